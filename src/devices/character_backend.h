@@ -18,6 +18,8 @@ class CharacterBackend {
   // The device's side: how many bytes it can take now, and the bytes when they come.
   std::function<usize()> can_receive = [] { return usize{0}; };
   std::function<void(std::span<const u8>)> receive = [](std::span<const u8>) {};
+  // A break condition on the line (the frontend's Ctrl-A b).
+  std::function<void()> receive_break = [] {};
   // The device calls this when it has room again after can_receive() returned 0.
   virtual void room_available() {}
 };
