@@ -55,6 +55,8 @@ class PciDevice : public Device {
   void declare_memory_bar(unsigned index, u64 size, MmioHandler& handler, std::string name, bool prefetchable = false);
   // A BAR of guest RAM (a frame buffer) at ram_offset.
   void declare_ram_bar(unsigned index, u64 size, u64 ram_offset, std::string name);
+  // The expansion ROM BAR, over ROM contents at ram_offset.
+  void declare_rom_bar(u64 size, u64 ram_offset, std::string name);
   // Makes bits of the configuration space writable by the guest.
   void make_writable(unsigned offset, unsigned size, u32 mask);
   void set_config(unsigned offset, unsigned size, u32 value);  // the device's own stores, unmasked; also reset values
@@ -74,7 +76,7 @@ class PciDevice : public Device {
  private:
   friend class PciBus;
   struct Bar {
-    enum class Kind : u8 { None, Io, Memory, Ram } kind = Kind::None;
+    enum class Kind : u8 { None, Io, Memory, Ram, Rom } kind = Kind::None;
     u64 size = 0;
     PortHandler* ports = nullptr;
     MmioHandler* mmio = nullptr;
@@ -83,11 +85,17 @@ class PciDevice : public Device {
     u32 mapping = 0;   // id in the bus's PortBus or AddressSpace; 0 when not mapped
     u64 mapped_at = 0;
   };
+  static constexpr unsigned kRomIndex = 6;  // in m_bars, behind the six ordinary ones
+  static unsigned bar_offset(unsigned index) { return index == kRomIndex ? pci::kRomBar : pci::kBar0 + 4 * index; }
+  void declare_bar(unsigned index, Bar bar, u32 type_bits);
+  u64 wanted_address(unsigned index) const;  // 0: not to be mapped
   void update_bars();
+  void unmap_bar(Bar& bar);
+  void update_interrupt();
 
   // Configuration.
-  PciIdentity m_identity;
-  std::array<Bar, 6> m_bars;
+  const PciIdentity m_identity;
+  std::array<Bar, 7> m_bars;
   std::array<u8, 256> m_writable{};
   std::array<u8, 256> m_defaults{};
   // Wiring.
@@ -96,6 +104,8 @@ class PciDevice : public Device {
   // Guest-visible state.
   std::array<u8, 256> m_config{};
   bool m_interrupt_level = false;
+  // Derived.
+  bool m_routed_level = false;
 };
 
 // Bus 0 behind configuration mechanism 1 (ports CF8h/CFCh), PCI 3.0, 3.2.2.3.2.
@@ -105,8 +115,12 @@ class PciBus : public Device, public PortHandler {
   using InterruptRouter = std::function<void(u8 slot, u8 pin, bool level)>;
 
   PciBus(AddressSpace& memory, PortBus& ports);
+  ~PciBus() override;
   void attach(PciDevice& device, u8 device_number, u8 function);
   void set_interrupt_router(InterruptRouter router) { m_router = std::move(router); }
+  // Called for a device's DMA writes to the message-signalled interrupt range FEE0_0000h-FEEF_FFFFh.
+  using MessageHandler = std::function<void(u64 address, u32 data)>;
+  void set_message_handler(MessageHandler handler) { m_message_handler = std::move(handler); }
   PciDevice* find(u8 slot) const;
   std::span<PciDevice* const> devices() const { return m_devices; }
   std::string describe() const;  // as `info pci` prints it
@@ -127,6 +141,8 @@ class PciBus : public Device, public PortHandler {
   AddressSpace& m_memory;
   PortBus& m_ports;
   InterruptRouter m_router;
+  MessageHandler m_message_handler;
+  std::array<PortBus::Id, 2> m_mappings;
   std::vector<PciDevice*> m_devices;
   u32 m_address = 0;
 };
