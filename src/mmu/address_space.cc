@@ -159,6 +159,20 @@ void AddressSpace::read(GuestPhysAddr address, std::span<u8> data) {
   }
 }
 
+void AddressSpace::ram_written(u64 ram_offset, u64 size) {
+  while (size) {
+    const u64 part = std::min(size, kPageSize - (ram_offset & kPageMask));
+    if (const u8 flags = m_ram.flags(ram_offset)) {
+      m_ram.clear_flag(ram_offset, kPageCleanDisplay);
+      m_ram.clear_flag(ram_offset, kPageCleanSnapshot);
+      if (flags & kPageHoldsCode)
+        for (auto* listener : m_listeners) listener->code_written(ram_offset, part);
+    }
+    ram_offset += part;
+    size -= part;
+  }
+}
+
 void AddressSpace::write(GuestPhysAddr address, std::span<const u8> data) {
   while (!data.empty()) {
     const Flat* run = find(address.value);
@@ -174,12 +188,7 @@ void AddressSpace::write(GuestPhysAddr address, std::span<const u8> data) {
       write_slow(address, part, value);
     } else if (mapping->kind == RegionKind::Ram) {
       const u64 offset = mapping->ram_offset + (address.value - mapping->base);
-      if (const u8 flags = m_ram.flags(offset)) {
-        m_ram.clear_flag(offset, kPageCleanDisplay);
-        m_ram.clear_flag(offset, kPageCleanSnapshot);
-        if (flags & kPageHoldsCode)
-          for (auto* listener : m_listeners) listener->code_written(offset, part);
-      }
+      ram_written(offset, part);
       std::memcpy(m_ram.host(offset), data.data(), part);
     }
     address = address + part;

@@ -70,6 +70,8 @@ class AddressSpace {
   // DMA and firmware accesses of any length. Holes read all-ones; writes to ROM and holes are lost.
   void read(GuestPhysAddr address, std::span<u8> data);
   void write(GuestPhysAddr address, std::span<const u8> data);
+  // A device that changes bytes of RAM by host pointer (display memory) tells of it here: page flags and listeners.
+  void ram_written(u64 ram_offset, u64 size);
   template <class T>
   T read_value(GuestPhysAddr address) {
     T value{};
