@@ -1,25 +1,29 @@
-// One channel of the 8237 DMA controllers, as the device that requests transfers on it sees it.
+// One channel of the DMA controllers, as the device that requests transfers on it sees it.
 #pragma once
 
 #include <span>
 
-#include "state/integers.h"
+#include "devices/dma8237.h"
 
 namespace vellum {
 
-struct DmaTransfer {
-  usize count = 0;              // bytes that the controller moved; 0 when the channel is masked or set up otherwise
-  bool terminal_count = false;  // TC was asserted with the last of them
-};
-
-// The device calls one of the two whenever it has data or wants data, with DREQ asserted for that long; the controller
-// moves bytes until all are moved, TC ends the transfer, or the channel cannot go on (masked, disabled controller,
-// wrong direction). A channel in verify mode counts and signals TC, but memory is neither read nor written.
+// What Dma8237Pair::transfer() promises, for one channel.
 class DmaChannel {
  public:
   virtual ~DmaChannel() = default;
-  virtual DmaTransfer to_memory(std::span<const u8> data) = 0;  // the 8237's "write transfer"
-  virtual DmaTransfer from_memory(std::span<u8> data) = 0;      // the 8237's "read transfer"
+  virtual DmaResult transfer(std::span<u8> data, DmaDirection direction) = 0;
+};
+
+class Dma8237Channel final : public DmaChannel {
+ public:
+  Dma8237Channel(Dma8237Pair& controllers, unsigned channel) : m_controllers(controllers), m_channel(channel) {}
+  DmaResult transfer(std::span<u8> data, DmaDirection direction) override {
+    return m_controllers.transfer(m_channel, data, direction);
+  }
+
+ private:
+  Dma8237Pair& m_controllers;
+  unsigned m_channel;
 };
 
 }  // namespace vellum
