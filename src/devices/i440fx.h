@@ -53,6 +53,7 @@ class I440fx final : public PciDevice {
   // Guest-visible state, beside the configuration space.
   struct State {
     bool smm_active = false;
+    u8 smram = 0x02;  // the SMRAM register as accepted (it can be locked)
   } m_state;
 };
 

@@ -91,6 +91,7 @@ class PciDevice : public Device {
   u64 wanted_address(unsigned index) const;  // 0: not to be mapped
   void update_bars();
   void unmap_bar(Bar& bar);
+  bool interrupt_wanted() const;
   void update_interrupt();
 
   // Configuration.

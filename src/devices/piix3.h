@@ -17,6 +17,7 @@ class Piix3 final : public PciDevice, public PortHandler, public InterruptSink {
   // `interrupts` gets the 16 ISA interrupt levels: the board passes pin n on to the 8259 pair's IRQ n and to the
   // IOAPIC's input n (IRQ 0 to input 2). `on_reset` is called for writes to the reset control register.
   Piix3(PciBus& bus, InterruptSink& interrupts, std::function<void(ResetRequest)> on_reset);
+  ~Piix3() override;
 
   // The bus's interrupt router (the constructor installs it): slot is device << 3 | function, pin 0 is INTA#.
   void route(u8 slot, u8 pin, bool level);
@@ -36,9 +37,12 @@ class Piix3 final : public PciDevice, public PortHandler, public InterruptSink {
   void config_written(unsigned offset, unsigned size) override;
 
  private:
-  void update(bool all);
+  enum class Drive : u8 { Changed, All };
+  void update(Drive drive);
 
   // Wiring.
+  PortBus& m_ports;
+  PortBus::Id m_mapping;
   InterruptSink& m_interrupts;
   std::function<void(ResetRequest)> m_on_reset;
   // Derived.
