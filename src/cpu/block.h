@@ -1,0 +1,92 @@
+// Decoded blocks: straight-line runs of bound instructions within one guest page, cached by physical address and mode.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "cpu/insn.h"
+#include "mmu/guest_ram.h"
+
+namespace vellum {
+
+// The part of CPU state that decoding depends on. Two mappings of one page share blocks when their keys are equal.
+enum BlockMode : u32 {
+  kModeCodeSizeMask = 3,      // CodeSize
+  kModeFlatData = 4,          // DS, ES, SS (and CS) have base 0 and cover 4 GiB; always set in 64-bit mode
+  kModeStack32 = 8,           // SS.B
+  kModeCheckedCode = 16,      // CS has a base or a limit
+  kModeReal = 32,             // real or virtual-8086 mode
+  kModeX87Trap = 64,          // CR0.EM or CR0.TS: x87 goes to the VMM
+  kModeMmxTrap = 128,
+  kModeSseTrap = 256,         // CR0.EM, CR0.TS or !CR4.OSFXSR
+};
+
+inline constexpr unsigned kMaxBlockInsns = 48;
+// A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
+inline constexpr i32 kStaleCount = 0x7fffffff;
+
+struct Block {
+  i32 count;             // instructions, or kStaleCount
+  u32 mode;
+  u64 ram_offset;        // of its first byte in GuestRam
+  u16 byte_length;
+  bool chainable;        // its successors may be linked (cached, and CS needs no check)
+  bool crosses_page;     // one instruction, continued on another page
+  u16 real_count;        // count even when stale
+  u64 second_page;       // RAM offset of that other page
+  Block* taken;          // chained successors on the same page; nullptr until linked
+  Block* next;
+  Block* hash_next;
+  BoundInsn insns[];     // count instructions, then one terminator
+
+  static Block* of(const BoundInsn* insn) {
+    return reinterpret_cast<Block*>(const_cast<char*>(reinterpret_cast<const char*>(insn - insn->position)) -
+                                    offsetof(Block, insns));
+  }
+};
+
+// All blocks of one CPU. Invalidated blocks stay in memory (something may be running or chained to them) until the whole
+// cache is emptied, which happens only between blocks.
+class BlockCache {
+ public:
+  explicit BlockCache(GuestRam& ram);
+
+  Block* find(u64 ram_offset, u32 mode) const;
+  // Room for a block of `insns` instructions and its terminator; nullptr when the cache is full.
+  Block* allocate(unsigned insns);
+  void insert(Block* block);  // marks its pages as holding code
+  // Bytes of RAM were or are about to be overwritten: blocks made from them become stale.
+  void written(u64 ram_offset, u64 size);
+  void clear();
+  u64 bytes_used() const { return m_used; }
+
+  // Instructions (by RAM offset) that touched MMIO: a block ends behind each, so that the access happens with exact
+  // state and its effects are seen before the next instruction.
+  bool ends_block(u64 ram_offset) const { return !m_mmio_insns.empty() && m_mmio_insns.contains(ram_offset); }
+  void mark_mmio(u64 ram_offset) { m_mmio_insns[ram_offset] = true; }
+
+ private:
+  static constexpr usize kBuckets = 1 << 16;
+  static constexpr u64 kChunkSize = 1 << 20;
+  static constexpr u64 kMaxBytes = 40 << 20;
+  struct PageBlocks {
+    std::vector<Block*> blocks;
+    u64 chunks = 0;  // bit n: code in the page's n-th 64 bytes
+  };
+  static usize bucket(u64 ram_offset, u32 mode) { return ((ram_offset ^ (ram_offset >> 16)) + mode * 0x9e37u) & (kBuckets - 1); }
+  void invalidate(Block* block);
+
+  GuestRam& m_ram;
+  std::vector<Block*> m_buckets;
+  std::unordered_map<u64, PageBlocks> m_pages;
+  std::unordered_map<u64, bool> m_mmio_insns;
+  std::vector<std::unique_ptr<u8[]>> m_chunks;
+  usize m_chunk = 0;
+  u64 m_chunk_used = 0, m_used = 0;
+};
+
+// What a stale block's instructions become: leaves translated code in front of the instruction.
+[[clang::preserve_none]] void leave_stale_block(CpuState* s, const BoundInsn* insn);
+
+}  // namespace vellum

@@ -1,0 +1,306 @@
+// The run loop, faults, and decoding into blocks.
+#include "cpu/core.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+
+#include "cpu/interpreter/handlers.h"
+#include "cpu/opcodes.h"
+#include "state/assert.h"
+#include "state/log.h"
+
+namespace vellum {
+
+std::unique_ptr<Cpu> Cpu::create(const CpuModel& model, AddressSpace& memory, CpuEnvironment& environment,
+                                 unsigned index) {
+  return std::make_unique<CpuCore>(model, memory, environment, index);
+}
+
+CpuCore::CpuCore(const CpuModel& cpu_model, AddressSpace& address_space, CpuEnvironment& env, unsigned cpu_index)
+    : model(cpu_model),
+      memory(address_space),
+      environment(env),
+      decoder(cpu_model),
+      blocks(address_space.ram()),
+      index(cpu_index),
+      m_jump_cache(kJumpCacheSize),
+      m_once(new u8[sizeof(Block) + (kMaxBlockInsns + 1) * sizeof(BoundInsn)]) {
+  s.core = this;
+  s.jump_cache = m_jump_cache.data();
+  s.paging.physical_address_bits = model.physical_address_bits;
+  s.paging.gigabyte_pages = model.has(Feature::Pdpe1gb);
+  s.paging.pse36 = model.has(Feature::Pse36);
+  clear_jump_cache();
+  memory.add_listener(*this);
+  reset();
+}
+
+// --- Inputs -----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+void set_attention(CpuState& s, u32 bits) { __atomic_fetch_or(&s.attention, bits, __ATOMIC_RELAXED); }
+void clear_attention(CpuState& s, u32 bits) { __atomic_fetch_and(&s.attention, ~bits, __ATOMIC_RELAXED); }
+
+}  // namespace
+
+void CpuCore::set_interrupt_request(bool level) {
+  s.interrupt_request = level;
+  if (level) set_attention(s, kAttentionInterrupt);
+  else clear_attention(s, kAttentionInterrupt);
+}
+
+void CpuCore::raise_nmi() {
+  s.nmi_pending = true;
+  set_attention(s, kAttentionNmi);
+}
+
+void CpuCore::raise_smi() {
+  s.smi_pending = true;
+  set_attention(s, kAttentionSmi);
+}
+
+void CpuCore::request_exit() { set_attention(s, kAttentionExit); }
+
+void CpuCore::set_a20(bool enabled) {
+  s.paging.a20_mask = enabled ? ~u64{0} : ~(u64{1} << 20);
+  flush_tlb();
+}
+
+bool CpuCore::has_work() const {
+  if (!s.halted) return true;
+  return (s.interrupt_request && (s.rflags & kIf)) || (s.nmi_pending && !s.nmi_blocked) || (s.smi_pending && !s.in_smm) ||
+         s.init_pending;
+}
+
+// --- Counting ---------------------------------------------------------------------------------------------------------
+
+u64 CpuCore::retired() const {
+  i64 unspent = s.budget;
+  if (const BoundInsn* insn = s.insn) unspent += Block::of(insn)->real_count - insn->position - 1;
+  return m_retired_before + static_cast<u64>(m_budget_given - unspent);
+}
+
+// --- Faults -----------------------------------------------------------------------------------------------------------
+
+namespace {
+enum Recovery { kRecoverFault = 1, kRecoverSplit = 2 };
+}
+
+void CpuCore::raise(Vector vector, u32 error_code) {
+  m_fault = {vector, error_code, s.cr2};
+  std::longjmp(m_recovery, kRecoverFault);
+}
+
+void CpuCore::raise_page_fault(u64 linear, u32 error_code) {
+  log(LogItem::Mmu, "page fault at {:#x}, error code {:#x}, rip {:#x}", linear, error_code, s.rip);
+  m_fault = {Vector::PageFault, error_code, linear};
+  std::longjmp(m_recovery, kRecoverFault);
+}
+
+void CpuCore::leave_insn() {
+  if (const BoundInsn* insn = s.insn) {
+    s.rip = s.code_base + insn->offset;
+    s.budget += Block::of(insn)->real_count - insn->position;
+    s.insn = nullptr;
+  }
+}
+
+namespace {
+
+// SDM Vol. 3A table 6-5.
+enum class FaultClass { Benign, Contributory, PageFault };
+FaultClass fault_class(int vector) {
+  switch (vector) {
+    case 0: case 10: case 11: case 12: case 13: return FaultClass::Contributory;
+    case 14: return FaultClass::PageFault;
+    default: return FaultClass::Benign;
+  }
+}
+
+}  // namespace
+
+// Delivers m_fault. A fault during the delivery comes back here through the recovery point, SDM Vol. 3A table 6-5.
+void CpuCore::deliver_fault() {
+  const FaultClass second = fault_class(static_cast<int>(m_fault.vector));
+  if (m_delivering >= 0) {
+    const FaultClass first = fault_class(m_delivering);
+    if (m_delivering == static_cast<int>(Vector::DoubleFault)) {
+      log(LogItem::Interrupts, "triple fault at rip {:#x}", s.rip);
+      m_delivering = -1;
+      m_exit = Exit::Shutdown;
+      return;
+    }
+    const bool doubled = (first == FaultClass::Contributory && second == FaultClass::Contributory) ||
+                         (first == FaultClass::PageFault && second != FaultClass::Benign);
+    if (doubled) {
+      m_fault.vector = Vector::DoubleFault;
+      m_fault.error_code = 0;
+    }
+  }
+  if (m_fault.vector == Vector::PageFault) s.cr2 = m_fault.cr2;
+  m_delivering = static_cast<int>(m_fault.vector);
+  log(LogItem::Interrupts, "exception {} error code {:#x} at {:#x}:{:#x}, cr2 {:#x}", m_delivering, m_fault.error_code,
+      s.segment[kCs].selector, s.rip, s.cr2);
+  // Faults push RF set, so that the instruction does not hit its code breakpoint again, SDM Vol. 3B 18.3.1.1.
+  s.rflags |= m_fault.vector == Vector::Debug ? 0 : kRf;
+  s.interrupt_shadow = s.stack_shadow = false;
+  deliver_event(static_cast<u8>(m_fault.vector), EventKind::Exception,
+                has_error_code(m_fault.vector) && s.protected_mode() && !(s.cr0 == 0), m_fault.error_code);
+  m_delivering = -1;
+}
+
+// --- Run loop ---------------------------------------------------------------------------------------------------------
+
+Exit CpuCore::run(u64 budget) {
+  VELLUM_ASSERT(budget <= (u64{1} << 62));
+  m_retired_before = retired();
+  m_budget_given = static_cast<i64>(budget);
+  s.budget = m_budget_given;
+  m_exit = Exit::BudgetSpent;
+
+  // A fault anywhere below lands here with the state complete, but for the instruction's address and the budget.
+  switch (setjmp(m_recovery)) {
+    case kRecoverFault:
+      leave_insn();
+      deliver_fault();
+      if (m_exit == Exit::Shutdown) return m_exit;
+      break;
+    case kRecoverSplit:
+      leave_insn();
+      execute(lookup_once(s.rip, 1), s.rip);
+      break;
+    default:
+      break;
+  }
+
+  while (true) {
+    if (m_layout_changed) {
+      m_layout_changed = false;
+      clear_jump_cache();
+    }
+    bool single_step = false;
+    if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED)) {
+      if (handle_attention()) return m_exit;
+      single_step = s.attention & kAttentionStep;
+    }
+    if (s.halted) return Exit::Halted;
+    if (s.budget <= 0) return Exit::BudgetSpent;
+    if (single_step) {
+      step();
+      continue;
+    }
+    Block* block = lookup(s.rip);
+    if (block->count > s.budget) block = lookup_once(s.rip, static_cast<unsigned>(std::min<i64>(s.budget, kMaxBlockInsns)));
+    execute(block, s.rip);
+  }
+}
+
+void CpuCore::execute(Block* block, u64 rip) {
+  s.code_base = rip;
+  s.budget -= block->count;
+  block->insns[0].handler(&s, block->insns);
+}
+
+namespace {
+constexpr u64 kDr6Fixed = 0xffff0ff0, kDr6SingleStep = u64{1} << 14;
+}
+
+// Takes what asked for attention, in the order of SDM Vol. 3A table 6-2.
+bool CpuCore::handle_attention() {
+  if (s.attention & kAttentionExit) {
+    clear_attention(s, kAttentionExit);
+    m_exit = Exit::Requested;
+    return true;
+  }
+  if (s.init_pending) {
+    s.init_pending = false;
+    clear_attention(s, kAttentionInit);
+    init();
+  }
+  if (s.smi_pending && !s.in_smm) {
+    s.smi_pending = false;
+    clear_attention(s, kAttentionSmi);
+    s.halted = false;
+    enter_smm();
+  }
+  if (s.pending_debug && !s.stack_shadow) {
+    s.dr[6] = (s.dr[6] & ~u64{15}) | kDr6Fixed | s.pending_debug;
+    s.pending_debug = 0;
+    s.halted = false;
+    update_step_attention();
+    raise(Vector::Debug);
+  }
+  if (s.nmi_pending && !s.nmi_blocked && !s.stack_shadow && !s.interrupt_shadow) {
+    s.nmi_pending = false;
+    clear_attention(s, kAttentionNmi);
+    s.halted = false;
+    m_delivering = static_cast<int>(Vector::Nmi);
+    log(LogItem::Interrupts, "NMI at {:#x}", s.rip);
+    deliver_event(static_cast<u8>(Vector::Nmi), EventKind::Nmi, false, 0);
+    s.nmi_blocked = true;
+    m_delivering = -1;
+  }
+  if (s.interrupt_request && (s.rflags & kIf) && !s.interrupt_shadow && !s.stack_shadow) {
+    if (const auto vector = environment.acknowledge_interrupt()) {
+      s.halted = false;
+      m_delivering = *vector >= 32 ? 32 : 1;  // an external interrupt is benign whatever its vector, table 6-5
+      log(LogItem::Interrupts, "interrupt {:#x} at {:#x}:{:#x}", *vector, s.segment[kCs].selector, s.rip);
+      deliver_event(*vector, EventKind::External, false, 0);
+      m_delivering = -1;
+    }
+  }
+  return false;
+}
+
+void CpuCore::update_step_attention() {
+  const bool breakpoints = (s.dr[7] & 0xff) != 0;
+  const bool step = s.interrupt_shadow || s.stack_shadow || (s.rflags & kTf) || s.pending_debug || breakpoints;
+  if (step) set_attention(s, kAttentionStep);
+  else clear_attention(s, kAttentionStep);
+}
+
+// DR7's enabled instruction breakpoints, SDM Vol. 3B 18.2.4; sets DR6 when one matches.
+bool CpuCore::code_breakpoint_hit() {
+  u64 hits = 0;
+  const u64 linear = code_address(s.rip);
+  for (unsigned i = 0; i < 4; ++i) {
+    const bool enabled = (s.dr[7] >> (2 * i)) & 3;
+    const bool execute_kind = ((s.dr[7] >> (16 + 4 * i)) & 15) == 0;
+    if (enabled && execute_kind && s.dr[i] == linear) hits |= u64{1} << i;
+  }
+  if (hits) s.dr[6] = (s.dr[6] & ~u64{15}) | kDr6Fixed | hits;
+  return hits != 0;
+}
+
+// Data breakpoints are traps: the hit is remembered, and delivered behind the instruction.
+void CpuCore::check_watchpoints(u64 linear, unsigned size, bool write) {
+  for (unsigned i = 0; i < 4; ++i) {
+    if (!((s.dr[7] >> (2 * i)) & 3)) continue;
+    const unsigned kind = (s.dr[7] >> (16 + 4 * i)) & 3;
+    if (kind == 0 || kind == 2 || (kind == 1 && !write)) continue;
+    constexpr u64 kLengths[] = {1, 2, 8, 4};
+    const u64 length = kLengths[(s.dr[7] >> (18 + 4 * i)) & 3];
+    const u64 start = s.dr[i] & ~(length - 1);
+    if (linear < start + length && start < linear + size) s.pending_debug |= u64{1} << i;
+  }
+  if (s.pending_debug) set_attention(s, kAttentionStep);
+}
+
+// One instruction with everything that may stand around it: shadows, TF, breakpoints.
+void CpuCore::step() {
+  const bool shadow = s.interrupt_shadow, stack_shadow = s.stack_shadow;
+  const bool resume = s.rflags & kRf, trap = s.rflags & kTf;
+  if (!resume && !stack_shadow && (s.dr[7] & 0xff) && code_breakpoint_hit()) raise(Vector::Debug);
+  m_trap_suppressed = false;
+  execute(lookup_once(s.rip, 1), s.rip);
+  if (resume) s.rflags &= ~u32{kRf};
+  if (shadow) s.interrupt_shadow = false;
+  if (stack_shadow) s.stack_shadow = false;
+  if (trap && !m_trap_suppressed) s.pending_debug |= kDr6SingleStep;
+  update_step_attention();
+}
+
+}  // namespace vellum

@@ -1,0 +1,167 @@
+// The CPU behind Cpu: state, memory access with faults, event delivery, the run loop. Callouts work on this.
+#pragma once
+
+#include <csetjmp>
+#include <cstring>
+#include <vector>
+
+#include "cpu/block.h"
+#include "cpu/cpu.h"
+#include "cpu/decoder.h"
+#include "cpu/exceptions.h"
+#include "cpu/flags.h"
+#include "cpu/state.h"
+
+namespace vellum {
+
+// Whose rights a VMM access to guest memory uses.
+enum class Rights : u8 {
+  Current,     // those of CPL and EFLAGS.AC: ordinary operands
+  Supervisor,  // implicit supervisor accesses: descriptor tables, TSS, inner stacks (SDM Vol. 3A 4.6.1)
+};
+
+// How an event came about; decides return address, error code and privilege checks. SDM Vol. 3A 6.3, 6.4.
+enum class EventKind : u8 {
+  Exception,
+  External,            // INTR
+  Nmi,
+  SoftwareInterrupt,   // INT n, and INT3, INTO as traps
+  PrivilegedSoftware,  // ICEBP (INT1): no DPL check
+};
+
+class CpuCore final : public Cpu, public MemoryListener {
+ public:
+  CpuCore(const CpuModel& model, AddressSpace& memory, CpuEnvironment& environment, unsigned index);
+
+  // Cpu.
+  void reset() override;
+  void init() override;
+  Exit run(u64 budget) override;
+  u64 retired() const override;
+  void set_interrupt_request(bool level) override;
+  void raise_nmi() override;
+  void raise_smi() override;
+  void set_a20(bool enabled) override;
+  bool has_work() const override;
+  void request_exit() override;
+  CpuState& state() override { return s; }
+  std::string describe_registers() const override;
+  void visit(Archive& archive) override;
+
+  // MemoryListener.
+  void code_written(u64 ram_offset, u64 size) override { blocks.written(ram_offset, size); }
+  void layout_changed() override { m_layout_changed = true; flush_tlb(); }
+
+  // Faults. None of these returns: the instruction (or event delivery) in progress has not changed the state yet, and
+  // the run loop delivers the exception at its address.
+  [[noreturn]] void raise(Vector vector, u32 error_code = 0);
+  [[noreturn]] void raise_page_fault(u64 linear, u32 error_code);
+  [[noreturn]] void raise_general_protection(u32 error_code = 0) { raise(Vector::GeneralProtection, error_code); }
+
+  // Data accesses by linear address; sizes 1 to 8 and structs up to 64 bytes, any alignment.
+  void read_bytes(u64 linear, void* data, unsigned size, Rights rights = Rights::Current);
+  void write_bytes(u64 linear, const void* data, unsigned size, Rights rights = Rights::Current);
+  // Faults now if a write of these bytes would fault later (and sets A and D).
+  void probe_write(u64 linear, unsigned size, Rights rights = Rights::Current);
+  template <class T>
+  T read_linear(u64 linear, Rights rights = Rights::Current) {
+    T value{};
+    read_bytes(linear, &value, sizeof(T), rights);
+    return value;
+  }
+  template <class T>
+  void write_linear(u64 linear, T value, Rights rights = Rights::Current) {
+    write_bytes(linear, &value, sizeof(T), rights);
+  }
+  // Adds the segment's base and makes its checks (limit, type, null, canonical form); #SS for SS, else #GP.
+  u64 segment_linear(unsigned segment, u64 offset, unsigned size, AccessType access);
+  // The memory operand of a bound instruction.
+  u64 operand_linear(const BoundInsn& insn, unsigned size, AccessType access);
+  u64 operand_offset(const BoundInsn& insn) const;
+  // RIP as callouts see it: s.rip holds the next instruction's; this one's is
+  u64 insn_rip() const { return s.code_base + s.insn->offset; }
+
+  // After any change of segment registers, CPL, CR0, CR4, EFER, EFLAGS.(VM, AC, TF), DR7: recomputes what is derived
+  // (mode key, TLB context, paging controls, single-step need).
+  void update_mode();
+  // After setting a shadow, TF, DR7 or pending_debug: whether the next instruction must run alone.
+  void update_step_attention();
+  // A software interrupt or a task switch took the place of the single-step trap of the instruction in progress.
+  void suppress_trap() { m_trap_suppressed = true; }
+  void flush_tlb();              // all entries
+  void flush_tlb_non_global();
+  void flush_tlb_page(u64 linear);
+
+  // Delivers an event through the IDT (or IVT), SDM Vol. 3A 6.12, 6.14, 20.3 (callouts/interrupts.cc). The state has
+  // s.rip at the address to be pushed. Faults are raised before anything of the state has changed.
+  void deliver_event(u8 vector, EventKind kind, bool has_error_code, u32 error_code);
+  void enter_smm();              // callouts/smm.cc
+  CpuidResult cpuid(u32 leaf, u32 subleaf);
+
+  CpuState s;
+  CpuModel model;
+  AddressSpace& memory;
+  CpuEnvironment& environment;
+  Tlb tlb;
+  Decoder decoder;
+  BlockCache blocks;
+  unsigned index;
+
+  // --- for the engines ---
+  // One memory access by an instruction whose fast path missed.
+  void load_slow(u64 linear, void* data, unsigned size);
+  void store_slow(u64 linear, const void* data, unsigned size);
+  // The host address of `size` bytes writable in one RAM page, or nullptr when they cross pages or are not RAM.
+  u8* writable_host(u64 linear, unsigned size);
+  // The block at RIP under the current mapping; raises the fetch's faults.
+  Block* lookup(u64 rip);
+  // A block of at most `limit` instructions at RIP that is used once.
+  Block* lookup_once(u64 rip, unsigned limit);
+  void clear_jump_cache();
+
+ private:
+  struct FetchPage {
+    const u8* host;
+    u64 ram_offset;
+    bool cacheable;  // RAM or ROM
+  };
+  FetchPage fetch_page(u64 linear);
+  enum class Decoding : u8 { Cached, Once };
+  Block* decode_block(u64 rip, unsigned limit, Decoding decoding);
+  void bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const;
+  Translation translate(u64 linear, AccessType type, Rights rights);
+  PageTarget target_of(const Translation& translation) const;
+  void split_block_for_mmio();
+  void execute(Block* block, u64 rip);
+  bool handle_attention();       // true: run() must return m_exit
+  void leave_insn();             // moves s.rip to the instruction that faulted and refunds the budget
+  void deliver_fault();
+  u64 code_address(u64 rip) const;
+  void check_watchpoints(u64 linear, unsigned size, bool write);
+  bool code_breakpoint_hit();
+  void step();
+
+  struct PendingFault {
+    Vector vector;
+    u32 error_code;
+    u64 cr2;
+  };
+  std::jmp_buf m_recovery;
+  PendingFault m_fault{};
+  int m_delivering = -1;         // vector of the event being delivered, -1: none
+  bool m_layout_changed = false;
+  bool m_trap_suppressed = false;
+  Exit m_exit = Exit::BudgetSpent;
+  u64 m_retired_before = 0;      // instructions retired before the current budget was handed out
+  i64 m_budget_given = 0;
+  std::vector<JumpCacheEntry> m_jump_cache;
+  std::unique_ptr<u8[]> m_once;  // the block of lookup_once()
+  u64 m_cs_base_seen = 0;
+  u32 m_cs_limit_seen = 0;
+};
+
+// A callout: a function of the VMM that an instruction becomes. s.rip already holds the next instruction's address; a
+// callout that transfers control sets it. Faults leave by raise(), which puts the address back.
+using Callout = void (*)(CpuCore& cpu, const BoundInsn& insn);
+
+}  // namespace vellum

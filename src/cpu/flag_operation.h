@@ -1,0 +1,23 @@
+// How the six arithmetic flags are to be computed from what the last flag-writing instruction left behind.
+#pragma once
+
+#include "state/integers.h"
+
+namespace vellum {
+
+// Operands and result are kept sign-extended to 64 bits, so that CF, ZF, SF and the signed conditions become plain
+// 64-bit compares whatever the operand size was.
+enum class FlagOperation : u64 {
+  Explicit,   // flag_a holds the RFLAGS bits themselves
+  Add,        // result = a + b
+  AddCarry,   // result = a + b + CF
+  Subtract,   // result = a - b
+  SubtractBorrow,
+  Logic,      // CF = OF = AF = 0
+  Increment,  // flag_a = CF (0 or 1), flag_b = the most negative value of the operand size, sign-extended
+  Decrement,  // likewise
+  Result,     // ZF, SF, PF from the result; flag_a holds CF, AF and OF as RFLAGS bits
+  Count
+};
+
+}  // namespace vellum

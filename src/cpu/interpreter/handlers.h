@@ -1,0 +1,339 @@
+// From rows and semantics to the interpreter's handlers: which specializations exist, and how each continues.
+#pragma once
+
+#include <span>
+
+#include "cpu/interpreter/binding.h"
+#include "cpu/opcode_row.h"
+
+namespace vellum {
+
+// Every specialization of one row. Index by handler_index().
+struct RowHandlers {
+  Handler variant[96];
+  FlagEffect flags;
+  FlagProducer producer;
+  Flow flow;
+  Callout callout;
+};
+
+// What selects a variant, apart from the row.
+struct VariantChoice {
+  unsigned width;        // 0, 1, 2 for operand size 2, 4, 8
+  bool memory;
+  bool locked;
+  bool flags_dead;
+  FlagProducer producer;
+  Repeat repeat;
+};
+// Widths (3) × {register, memory, locked memory, unused} (4) × {normal, flags dead, after subtract, after logic,
+// repeat equal, repeat not equal} (6), rounded to 96.
+constexpr unsigned handler_index(const VariantChoice& choice) {
+  const unsigned place = choice.locked ? 2 : choice.memory ? 1 : 0;
+  unsigned extra = 0;
+  if (choice.repeat != Repeat::No) extra = choice.repeat == Repeat::WhileEqual ? 4 : 5;
+  else if (choice.flags_dead) extra = 1;
+  else if (choice.producer != FlagProducer::Unknown) extra = choice.producer == FlagProducer::Subtract ? 2 : 3;
+  return (choice.width * 4 + place) * 6 + extra;
+}
+
+// Continuations; interpreter.cc.
+[[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn* insn);
+[[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn);
+[[clang::preserve_none]] void interpreter_next_slow(CpuState* s, const BoundInsn* insn);
+[[clang::preserve_none]] void interpreter_callout(CpuState* s, const BoundInsn* insn);
+[[clang::preserve_none]] void interpreter_fall_through(CpuState* s, const BoundInsn* insn);
+[[clang::preserve_none]] void interpreter_invalid_opcode(CpuState* s, const BoundInsn* insn);
+[[clang::preserve_none]] void interpreter_fpu_unavailable(CpuState* s, const BoundInsn* insn);
+
+inline constexpr usize jump_cache_slot(u64 rip) { return (rip ^ (rip >> 12)) & (kJumpCacheSize - 1); }
+
+// Enters `block` at `rip`, or leaves with s->rip = rip when the budget does not cover it or attention is asked for.
+#define VELLUM_ENTER_BLOCK(s, block, target)                                            \
+  do {                                                                                  \
+    const Block* entered = (block);                                                     \
+    (s)->code_base = (target);                                                          \
+    const i64 left = (s)->budget - entered->count;                                      \
+    if (left < 0 || __atomic_load_n(&(s)->attention, __ATOMIC_RELAXED)) [[unlikely]]    \
+      [[clang::musttail]] return interpreter_leave((s), entered->insns);                \
+    (s)->budget = left;                                                                 \
+    [[clang::musttail]] return entered->insns[0].handler((s), entered->insns);          \
+  } while (false)
+
+// Goes to `target` through the jump cache.
+#define VELLUM_GO_TO(s, insn, target)                                                   \
+  do {                                                                                  \
+    const u64 go_to_rip = (target);                                                     \
+    const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];         \
+    if (cached.rip != go_to_rip || cached.mode != (s)->mode) [[unlikely]] {             \
+      (s)->rip = go_to_rip;                                                             \
+      (s)->insn = nullptr;                                                              \
+      return;                                                                           \
+    }                                                                                   \
+    VELLUM_ENTER_BLOCK(s, cached.block, go_to_rip);                                     \
+  } while (false)
+
+template <class Semantics, Form F>
+[[clang::preserve_none]] void handler_next(CpuState* s, const BoundInsn* insn) {
+  Context<InterpreterBinding, F> c(s, insn);
+  Semantics::op(c);
+  [[clang::musttail]] return insn[1].handler(s, insn + 1);
+}
+
+template <class Semantics, Form F>
+[[clang::preserve_none]] void handler_direct(CpuState* s, const BoundInsn* insn) {
+  Context<InterpreterBinding, F> c(s, insn);
+  Semantics::op(c);
+  c.check_direct_target();
+  if (const Block* taken = Block::of(insn)->taken) VELLUM_ENTER_BLOCK(s, taken, c.target_rip());
+  [[clang::musttail]] return interpreter_taken_slow(s, insn);
+}
+
+template <class Semantics, Form F>
+[[clang::preserve_none]] void handler_conditional(CpuState* s, const BoundInsn* insn) {
+  Context<InterpreterBinding, F> c(s, insn);
+  if (Semantics::op(c)) {
+    c.check_direct_target();
+    if (const Block* taken = Block::of(insn)->taken) VELLUM_ENTER_BLOCK(s, taken, c.target_rip());
+    [[clang::musttail]] return interpreter_taken_slow(s, insn);
+  }
+  if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next, c.next_rip());
+  [[clang::musttail]] return interpreter_next_slow(s, insn);
+}
+
+template <class Semantics, Form F>
+[[clang::preserve_none]] void handler_indirect(CpuState* s, const BoundInsn* insn) {
+  Context<InterpreterBinding, F> c(s, insn);
+  const u64 target = Semantics::op(c);
+  c.check_target(target);
+  VELLUM_GO_TO(s, insn, target);
+}
+
+// One chunk of a string instruction; op() makes one iteration and advances rSI/rDI. A repeated one is a block of its
+// own: when it is not done, control comes back to it, past the run loop's checks.
+inline constexpr unsigned kStringChunk = 4096;
+
+template <class Semantics, Form F>
+[[clang::preserve_none]] void handler_string(CpuState* s, const BoundInsn* insn) {
+  Context<InterpreterBinding, F> c(s, insn);
+  if constexpr (F.repeat == Repeat::No) {
+    Semantics::op(c);
+    [[clang::musttail]] return insn[1].handler(s, insn + 1);
+  } else {
+    if (c.template run_string<Semantics, F>(c)) {
+      if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next, c.next_rip());
+      [[clang::musttail]] return interpreter_next_slow(s, insn);
+    }
+    VELLUM_GO_TO(s, insn, c.this_rip());
+  }
+}
+
+namespace handler_detail {
+
+template <class S>
+consteval FlagEffect flags_of() {
+  if constexpr (requires { S::kFlags; }) return S::kFlags;
+  else return {};
+}
+template <class S>
+consteval FlagProducer producer_of() {
+  if constexpr (requires { S::kProducer; }) return S::kProducer;
+  else return FlagProducer::Unknown;
+}
+template <class S>
+consteval Flow flow_of() {
+  if constexpr (requires { S::kFlow; }) return S::kFlow;
+  else return Flow::Next;
+}
+
+consteval u8 width_in_bytes(OperandWidth width, u8 operand_size) {
+  switch (width) {
+    case OperandWidth::B: return 1;
+    case OperandWidth::W: return 2;
+    case OperandWidth::D: return 4;
+    case OperandWidth::Q: return 8;
+    case OperandWidth::V: return operand_size;
+    case OperandWidth::Y: return operand_size == 8 ? 8 : 4;
+    case OperandWidth::Z: return operand_size == 2 ? 2 : 4;
+    case OperandWidth::X: return 16;
+    case OperandWidth::T: return 10;
+    case OperandWidth::SignedB: return operand_size;
+    default: return operand_size;
+  }
+}
+
+consteval OperandForm operand_form(OperandSpec operand, u8 operand_size, bool memory) {
+  OperandForm form;
+  form.size = width_in_bytes(operand.width, operand_size);
+  switch (operand.kind) {
+    case OperandKind::None: return {};
+    case OperandKind::GprOrMemory: form.place = memory ? Place::Memory : Place::Register; break;
+    case OperandKind::Memory:
+    case OperandKind::AbsoluteOffset: form.place = Place::Memory; break;
+    case OperandKind::XmmOrMemory:
+    case OperandKind::MmxOrMemory:
+      form.place = memory ? Place::Memory : Place::Register;
+      form.vector = true;
+      break;
+    case OperandKind::XmmInReg:
+    case OperandKind::XmmInModrm:
+    case OperandKind::XmmVvvv:
+    case OperandKind::MmxInReg:
+    case OperandKind::MmxInModrm:
+      form.place = Place::Register;
+      form.vector = true;
+      break;
+    case OperandKind::Gpr:
+    case OperandKind::GprInModrm:
+    case OperandKind::GprInOpcode:
+    case OperandKind::GprVvvv:
+    case OperandKind::FixedAl:
+    case OperandKind::FixedCl:
+    case OperandKind::FixedDx:
+    case OperandKind::FixedAx:
+    case OperandKind::FixedRax: form.place = Place::Register; break;
+    case OperandKind::Immediate: form.place = Place::Immediate; break;
+    case OperandKind::FixedOne: form.place = Place::One; break;
+    default: form.place = Place::Number; break;
+  }
+  return form;
+}
+
+consteval bool uses_operand_size(const RowSpec& row) {
+  // A row whose operands all have fixed sizes still varies when its semantics uses the operand size (near branches,
+  // stack instructions): those have no or only immediate operands.
+  bool fixed = row.operands[0].kind != OperandKind::None;
+  for (const OperandSpec& operand : row.operands) {
+    switch (operand.width) {
+      case OperandWidth::V: case OperandWidth::Y: case OperandWidth::Z: case OperandWidth::SignedB:
+      case OperandWidth::NoAccess: case OperandWidth::Far: return true;
+      default: break;
+    }
+    if (operand.kind == OperandKind::Immediate || operand.kind == OperandKind::Relative) {
+      if (row.operands[0].kind == operand.kind) fixed = false;
+    }
+    if (operand.kind == OperandKind::StringSource || operand.kind == OperandKind::StringDestination) fixed = false;
+  }
+  return !fixed;
+}
+
+consteval Form form_of(const RowSpec& row, u8 operand_size, bool memory, bool locked) {
+  Form form;
+  form.operand_size = uses_operand_size(row) ? operand_size : 0;
+  form.locked = locked;
+  for (usize i = 0; i < 4; ++i) form.operand[i] = operand_form(row.operands[i], operand_size, memory);
+  return form;
+}
+
+consteval bool has_place(const RowSpec& row, bool memory) {
+  if (row.modrm_rule == ModrmRule::Memory) return memory;
+  if (row.modrm_rule == ModrmRule::Register) return !memory;
+  bool either = false, absolute = false;
+  for (const OperandSpec& operand : row.operands) {
+    either |= operand.kind == OperandKind::GprOrMemory || operand.kind == OperandKind::XmmOrMemory ||
+              operand.kind == OperandKind::MmxOrMemory;
+    absolute |= operand.kind == OperandKind::AbsoluteOffset;
+  }
+  return memory ? either || absolute : !absolute;
+}
+
+template <class S, Form F>
+constexpr Handler handler_for() {
+  constexpr Flow flow = flow_of<S>();
+  if constexpr (flow == Flow::Next) return &handler_next<S, F>;
+  else if constexpr (flow == Flow::Direct) return &handler_direct<S, F>;
+  else if constexpr (flow == Flow::Conditional) return &handler_conditional<S, F>;
+  else if constexpr (flow == Flow::Indirect) return &handler_indirect<S, F>;
+  else if constexpr (flow == Flow::String) return &handler_string<S, F>;
+  else return &interpreter_callout;
+}
+
+// kRow is a type with `static constexpr RowSpec kSpec` and `using Semantics`.
+template <class Row, u8 OperandSize, bool Memory, bool Locked>
+constexpr void fill_place(RowHandlers& handlers, unsigned width) {
+  using S = typename Row::Semantics;
+  constexpr Form form = form_of(Row::kSpec, OperandSize, Memory, Locked);
+  VariantChoice choice{width, Memory, Locked, false, FlagProducer::Unknown, Repeat::No};
+  handlers.variant[handler_index(choice)] = handler_for<S, form>();
+  if constexpr (flags_of<S>().written == kArithmeticFlags && flow_of<S>() == Flow::Next) {
+    constexpr Form dead = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.flags_dead = true; return f; }();
+    choice.flags_dead = true;
+    handlers.variant[handler_index(choice)] = handler_for<S, dead>();
+    choice.flags_dead = false;
+  }
+  if constexpr (flags_of<S>().read != 0 && flags_of<S>().written == 0 && flow_of<S>() != Flow::Callout) {
+    constexpr Form subtract = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.producer = FlagProducer::Subtract; return f; }();
+    constexpr Form logic = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.producer = FlagProducer::Logic; return f; }();
+    choice.producer = FlagProducer::Subtract;
+    handlers.variant[handler_index(choice)] = handler_for<S, subtract>();
+    choice.producer = FlagProducer::Logic;
+    handlers.variant[handler_index(choice)] = handler_for<S, logic>();
+    choice.producer = FlagProducer::Unknown;
+  }
+  if constexpr (flow_of<S>() == Flow::String) {
+    constexpr Form equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.repeat = Repeat::WhileEqual; return f; }();
+    constexpr Form not_equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.repeat = Repeat::WhileNotEqual; return f; }();
+    choice.repeat = Repeat::WhileEqual;
+    handlers.variant[handler_index(choice)] = handler_for<S, equal>();
+    choice.repeat = Repeat::WhileNotEqual;
+    handlers.variant[handler_index(choice)] = handler_for<S, not_equal>();
+  }
+}
+
+template <class Row, u8 OperandSize>
+constexpr void fill_width(RowHandlers& handlers, unsigned width) {
+  if constexpr (has_place(Row::kSpec, false)) fill_place<Row, OperandSize, false, false>(handlers, width);
+  if constexpr (has_place(Row::kSpec, true)) {
+    fill_place<Row, OperandSize, true, false>(handlers, width);
+    if constexpr (Row::kSpec.has(kLock) || Row::kSpec.has(kImplicitLock)) fill_place<Row, OperandSize, true, true>(handlers, width);
+  }
+}
+
+template <class S>
+constexpr Callout callout_of() {
+  if constexpr (requires { S::kCallout; }) return S::kCallout;
+  else return nullptr;
+}
+
+}  // namespace handler_detail
+
+// A semantics that is a function of the VMM.
+template <Callout Function>
+struct CalloutTo {
+  static constexpr Flow kFlow = Flow::Callout;
+  static constexpr Callout kCallout = Function;
+};
+
+template <class Row>
+constexpr RowHandlers row_handlers() {
+  using namespace handler_detail;
+  using S = typename Row::Semantics;
+  RowHandlers handlers{};
+  handlers.flags = flags_of<S>();
+  handlers.producer = producer_of<S>();
+  handlers.flow = flow_of<S>();
+  handlers.callout = callout_of<S>();
+  if constexpr (flow_of<S>() != Flow::Callout) {
+    fill_width<Row, 2>(handlers, 0);
+    fill_width<Row, 4>(handlers, 1);
+    fill_width<Row, 8>(handlers, 2);
+  }
+  return handlers;
+}
+
+// One group's handlers, in the order of its .def file; each group is a translation unit.
+#define VELLUM_DECLARE_GROUP(group) std::span<const RowHandlers> interpreter_handlers_##group();
+VELLUM_DECLARE_GROUP(integer)
+VELLUM_DECLARE_GROUP(control_flow)
+VELLUM_DECLARE_GROUP(strings)
+VELLUM_DECLARE_GROUP(system)
+VELLUM_DECLARE_GROUP(x87)
+VELLUM_DECLARE_GROUP(mmx)
+VELLUM_DECLARE_GROUP(sse)
+VELLUM_DECLARE_GROUP(sse_float)
+VELLUM_DECLARE_GROUP(crypto)
+
+// The handlers of a row of opcode_rows().
+const RowHandlers& interpreter_row(u16 row);
+
+}  // namespace vellum

@@ -1,0 +1,133 @@
+// The interpreter's continuations and slow paths.
+#include "cpu/interpreter/handlers.h"
+#include "cpu/opcodes.h"
+
+namespace vellum {
+
+[[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn*) {
+  s->rip = s->code_base;
+  s->insn = nullptr;
+}
+
+[[clang::preserve_none]] void leave_stale_block(CpuState* s, const BoundInsn* insn) {
+  const Block* block = Block::of(insn);
+  s->rip = s->code_base + insn->offset;
+  s->budget += block->real_count - insn->position;  // these were charged on entry but not run
+  s->insn = nullptr;
+}
+
+namespace {
+
+u64 wrapped(u64 value, unsigned size) {
+  return size == 8 ? value : size == 4 ? static_cast<u32>(value) : static_cast<u16>(value);
+}
+
+// Links a successor on the same page, so that the next time control goes there directly.
+Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*link) {
+  Block* block = Block::of(insn);
+  const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(target)];
+  if (cached.rip != target || cached.mode != s->mode) return nullptr;
+  const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
+  if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
+      cached.block->count != kStaleCount)
+    block->*link = cached.block;
+  return cached.block;
+}
+
+}  // namespace
+
+[[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn) {
+  const u64 target = wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate), insn->operand_size);
+  if (const Block* block = successor(s, insn, target, &Block::taken)) VELLUM_ENTER_BLOCK(s, block, target);
+  s->rip = target;
+  s->insn = nullptr;
+}
+
+[[clang::preserve_none]] void interpreter_next_slow(CpuState* s, const BoundInsn* insn) {
+  const u64 target = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
+  if (const Block* block = successor(s, insn, target, &Block::next)) VELLUM_ENTER_BLOCK(s, block, target);
+  s->rip = target;
+  s->insn = nullptr;
+}
+
+// The terminator of a block that ends without a transfer: its offset is that of the next instruction, its length 0.
+[[clang::preserve_none]] void interpreter_fall_through(CpuState* s, const BoundInsn* insn) {
+  if (const Block* next = Block::of(insn)->next)
+    VELLUM_ENTER_BLOCK(s, next, wrapped(s->code_base + insn->offset, insn->code_size_bytes));
+  [[clang::musttail]] return interpreter_next_slow(s, insn);
+}
+
+[[clang::preserve_none]] void interpreter_callout(CpuState* s, const BoundInsn* insn) {
+  s->insn = insn;
+  s->rip = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
+  interpreter_row(insn->row).callout(*s->core, *insn);
+  s->insn = nullptr;
+  // Whatever the callout changed (mode, mapping, RIP, pending events) is seen from here on.
+  if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) [[unlikely]] return;
+  VELLUM_GO_TO(s, insn, s->rip);
+}
+
+[[clang::preserve_none]] void interpreter_invalid_opcode(CpuState* s, const BoundInsn* insn) {
+  interpreter_raise(s, insn, Vector::InvalidOpcode, 0);
+}
+
+// x87, MMX or SSE while CR0 or CR4 forbid it; SDM Vol. 3A tables 2-2 and 13-1.
+[[clang::preserve_none]] void interpreter_fpu_unavailable(CpuState* s, const BoundInsn* insn) {
+  const RowSpec& row = opcode_rows()[insn->row];
+  const bool x87 = row.has(kUsesX87);
+  const bool invalid = (!x87 && (s->cr0 & kCr0Em)) || (row.has(kUsesSse) && !(s->cr4 & kCr4Osfxsr));
+  interpreter_raise(s, insn, invalid ? Vector::InvalidOpcode : Vector::DeviceNotAvailable, 0);
+}
+
+void interpreter_load_slow(CpuState* s, const BoundInsn* insn, u64 linear, void* data, unsigned size) {
+  s->insn = insn;
+  s->core->load_slow(linear, data, size);
+}
+
+void interpreter_store_slow(CpuState* s, const BoundInsn* insn, u64 linear, const void* data, unsigned size) {
+  s->insn = insn;
+  s->core->store_slow(linear, data, size);
+}
+
+u8* interpreter_update_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  s->insn = insn;
+  return s->core->writable_host(linear, size);
+}
+
+u64 interpreter_segment(CpuState* s, const BoundInsn* insn, unsigned segment, u64 offset, unsigned size,
+                        AccessType access) {
+  s->insn = insn;
+  return s->core->segment_linear(segment, offset, size, access);
+}
+
+void interpreter_raise(CpuState* s, const BoundInsn* insn, Vector vector, u32 error_code) {
+  s->insn = insn;
+  s->core->raise(vector, error_code);
+}
+
+void interpreter_check_target(CpuState* s, const BoundInsn* insn, u64 target) {
+  const bool valid = insn->code_size_bytes == 8 ? static_cast<i64>(target << 16) >> 16 == static_cast<i64>(target)
+                                                : target <= s->segment[kCs].limit;
+  if (!valid) interpreter_raise(s, insn, Vector::GeneralProtection, 0);
+}
+
+bool interpreter_condition(u8 code, FlagOperation operation, u64 result, u64 a, u64 b) {
+  return condition_holds(code, {operation, result, a, b});
+}
+
+u32 interpreter_arithmetic_flags(FlagOperation operation, u64 result, u64 a, u64 b) {
+  return arithmetic_flags({operation, result, a, b});
+}
+
+const RowHandlers& interpreter_row(u16 row) {
+  static const auto* const table = [] {
+    auto* pointers = new std::vector<const RowHandlers*>;
+#define VELLUM_ADD_GROUP(group) \
+  for (const RowHandlers& handlers : interpreter_handlers_##group()) pointers->push_back(&handlers);
+    VELLUM_OPCODE_GROUPS(VELLUM_ADD_GROUP)
+    return pointers;
+  }();
+  return *(*table)[row];
+}
+
+}  // namespace vellum

@@ -1,0 +1,251 @@
+// What instruction semantics are written against: typed operands, flags, memory and faults, over any engine's binding.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "cpu/exceptions.h"
+#include "cpu/flags.h"
+#include "cpu/insn.h"
+#include "cpu/state.h"
+
+namespace vellum {
+
+// A 128-bit vector register value; cast to other lane types as needed.
+using V128 = u64 __attribute__((vector_size(16)));
+using V128u8 = u8 __attribute__((vector_size(16)));
+using V128u16 = u16 __attribute__((vector_size(16)));
+using V128u32 = u32 __attribute__((vector_size(16)));
+using V128i8 = i8 __attribute__((vector_size(16)));
+using V128i16 = i16 __attribute__((vector_size(16)));
+using V128i32 = i32 __attribute__((vector_size(16)));
+using V128i64 = i64 __attribute__((vector_size(16)));
+using V128f32 = float __attribute__((vector_size(16)));
+using V128f64 = double __attribute__((vector_size(16)));
+
+// Ten bytes in memory: significand, then sign and exponent.
+struct Float80 {
+  u64 significand;
+  u16 sign_exponent;
+};
+
+template <class T>
+struct Bytes {
+  static constexpr usize kSize = sizeof(T);
+};
+template <>
+struct Bytes<Float80> {
+  static constexpr usize kSize = 10;
+};
+
+// Where an operand lives once ModRM has chosen.
+enum class Place : u8 { None, Register, Memory, Immediate, One, Number };
+
+struct OperandForm {
+  Place place = Place::None;
+  u8 size = 0;          // bytes
+  bool vector = false;  // XMM: a read of fewer bytes takes the low ones, a write keeps the others
+  bool operator==(const OperandForm&) const = default;
+};
+
+enum class Repeat : u8 { No, WhileEqual, WhileNotEqual };  // F3 (also plain REP), F2
+
+// Which operation left the flags, when the decoder knows: lets a condition become one compare.
+enum class FlagProducer : u8 { Unknown, Subtract, Logic };
+
+// Everything that selects one specialization of a row's semantics. A structural type: it is a template argument.
+struct Form {
+  OperandForm operand[4];
+  u8 operand_size = 0;   // effective operand size in bytes: 2, 4 or 8
+  bool locked = false;
+  bool flags_dead = false;  // nobody will read the arithmetic flags that this instruction writes
+  FlagProducer producer = FlagProducer::Unknown;
+  Repeat repeat = Repeat::No;
+  bool operator==(const Form&) const = default;
+};
+
+template <usize Size>
+struct UnsignedOfSize;
+template <> struct UnsignedOfSize<1> { using type = u8; };
+template <> struct UnsignedOfSize<2> { using type = u16; };
+template <> struct UnsignedOfSize<4> { using type = u32; };
+template <> struct UnsignedOfSize<8> { using type = u64; };
+template <> struct UnsignedOfSize<10> { using type = Float80; };
+template <> struct UnsignedOfSize<16> { using type = V128; };
+
+// The flags that a semantics writes and reads, for the liveness analysis; the default is "touches none".
+struct FlagEffect {
+  u32 written = 0;  // defined or undefined: no earlier value survives
+  u32 read = 0;
+};
+
+// How control goes on after a semantics' op().
+enum class Flow : u8 {
+  Next,         // void op(c)
+  Direct,       // void op(c): to the relative target
+  Conditional,  // bool op(c): true goes to the relative target
+  Indirect,     // u64 op(c): the new RIP
+  String,       // one iteration of a string instruction; the engine's driver repeats it
+  Callout,      // a function of the VMM runs with the state complete
+};
+
+// E is an engine's binding:
+//   CpuState& state()
+//   u64 operand<N>()  u64 immediate()  u64 immediate2()     the bound fields
+//   u64 effective_offset()   offset part of the memory operand, wrapped to the address size
+//   u64 linear(u64 offset, unsigned size, access)           adds and checks the segment
+//   T load<T>(u64 linear)  void store<T>(u64 linear, T)     fault without returning
+//   T update<T, Locked>(u64 linear, f)                       read-modify-write; returns the old value
+//   u64 next_rip()                                           RIP behind this instruction, wrapped to the code size
+//   u64 target_rip()                                         next_rip() + immediate, wrapped to operand and code size
+//   void push<T>(T), T pop<T>(), …                           stack accesses by the stack's mode
+//   [[noreturn]] void raise(Vector, error code)
+// A semantics reads everything, computes, makes the accesses that may fault, and only then writes registers and flags.
+template <class E, Form F>
+class Context : public E {
+ public:
+  using E::E;
+  static constexpr Form kForm = F;
+
+  template <usize N>
+  using Type = typename UnsignedOfSize<F.operand[N].size>::type;
+  template <usize N>
+  static constexpr bool kIsMemory = F.operand[N].place == Place::Memory;
+  // The unsigned type of the effective operand size, for instructions with implicit operands.
+  using Operand = typename UnsignedOfSize<F.operand_size ? F.operand_size : 4>::type;
+
+  // Register file access by byte offset.
+  template <class T>
+  VELLUM_INLINE T read_slot(u64 offset) {
+    T value;
+    std::memcpy(&value, reinterpret_cast<char*>(&this->state()) + offset, Bytes<T>::kSize);
+    return value;
+  }
+  // A 32-bit write to a general register clears the upper half, SDM Vol. 1 3.4.1.1.
+  template <class T>
+  VELLUM_INLINE void write_gpr(u64 offset, T value) {
+    char* slot = reinterpret_cast<char*>(&this->state()) + offset;
+    if constexpr (sizeof(T) == 4) {
+      const u64 wide = value;
+      std::memcpy(slot, &wide, 8);
+    } else {
+      std::memcpy(slot, &value, sizeof(T));
+    }
+  }
+  template <class T>
+  VELLUM_INLINE void write_raw(u64 offset, T value) {
+    std::memcpy(reinterpret_cast<char*>(&this->state()) + offset, &value, Bytes<T>::kSize);
+  }
+  template <class T>
+  VELLUM_INLINE T gpr(unsigned index) { return read_slot<T>(index * 8); }
+  template <class T>
+  VELLUM_INLINE void set_gpr(unsigned index, T value) { write_gpr<T>(index * 8, value); }
+
+  // The memory operand's linear address, segment checked.
+  VELLUM_INLINE u64 address(unsigned size, AccessType access) {
+    return this->linear(this->effective_offset(), size, access);
+  }
+
+  template <usize N>
+  VELLUM_INLINE Type<N> read() {
+    using T = Type<N>;
+    constexpr Place place = F.operand[N].place;
+    if constexpr (place == Place::Register) return read_slot<T>(this->template operand<N>());
+    else if constexpr (place == Place::Memory) return this->template load<T>(address(Bytes<T>::kSize, AccessType::Read));
+    else if constexpr (place == Place::Immediate) return static_cast<T>(this->immediate());
+    else if constexpr (place == Place::One) return T{1};
+    else static_assert(place == Place::Register, "operand cannot be read");
+  }
+  template <usize N>
+  VELLUM_INLINE void write(Type<N> value) {
+    using T = Type<N>;
+    constexpr OperandForm form = F.operand[N];
+    if constexpr (form.place == Place::Memory) this->template store<T>(address(Bytes<T>::kSize, AccessType::Write), value);
+    else if constexpr (form.vector) write_raw<T>(this->template operand<N>(), value);
+    else write_gpr<T>(this->template operand<N>(), value);
+  }
+  // Replaces operand N by f(old) and returns the old value; with LOCK, atomically. f must be pure.
+  template <usize N, class Function>
+  VELLUM_INLINE Type<N> update(Function f) {
+    using T = Type<N>;
+    if constexpr (kIsMemory<N>) {
+      return this->template update_memory<T, F.locked>(address(Bytes<T>::kSize, AccessType::Write), f);
+    } else {
+      const T old = read<N>();
+      write<N>(f(old));
+      return old;
+    }
+  }
+  // #GP(0) unless the memory operand is aligned to `alignment` bytes; SDM Vol. 2 "Exceptions Type 4" and others.
+  template <usize N>
+  VELLUM_INLINE void require_aligned(unsigned alignment) {
+    if constexpr (kIsMemory<N>)
+      if (address(alignment, AccessType::Read) & (alignment - 1)) [[unlikely]]
+        this->raise(Vector::GeneralProtection, 0);
+  }
+
+  // Flags. The templates over FlagOperation take operands of the instruction's own type.
+  template <FlagOperation Operation, class T>
+  VELLUM_INLINE void set_flags(T a, T b, T result) {
+    if constexpr (!F.flags_dead) {
+      CpuState& s = this->state();
+      s.flag_operation = Operation;
+      s.flag_result = sign_extended(result);
+      s.flag_a = sign_extended(a);
+      s.flag_b = sign_extended(b);
+    }
+  }
+  template <class T>
+  VELLUM_INLINE void set_logic_flags(T result) {
+    if constexpr (!F.flags_dead) {
+      CpuState& s = this->state();
+      s.flag_operation = FlagOperation::Logic;
+      s.flag_result = sign_extended(result);
+    }
+  }
+  template <FlagOperation Operation, class T>
+  VELLUM_INLINE void set_step_flags(T result, bool carry) {  // INC and DEC keep CF
+    if constexpr (!F.flags_dead) {
+      CpuState& s = this->state();
+      s.flag_operation = Operation;
+      s.flag_result = sign_extended(result);
+      s.flag_a = carry;
+      s.flag_b = sign_extended(static_cast<T>(T{1} << (8 * sizeof(T) - 1)));
+    }
+  }
+  // ZF, SF, PF from the result; CF, AF, OF given as RFLAGS bits.
+  template <class T>
+  VELLUM_INLINE void set_result_flags(T result, u32 carry_overflow_auxiliary) {
+    if constexpr (!F.flags_dead) {
+      CpuState& s = this->state();
+      s.flag_operation = FlagOperation::Result;
+      s.flag_result = sign_extended(result);
+      s.flag_a = carry_overflow_auxiliary;
+    }
+  }
+  // All six, as RFLAGS bits.
+  VELLUM_INLINE void set_explicit_flags(u32 bits) {
+    if constexpr (!F.flags_dead) {
+      CpuState& s = this->state();
+      s.flag_operation = FlagOperation::Explicit;
+      s.flag_a = bits;
+    }
+  }
+  VELLUM_INLINE LazyFlags flags() {
+    LazyFlags f = lazy_flags(this->state());
+    if constexpr (F.producer == FlagProducer::Subtract) f.operation = FlagOperation::Subtract;
+    if constexpr (F.producer == FlagProducer::Logic) f.operation = FlagOperation::Logic;
+    return f;
+  }
+  VELLUM_INLINE u32 arithmetic() { return this->arithmetic_flags_of(flags()); }
+  VELLUM_INLINE bool carry() {
+    if constexpr (F.producer == FlagProducer::Unknown) return this->arithmetic_flags_of(flags()) & kCf;
+    else return carry_flag(flags());
+  }
+  VELLUM_INLINE bool condition(u8 code) {
+    if constexpr (F.producer == FlagProducer::Unknown) return this->unknown_condition(code, flags());
+    else return condition_holds(code, flags());
+  }
+};
+
+}  // namespace vellum
