@@ -2,12 +2,14 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <functional>
 
 #include "devices/device.h"
 #include "devices/interrupt_line.h"
 #include "devices/port_bus.h"
 #include "devices/ps2_device.h"
+#include "devices/ps2_scan_codes.h"
 #include "devices/virtual_clock.h"
 
 namespace vellum {
@@ -34,14 +36,21 @@ class I8042 : public Device, public PortHandler {
  private:
   enum class Source : u8 { None, Controller, Keyboard, Mouse };
 
+  struct Response {
+    u8 value = 0;
+    Source source = Source::None;
+    void visit(Archive& archive);
+  };
+
   u8 status() const;
   u8 output_port() const;
   void write_command(u8 command);
   void write_data(u8 value);
   void write_output_port(u8 value);
-  void put(u8 value, Source source);
-  void respond(u8 value);
+  void respond(u8 value, Source source = Source::Controller);
+  void next_response();
   void pull();
+  bool enabled(Source source) const;
   void schedule();
   void update_interrupts();
 
@@ -56,12 +65,11 @@ class I8042 : public Device, public PortHandler {
     std::array<u8, 32> ram{};  // byte 0 is the command byte
     u8 output = 0;             // output buffer
     Source source = Source::None;  // who filled it; None: it is empty
-    bool aux_flag = false;     // status bit 5: the output buffer was filled by the mouse
     bool last_was_command = false;
     u8 pending_command = 0;    // waits for its data byte; 0: none
     bool a20 = true;
-    bool break_prefix = false; // translation has swallowed an F0h
-    u8 input_port_bits = 0;    // C1h/C2h: bits 7:4 of the status replaced by the input port; 0: not
+    ScanCodeTranslator translator;
+    std::deque<Response> responses;  // answers that wait for the output buffer
   } m_state;
 };
 

@@ -39,6 +39,7 @@ class PcTestdev : public Device, public PortHandler, public MmioHandler {
   // Guest-visible state.
   struct State {
     u32 data = 0;
+    u32 lines = 0;  // levels driven
     std::array<u8, kMemorySize> memory{};
   } m_state;
 };

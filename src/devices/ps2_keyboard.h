@@ -2,7 +2,7 @@
 #pragma once
 
 #include <array>
-#include <bitset>
+#include <span>
 
 #include "devices/key_code.h"
 #include "devices/ps2_device.h"
@@ -28,14 +28,12 @@ class Ps2Keyboard : public Ps2Device {
   void receive(u8 byte) override;
 
  private:
-  enum class KeyType : u8 { Typematic = 0, MakeBreak = 1, MakeOnly = 2, TypematicMake = 3 };
-
   void set_defaults();
   void send_key(KeyCode code, bool down);
-  void send_code(std::initializer_list<u8> bytes);
+  void send_set2(std::span<const u8> bytes);
+  bool is_pressed(KeyCode code) const;
   void handle_argument(u8 byte);
   void self_test_done();
-  void start_typematic(KeyCode code);
   void repeat();
   Ticks repeat_delay() const;
   Ticks repeat_period() const;

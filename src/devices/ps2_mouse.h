@@ -35,7 +35,9 @@ class Ps2Mouse : public Ps2Device {
   void note_rate(u8 rate);
   bool has_news() const;
   void send_packet();
-  void schedule();
+  void report(u8 count);
+  void sample();
+  Ticks period() const;
   void self_test_done();
 
   // Wiring.
@@ -56,6 +58,8 @@ class Ps2Mouse : public Ps2Device {
     i32 x = 0, y = 0, z = 0;         // not yet reported
     u8 buttons = 0;
     u8 reported_buttons = 0;
+    std::array<u8, 4> last_packet{};  // for FEh
+    u8 last_length = 0;
   } m_state;
 };
 

@@ -37,6 +37,9 @@ class RtcMc146818 : public Device, public PortHandler {
   void write(u8 index, u8 value);
   void set_time(u64 seconds);
   void second_passed();
+  void update_cycle();
+  void catch_up();
+  u64 elapsed() const;            // ticks since the divider chain started
   bool alarm_matches() const;
   bool dividers_running() const;
   u64 periodic_rate() const;      // Hz; 0: off
@@ -48,6 +51,8 @@ class RtcMc146818 : public Device, public PortHandler {
   void arm_periodic();
   u8 encode(unsigned value) const;
   unsigned decode(u8 value) const;
+  u8 encode_hour(unsigned hour) const;
+  unsigned decode_hour(u8 value) const;
 
   // Configuration.
   u64 m_base_seconds;
@@ -65,7 +70,7 @@ class RtcMc146818 : public Device, public PortHandler {
     u8 extended_index = 0;
     bool nmi_masked = true;
     // The divider chain: it started at `divider_start`, and is at a whole second each second after it.
-    u64 divider_start = 0;
+    i64 divider_start = 0;  // ticks; before power-on (negative) if the chain was released early
     u64 periodic_seen = 0;  // periods up to this one have been turned into PF
   } m_state;
 };
