@@ -65,8 +65,28 @@ void FwCfg::add_string(FwCfgKey key, std::string_view text) {
 
 void FwCfg::add_file(std::string name, std::vector<u8> content, WriteCallback on_write) {
   VELLUM_ASSERT(!name.empty() && name.size() < spec::kNameSize);
-  m_files[std::move(name)] = {content, content, std::move(on_write)};
+  m_files[std::move(name)] = {content, content, std::move(on_write), nullptr};
   build_directory();
+}
+
+void FwCfg::refresh_on_select(std::string_view name, std::function<std::vector<u8>()> refresh) {
+  const auto found = m_files.find(std::string(name));
+  VELLUM_ASSERT(found != m_files.end());
+  found->second.refresh = std::move(refresh);
+}
+
+void FwCfg::select(u16 key) {
+  m_state.selector = key & spec::kKeyMask;
+  m_state.position = 0;
+  refresh_selected();
+}
+
+void FwCfg::refresh_selected() {
+  File* file = selected_file();
+  if (!file || !file->refresh) return;
+  const usize size = file->content.size();
+  file->content = file->refresh();
+  file->content.resize(size);
 }
 
 std::span<const u8> FwCfg::file(std::string_view name) const {
@@ -123,6 +143,7 @@ void FwCfg::visit(Archive& archive) {
     archive.bytes("content", file.content);
     archive.end();
   }
+  if (archive.loading() && !archive.failed()) refresh_selected();
 }
 
 u32 FwCfg::read_port(u16 port, unsigned size) {
@@ -143,8 +164,7 @@ u32 FwCfg::read_port(u16 port, unsigned size) {
 
 void FwCfg::write_port(u16 port, unsigned size, u32 value) {
   if (port == spec::kSelectorPort && size == 2) {
-    m_state.selector = static_cast<u16>(value & spec::kKeyMask);
-    m_state.position = 0;
+    select(static_cast<u16>(value));
   } else if (port == spec::kDmaPort && size == 4) {
     m_state.dma_high = big_endian(value);
   } else if (port == spec::kDmaPort + 4 && size == 4) {
@@ -162,10 +182,7 @@ void FwCfg::run_dma(u64 address) {
   const u32 control = big_endian(m_memory.read_value<u32>(at));
   u32 length = big_endian(m_memory.read_value<u32>(at + 4));
   GuestPhysAddr target(big_endian(m_memory.read_value<u64>(at + 8)));
-  if (control & spec::kDmaSelect) {
-    m_state.selector = static_cast<u16>((control >> 16) & spec::kKeyMask);
-    m_state.position = 0;
-  }
+  if (control & spec::kDmaSelect) select(static_cast<u16>(control >> 16));
   auto* content = selected();
   const u64 size = content ? content->size() : 0;
   const u64 available = m_state.position < size ? size - m_state.position : 0;

@@ -40,6 +40,9 @@ class FwCfg final : public Device, public PortHandler {
   // A file of the directory; a name that exists is replaced. Names are at most 55 bytes long. With a callback the guest
   // may write it.
   void add_file(std::string name, std::vector<u8> content, WriteCallback on_write = nullptr);
+  // Makes a file's content depend on how the guest has set up the machine: `refresh` is called when the guest selects the
+  // file and returns it anew, with the same size.
+  void refresh_on_select(std::string_view name, std::function<std::vector<u8>()> refresh);
   bool has_file(std::string_view name) const { return m_files.contains(std::string(name)); }
   // Content of a file or item as it is now; empty when there is none.
   std::span<const u8> file(std::string_view name) const;
@@ -57,8 +60,11 @@ class FwCfg final : public Device, public PortHandler {
   struct File {
     std::vector<u8> content, initial;
     WriteCallback on_write;
+    std::function<std::vector<u8>()> refresh;
   };
   void build_directory();
+  void select(u16 key);
+  void refresh_selected();
   std::vector<u8>* selected();
   File* selected_file();
   void run_dma(u64 address);

@@ -22,6 +22,8 @@ class Piix4Pm final : public PciDevice, public PortHandler {
   Piix4Pm(PciBus& bus, VirtualClock& clock, InterruptLine sci, Callbacks callbacks);
   ~Piix4Pm() override;
 
+  // Where the firmware has placed the power management ports; 0 while they are off.
+  u16 pm_base() const { return m_pm_base; }
   // The user pressed the power button (system_powerdown).
   void press_power_button();
   // The RTC's alarm output, seen as a wake event.
@@ -39,7 +41,7 @@ class Piix4Pm final : public PciDevice, public PortHandler {
   void config_written(unsigned offset, unsigned size) override;
 
  private:
-  u8 read_pm(unsigned offset);
+  u32 read_pm(unsigned offset);  // the aligned doubleword
   void write_pm(unsigned offset, u8 value);
   u8 read_smbus(unsigned offset);
   void write_smbus(unsigned offset, u8 value);
@@ -48,6 +50,7 @@ class Piix4Pm final : public PciDevice, public PortHandler {
   u64 timer_count() const;
   void catch_up_timer();
   void update_timer();
+  bool sci_level() const;
   void update_sci();
   void update_mappings();
 
@@ -59,6 +62,7 @@ class Piix4Pm final : public PciDevice, public PortHandler {
   // Derived.
   Timer m_overflow_timer;
   PortBus::Id m_pm_mapping = 0, m_smbus_mapping = 0;
+  std::array<PortBus::Id, 2> m_fixed_mappings;
   u16 m_pm_base = 0, m_smbus_base = 0;
   // Guest-visible state, beside the configuration space.
   struct State {
