@@ -170,7 +170,7 @@ Exit CpuCore::run(u64 budget) {
       break;
     case kRecoverSplit:
       leave_insn();
-      execute(lookup_once(s.rip, 1), s.rip);
+      execute(lookup_once(s.rip), s.rip);
       break;
     default:
       break;
@@ -193,7 +193,7 @@ Exit CpuCore::run(u64 budget) {
       continue;
     }
     Block* block = lookup(s.rip);
-    if (block->count > s.budget) block = lookup_once(s.rip, static_cast<unsigned>(std::min<i64>(s.budget, kMaxBlockInsns)));
+    if (block->count > s.budget) block = lookup_once(s.rip);  // the last few of the budget go one by one
     execute(block, s.rip);
   }
 }
@@ -295,7 +295,7 @@ void CpuCore::step() {
   const bool resume = s.rflags & kRf, trap = s.rflags & kTf;
   if (!resume && !stack_shadow && (s.dr[7] & 0xff) && code_breakpoint_hit()) raise(Vector::Debug);
   m_trap_suppressed = false;
-  execute(lookup_once(s.rip, 1), s.rip);
+  execute(lookup_once(s.rip), s.rip);
   if (resume) s.rflags &= ~u32{kRf};
   if (shadow) s.interrupt_shadow = false;
   if (stack_shadow) s.stack_shadow = false;

@@ -115,19 +115,26 @@ class CpuCore final : public Cpu, public MemoryListener {
   u8* writable_host(u64 linear, unsigned size);
   // The block at RIP under the current mapping; raises the fetch's faults.
   Block* lookup(u64 rip);
-  // A block of at most `limit` instructions at RIP that is used once.
-  Block* lookup_once(u64 rip, unsigned limit);
+  // A block of the one instruction at RIP, for single use.
+  Block* lookup_once(u64 rip);
   void clear_jump_cache();
 
  private:
   struct FetchPage {
-    const u8* host;
+    const u8* host;   // nullptr: neither RAM nor ROM, and ram_offset is the guest-physical address
     u64 ram_offset;
-    bool cacheable;  // RAM or ROM
   };
   FetchPage fetch_page(u64 linear);
   enum class Decoding : u8 { Cached, Once };
-  Block* decode_block(u64 rip, unsigned limit, Decoding decoding);
+  Block* decode_block(u64 rip, const FetchPage& page, u64 linear, unsigned limit, Decoding decoding);
+  void protect_code_page(const Block* block);
+  u64 checked_code_address(u64 rip);
+  u64 linear_sum(u64 linear, u64 bytes) const;
+  void check_alignment(u64 linear, unsigned size, Rights rights);
+  void read_slow(u64 linear, void* data, unsigned size, Rights rights);
+  void write_slow(u64 linear, const void* data, unsigned size, Rights rights);
+  void note_ram_write(u64 ram_offset, unsigned size);
+  TlbEntry* table_for(Rights rights);
   void bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const;
   Translation translate(u64 linear, AccessType type, Rights rights);
   PageTarget target_of(const Translation& translation) const;
@@ -150,14 +157,13 @@ class CpuCore final : public Cpu, public MemoryListener {
   PendingFault m_fault{};
   int m_delivering = -1;         // vector of the event being delivered, -1: none
   bool m_layout_changed = false;
+  bool m_jump_cache_empty = false;
   bool m_trap_suppressed = false;
   Exit m_exit = Exit::BudgetSpent;
   u64 m_retired_before = 0;      // instructions retired before the current budget was handed out
   i64 m_budget_given = 0;
   std::vector<JumpCacheEntry> m_jump_cache;
   std::unique_ptr<u8[]> m_once;  // the block of lookup_once()
-  u64 m_cs_base_seen = 0;
-  u32 m_cs_limit_seen = 0;
 };
 
 // A callout: a function of the VMM that an instruction becomes. s.rip already holds the next instruction's address; a

@@ -31,12 +31,12 @@ struct Insn {
   u16 immediate2 = 0;      // ENTER's second immediate, the selector of a far pointer
 };
 
-struct CpuCore;
+class CpuCore;
 struct BoundInsn;
 
 // Continues with the instruction; the handlers of one block call each other by tail calls.
-#define VELLUM_HANDLER_ABI [[clang::preserve_none]]
-using Handler = void (*)(CpuState*, const BoundInsn*) __attribute__((preserve_none));
+#define VELLUM_HANDLER_ABI __attribute__((preserve_none))
+using Handler = void(VELLUM_HANDLER_ABI*)(CpuState*, const BoundInsn*);
 
 enum class SegmentMode : u8 {
   Flat,      // base 0, no limit to check
@@ -45,7 +45,7 @@ enum class SegmentMode : u8 {
 };
 enum class StackMode : u8 { Flat64, Flat32, Checked };  // Checked: the SS register's size, base and limit decide
 
-// An instruction with its operands as byte offsets into CpuState; 56 bytes.
+// An instruction with its operands as byte offsets into CpuState.
 struct BoundInsn {
   Handler handler;
   i64 immediate;
@@ -61,6 +61,8 @@ struct BoundInsn {
   SegmentMode segment_mode;
   StackMode stack_mode;
   u8 operand_size, address_size, prefixes, code_size_bytes;
+  bool memory;
+  u8 modrm;
 };
 
 }  // namespace vellum

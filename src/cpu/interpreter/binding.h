@@ -210,7 +210,7 @@ class InterpreterBinding {
     return m_s->segment[kSs].big() ? 0xffffffff : 0xffff;
   }
 
-  [[noreturn]] VELLUM_INLINE void raise(Vector vector, u32 error_code) {
+  [[noreturn]] __attribute__((always_inline)) inline void raise(Vector vector, u32 error_code) {
     interpreter_raise(m_s, m_insn, vector, error_code);
   }
   VELLUM_INLINE bool unknown_condition(u8 code, const LazyFlags& f) {
@@ -231,10 +231,10 @@ class InterpreterBinding {
     u64& rcx = m_s->gpr[kRcx];
     rcx = size == 2 ? (rcx & ~u64{0xffff}) | value : value;
   }
-  static VELLUM_INLINE u64 wrap(u64 value, unsigned size_in_bytes) {
+  VELLUM_INLINE static u64 wrap(u64 value, unsigned size_in_bytes) {
     return size_in_bytes == 8 ? value : size_in_bytes == 4 ? static_cast<u32>(value) : static_cast<u16>(value);
   }
-  static VELLUM_INLINE bool linear_readable(const TlbEntry& entry, u64 linear) {
+  VELLUM_INLINE static bool linear_readable(const TlbEntry& entry, u64 linear) {
     return entry.read_tag == entry.write_tag;
   }
 

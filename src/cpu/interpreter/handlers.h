@@ -15,6 +15,7 @@ struct RowHandlers {
   FlagProducer producer;
   Flow flow;
   Callout callout;
+  bool never_faults;  // in register form: its semantics says so
 };
 
 // What selects a variant, apart from the row.
@@ -290,6 +291,12 @@ constexpr void fill_width(RowHandlers& handlers, unsigned width) {
 }
 
 template <class S>
+consteval bool never_faults() {
+  if constexpr (requires { S::kNeverFaults; }) return S::kNeverFaults;
+  else return false;
+}
+
+template <class S>
 constexpr Callout callout_of() {
   if constexpr (requires { S::kCallout; }) return S::kCallout;
   else return nullptr;
@@ -313,6 +320,7 @@ constexpr RowHandlers row_handlers() {
   handlers.producer = producer_of<S>();
   handlers.flow = flow_of<S>();
   handlers.callout = callout_of<S>();
+  handlers.never_faults = never_faults<S>();
   if constexpr (flow_of<S>() != Flow::Callout) {
     fill_width<Row, 2>(handlers, 0);
     fill_width<Row, 4>(handlers, 1);

@@ -10,6 +10,7 @@ inline constexpr FlagEffect kWritesArithmeticReadsCarry{kArithmeticFlags, kCf};
 
 // MOV, in all forms whose operands have one size.
 struct Move {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.template write<0>(static_cast<typename C::template Type<0>>(c.template read<1>()));
@@ -17,6 +18,7 @@ struct Move {
 };
 
 struct LoadEffectiveAddress {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.template write<0>(static_cast<typename C::template Type<0>>(c.effective_offset()));
@@ -25,6 +27,7 @@ struct LoadEffectiveAddress {
 
 struct Add {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -36,6 +39,7 @@ struct Add {
 
 struct Subtract {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Subtract;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -48,6 +52,7 @@ struct Subtract {
 
 struct Compare {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Subtract;
   template <class C>
   VELLUM_INLINE static void op(C& c) {

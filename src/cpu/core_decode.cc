@@ -1,0 +1,281 @@
+// Finding and making blocks: decode, bind operands to offsets, choose handlers.
+#include <algorithm>
+
+#include "cpu/core.h"
+#include "cpu/interpreter/handlers.h"
+#include "cpu/opcodes.h"
+#include "state/log.h"
+
+namespace vellum {
+
+namespace {
+
+CodeSize code_size(u32 mode) { return static_cast<CodeSize>(mode & kModeCodeSizeMask); }
+
+u16 register_offset(OperandSpec operand, const Insn& insn, unsigned number) {
+  // Without REX, byte registers 4 to 7 are AH, CH, DH, BH; SDM Vol. 2A table 3-1.
+  const bool byte = operand.width == OperandWidth::B;
+  if (byte && number >= 4 && number < 8 && !(insn.prefixes & kPrefixRex)) return static_cast<u16>(gpr_offset(number - 4) + 1);
+  return gpr_offset(number);
+}
+
+u16 vector_offset(unsigned number) { return static_cast<u16>(offsetof(CpuState, vector) + sizeof(VectorRegister) * number); }
+u16 mmx_offset(unsigned number) { return static_cast<u16>(offsetof(CpuState, x87.registers) + sizeof(X87Register) * (number & 7)); }
+
+u16 bind_operand(OperandSpec operand, const Insn& insn) {
+  switch (operand.kind) {
+    case OperandKind::Gpr: return register_offset(operand, insn, insn.reg);
+    case OperandKind::GprOrMemory: return insn.memory ? 0 : register_offset(operand, insn, insn.rm);
+    case OperandKind::GprInModrm:
+    case OperandKind::GprInOpcode: return register_offset(operand, insn, insn.rm);
+    case OperandKind::XmmInReg: return vector_offset(insn.reg);
+    case OperandKind::XmmOrMemory: return insn.memory ? 0 : vector_offset(insn.rm);
+    case OperandKind::XmmInModrm: return vector_offset(insn.rm);
+    case OperandKind::MmxInReg: return mmx_offset(insn.reg);
+    case OperandKind::MmxOrMemory: return insn.memory ? 0 : mmx_offset(insn.rm);
+    case OperandKind::MmxInModrm: return mmx_offset(insn.rm);
+    case OperandKind::Segment: return insn.reg & 7;
+    case OperandKind::Control:
+    case OperandKind::Debug: return insn.reg;
+    case OperandKind::X87Register: return insn.modrm & 7;
+    case OperandKind::FixedCl: return gpr_offset(kRcx);
+    case OperandKind::FixedDx: return gpr_offset(kRdx);
+    default: return 0;
+  }
+}
+
+}  // namespace
+
+void CpuCore::bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const {
+  const RowSpec& row = opcode_rows()[insn.row];
+  const bool bits64 = code_size(s.mode) == CodeSize::Bits64;
+  bound.immediate = insn.immediate;
+  bound.immediate2 = insn.immediate2;
+  bound.displacement = insn.displacement + (insn.base == kCodeBaseSlot ? offset + insn.length : 0);
+  for (unsigned i = 0; i < 4; ++i) bound.operand[i] = bind_operand(row.operands[i], insn);
+  bound.row = insn.row;
+  bound.offset = offset;
+  bound.position = static_cast<u8>(position);
+  bound.length = insn.length;
+  bound.base = insn.base;
+  bound.index = insn.index;
+  bound.scale = insn.scale;
+  bound.segment = insn.segment;
+  if (bits64) bound.segment_mode = insn.segment >= kFs ? SegmentMode::BaseOnly : SegmentMode::Flat;
+  else if ((s.mode & kModeFlatData) && (insn.segment == kDs || insn.segment == kSs || insn.segment == kEs)) bound.segment_mode = SegmentMode::Flat;
+  else bound.segment_mode = SegmentMode::Checked;
+  if (bits64) bound.stack_mode = StackMode::Flat64;
+  else if ((s.mode & kModeFlatData) && (s.mode & kModeStack32)) bound.stack_mode = StackMode::Flat32;
+  else bound.stack_mode = StackMode::Checked;
+  bound.operand_size = insn.operand_size;
+  bound.address_size = insn.address_size;
+  bound.prefixes = insn.prefixes;
+  bound.memory = insn.memory;
+  bound.modrm = insn.modrm;
+  bound.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
+}
+
+namespace {
+
+VariantChoice choice_for(const RowSpec& row, const Insn& insn) {
+  VariantChoice choice{};
+  choice.width = insn.operand_size == 2 ? 0 : insn.operand_size == 4 ? 1 : 2;
+  choice.memory = insn.memory;
+  choice.locked = insn.memory && ((insn.prefixes & kPrefixLock) || row.has(kImplicitLock));
+  if (insn.prefixes & (kPrefixRep | kPrefixRepne)) {
+    if (row.has(kRepe)) choice.repeat = insn.prefixes & kPrefixRep ? Repeat::WhileEqual : Repeat::WhileNotEqual;
+    else if (row.has(kRep)) choice.repeat = Repeat::WhileEqual;  // F2 repeats these too, SDM Vol. 2B "REP"
+  }
+  return choice;
+}
+
+bool trapped(const RowSpec& row, u32 mode) {
+  return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
+         (row.has(kUsesSse) && (mode & kModeSseTrap));
+}
+
+}  // namespace
+
+Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigned limit, Decoding decoding) {
+  Insn insns[kMaxBlockInsns];
+  VariantChoice choices[kMaxBlockInsns];
+  u16 offsets[kMaxBlockInsns + 1];
+  Handler special[kMaxBlockInsns];
+  unsigned count = 0;
+  u16 offset = 0;
+  bool crosses = false, ended = false;
+  u64 second_page = 0;
+  const u64 in_page = linear & kPageMask;
+  const bool real = s.mode & kModeReal;
+
+  while (count < limit && !ended) {
+    if ((s.mode & kModeCheckedCode) && rip + offset > s.segment[kCs].limit) {
+      if (count == 0) raise_general_protection();
+      break;
+    }
+    if (in_page + offset >= kPageSize) break;
+    Insn& insn = insns[count];
+    u8 buffer[kMaxInsnLength + 1];
+    std::span<const u8> bytes;
+    if (page.host) {
+      bytes = {page.host + in_page + offset, kPageSize - in_page - offset};
+    } else {  // code in MMIO or a hole: one instruction at a time
+      memory.read(GuestPhysAddr(page.ram_offset + in_page), {buffer, kMaxInsnLength});
+      bytes = {buffer, kMaxInsnLength};
+    }
+    DecodeStatus status = decoder.decode(bytes, code_size(s.mode), real, insn);
+    if (status == DecodeStatus::NeedMore) {
+      if (count > 0) break;
+      const u64 next_linear = linear_sum(linear & ~kPageMask, kPageSize);
+      const FetchPage second = fetch_page(next_linear);
+      const usize first_part = bytes.size();
+      std::memcpy(buffer, bytes.data(), first_part);
+      if (second.host) std::memcpy(buffer + first_part, second.host, kMaxInsnLength - first_part);
+      else memory.read(GuestPhysAddr(second.ram_offset), {buffer + first_part, kMaxInsnLength - first_part});
+      status = decoder.decode({buffer, kMaxInsnLength}, code_size(s.mode), real, insn);
+      crosses = insn.length > first_part;
+      second_page = second.ram_offset;
+      if (!second.host) decoding = Decoding::Once;
+      ended = true;
+    }
+    if (status == DecodeStatus::TooLong || status == DecodeStatus::NeedMore) {
+      if (count == 0) raise_general_protection();
+      break;
+    }
+    if ((s.mode & kModeCheckedCode) && rip + offset + insn.length - 1 > s.segment[kCs].limit) {
+      if (count == 0) raise_general_protection();
+      break;
+    }
+    special[count] = nullptr;
+    offsets[count] = offset;
+    if (status == DecodeStatus::Invalid) {
+      special[count] = interpreter_invalid_opcode;
+      ended = true;
+    } else {
+      const RowSpec& row = opcode_rows()[insn.row];
+      const RowHandlers& handlers = interpreter_row(insn.row);
+      choices[count] = choice_for(row, insn);
+      if (trapped(row, s.mode)) {
+        special[count] = interpreter_fpu_unavailable;
+        ended = true;
+      } else if (handlers.flow == Flow::Callout) {
+        special[count] = interpreter_callout;
+        ended = true;
+      } else if (handlers.flow != Flow::Next && !(handlers.flow == Flow::String && choices[count].repeat == Repeat::No)) {
+        ended = true;
+      }
+      ended = ended || row.has(kEndsBlock) || (page.host && blocks.ends_block(page.ram_offset + in_page + offset));
+      if (log_enabled(LogItem::InAsm)) log(LogItem::InAsm, "{:#x}: {}", rip + offset, describe_row(row));
+    }
+    offset = static_cast<u16>(offset + insn.length);
+    ++count;
+    if (!page.host) break;
+  }
+  offsets[count] = offset;
+
+  // Who reads the flags: behind the block anybody may.
+  bool dead = false;
+  for (unsigned i = count; i-- > 0;) {
+    if (special[i]) {
+      dead = false;
+      continue;
+    }
+    const RowHandlers& handlers = interpreter_row(insns[i].row);
+    const bool overwrites = handlers.flags.written == kArithmeticFlags && handlers.flow == Flow::Next;
+    if (overwrites && dead) choices[i].flags_dead = true;
+    if (handlers.flags.read || insns[i].memory || !handlers.never_faults) dead = false;
+    else if (overwrites) dead = true;
+  }
+  FlagProducer producer = FlagProducer::Unknown;
+  for (unsigned i = 0; i < count; ++i) {
+    if (special[i]) continue;
+    const RowHandlers& handlers = interpreter_row(insns[i].row);
+    if (handlers.flags.read && !handlers.flags.written) choices[i].producer = producer;
+    if (handlers.flags.written) producer = handlers.flags.written == kArithmeticFlags ? handlers.producer : FlagProducer::Unknown;
+  }
+
+  Block* block = nullptr;
+  const bool cached = decoding == Decoding::Cached && page.host;
+  if (cached) {
+    block = blocks.allocate(count);
+    if (!block) {
+      blocks.clear();
+      clear_jump_cache();
+      block = blocks.allocate(count);
+    }
+  } else {
+    block = reinterpret_cast<Block*>(m_once.get());
+  }
+  block->count = static_cast<i32>(count);
+  block->real_count = static_cast<u16>(count);
+  block->mode = s.mode;
+  block->ram_offset = page.ram_offset + in_page;
+  block->byte_length = offset;
+  block->chainable = cached && !(s.mode & kModeCheckedCode);
+  block->crosses_page = crosses;
+  block->second_page = second_page;
+  block->taken = block->next = block->hash_next = nullptr;
+  for (unsigned i = 0; i < count; ++i) {
+    BoundInsn& bound = block->insns[i];
+    bind(insns[i], bound, offsets[i], i);
+    bound.handler = special[i];
+    if (!bound.handler) bound.handler = interpreter_row(insns[i].row).variant[handler_index(choices[i])];
+    if (!bound.handler) {
+      log(LogItem::Unsupported, "no handler for {} at {:#x}", describe_row(opcode_rows()[insns[i].row]), rip + offsets[i]);
+      bound.handler = interpreter_invalid_opcode;
+    }
+  }
+  BoundInsn& terminator = block->insns[count];
+  terminator = BoundInsn{};
+  terminator.handler = interpreter_fall_through;
+  terminator.offset = offset;
+  terminator.position = static_cast<u8>(count);
+  terminator.operand_size = terminator.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
+  if (cached) blocks.insert(block);
+  if (cached) protect_code_page(block);
+  return block;
+}
+
+// From now on stores to the block's pages must be seen.
+void CpuCore::protect_code_page(const Block* block) {
+  tlb.protect_host_page(memory.ram().host(block->ram_offset & ~kPageMask));
+  if (block->crosses_page) tlb.protect_host_page(memory.ram().host(block->second_page));
+}
+
+Block* CpuCore::lookup(u64 rip) {
+  JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(rip)];
+  if (entry.rip == rip && entry.mode == s.mode && entry.block->count != kStaleCount) return entry.block;
+  const u64 linear = checked_code_address(rip);
+  const FetchPage page = fetch_page(linear);
+  Block* block = page.host ? blocks.find(page.ram_offset + (linear & kPageMask), s.mode) : nullptr;
+  if (block && block->crosses_page) {
+    const FetchPage second = fetch_page(linear_sum(linear & ~kPageMask, kPageSize));
+    if (!second.host || second.ram_offset != block->second_page) block = nullptr;
+  }
+  if (block && (s.mode & kModeCheckedCode) && rip + block->byte_length - 1 > s.segment[kCs].limit)
+    return decode_block(rip, page, linear, 1, Decoding::Once);
+  if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
+  if (block->count != kStaleCount && reinterpret_cast<u8*>(block) != m_once.get()) {
+    entry = {rip, s.mode, block};
+    m_jump_cache_empty = false;
+  }
+  return block;
+}
+
+Block* CpuCore::lookup_once(u64 rip) {
+  const u64 linear = checked_code_address(rip);
+  return decode_block(rip, fetch_page(linear), linear, 1, Decoding::Once);
+}
+
+// The linear address of RIP, after the checks of a fetch: canonical form, or CS's limit.
+u64 CpuCore::checked_code_address(u64 rip) {
+  if (s.code64()) {
+    const unsigned shift = s.cr4 & kCr4La57 ? 7 : 16;
+    if (static_cast<u64>(static_cast<i64>(rip << shift) >> shift) != rip) raise_general_protection();
+  } else if (rip > s.segment[kCs].limit) {
+    raise_general_protection();
+  }
+  return code_address(rip);
+}
+
+}  // namespace vellum

@@ -1,0 +1,301 @@
+// Guest memory as the CPU sees it: translation into the TLB, slow paths, page crossings, MMIO, writes to code.
+#include <algorithm>
+
+#include "cpu/core.h"
+#include "state/log.h"
+
+namespace vellum {
+
+namespace {
+
+bool canonical(u64 linear, bool five_levels) {
+  const unsigned shift = five_levels ? 7 : 16;
+  return static_cast<u64>(static_cast<i64>(linear << shift) >> shift) == linear;
+}
+
+TlbContext context_for(const CpuState& s, Rights rights) {
+  if (rights == Rights::Supervisor) return TlbContext::Supervisor;
+  if (s.cpl == 3) return TlbContext::User;
+  return (s.cr4 & kCr4Smap) && !(s.rflags & kAc) ? TlbContext::Supervisor : TlbContext::SupervisorAc;
+}
+
+// What of a page the pieces of one access touch.
+struct Piece {
+  GuestPhysAddr physical;
+  PageTarget target;
+  unsigned size;
+};
+
+}  // namespace
+
+void CpuCore::flush_tlb() {
+  tlb.flush_all();
+  clear_jump_cache();
+}
+
+void CpuCore::flush_tlb_non_global() {
+  tlb.flush_non_global();
+  clear_jump_cache();
+}
+
+void CpuCore::flush_tlb_page(u64 linear) {
+  tlb.flush_page(linear);
+  clear_jump_cache();
+}
+
+void CpuCore::clear_jump_cache() {
+  // The next address in the slot's congruence class but one can never be looked up here.
+  if (m_jump_cache_empty) return;
+  for (JumpCacheEntry& entry : m_jump_cache) entry.mode = ~u64{0};
+  m_jump_cache_empty = true;
+}
+
+// SDM Vol. 3A 3.4, 3.4.2.1, 5.3; 64-bit mode Vol. 3A 5.3.1.
+u64 CpuCore::segment_linear(unsigned index, u64 offset, unsigned size, AccessType access) {
+  const SegmentRegister& segment = s.segment[index];
+  if (s.code64()) return index >= kFs ? segment.base + offset : offset;
+  const Vector vector = index == kSs ? Vector::StackFault : Vector::GeneralProtection;
+  if (s.protected_mode() && !s.v86()) {
+    if (!segment.usable) raise(vector, 0);
+    if (access == AccessType::Write ? !segment.writable() : !segment.readable()) raise(vector, 0);
+  }
+  const u64 last = offset + size - 1;
+  if (segment.expand_down() && s.protected_mode()) {
+    const u64 top = segment.big() ? 0xffffffff : 0xffff;
+    if (offset <= segment.limit || last > top) raise(vector, 0);
+  } else if (last > segment.limit) {
+    raise(vector, 0);
+  }
+  return static_cast<u32>(segment.base + offset);
+}
+
+u64 CpuCore::operand_offset(const BoundInsn& insn) const {
+  const u64* slots = s.gpr.data();
+  const u64 offset = slots[insn.base] + (slots[insn.index] << insn.scale) + static_cast<u64>(insn.displacement);
+  return insn.address_size == 8 ? offset : insn.address_size == 4 ? static_cast<u32>(offset) : static_cast<u16>(offset);
+}
+
+u64 CpuCore::operand_linear(const BoundInsn& insn, unsigned size, AccessType access) {
+  return segment_linear(insn.segment, operand_offset(insn), size, access);
+}
+
+PageTarget CpuCore::target_of(const Translation& translation) const { return memory.lookup(translation.page); }
+
+// Walks the tables, raises what they say, and enters the result into the TLB when the page is plain memory.
+Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
+  if (s.long_mode() && s.paging.mode != PagingMode::None && !canonical(linear, s.cr4 & kCr4La57)) {
+    // SDM Vol. 3A 3.3.7.1: a stack reference raises #SS. Instructions without a memory operand that come here use the
+    // stack.
+    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn &&
+                       (s.insn->segment == kSs || s.insn->base == kRsp);
+    raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
+  }
+  const TlbContext context = context_for(s, rights);
+  const bool user = context == TlbContext::User;
+  const bool smap_in_force = context == TlbContext::Supervisor;
+  const auto walked = walk(memory, s.paging, linear, {type, user, smap_in_force});
+  if (!walked) raise_page_fault(linear, walked.error().error_code);
+  const Translation& translation = *walked;
+
+  if (rights == Rights::Current && s.tlb == tlb.table(TlbContext::AlwaysSlow) && type != AccessType::Execute)
+    return translation;
+  const PageTarget target = memory.lookup(translation.page);
+  if (target.read != RegionKind::Ram && target.read != RegionKind::Rom) return translation;
+  bool read, write, execute;
+  if (user) {
+    read = translation.user_read && translation.key_read;
+    write = translation.user_write && translation.key_write;
+    execute = translation.user_execute;
+  } else {
+    const bool smap_forbids = smap_in_force && translation.user_page && (s.cr4 & kCr4Smap);
+    read = !smap_forbids && (!translation.user_page || translation.key_read);
+    write = !smap_forbids && translation.supervisor_write && (!translation.user_page || translation.key_write);
+    execute = translation.supervisor_execute;
+  }
+  write = write && translation.dirty && target.write == RegionKind::Ram &&
+          target.write_ram_offset == target.read_ram_offset && memory.ram().flags(target.read_ram_offset) == 0;
+  tlb.insert(context, linear, memory.ram().host(target.read_ram_offset), read, write, execute, translation.global,
+             translation.large);
+  return translation;
+}
+
+// An access to MMIO must happen with exact state, as the last of its block: if it is not, the instruction starts again
+// alone, and the block is cut behind it from now on.
+void CpuCore::split_block_for_mmio() {
+  const BoundInsn* insn = s.insn;
+  if (!insn) return;
+  const Block* block = Block::of(insn);
+  if (insn->position + 1 == block->real_count) return;
+  const u64 ram_offset = block->ram_offset + insn->offset;
+  blocks.mark_mmio(ram_offset);
+  blocks.written(ram_offset, 1);
+  std::longjmp(m_recovery, 2);
+}
+
+namespace {
+
+// Splits a register-sized access into the power-of-two pieces that a bus makes of it.
+template <class Function>
+void for_bus_pieces(GuestPhysAddr address, unsigned size, Function function) {
+  for (unsigned done = 0; done < size;) {
+    unsigned part = 8;
+    while (part > size - done || ((address.value + done) & (part - 1))) part /= 2;
+    function(address + done, done, part);
+    done += part;
+  }
+}
+
+}  // namespace
+
+void CpuCore::check_alignment(u64 linear, unsigned size, Rights rights) {
+  if (rights == Rights::Current && s.cpl == 3 && (s.rflags & kAc) && (s.cr0 & kCr0Am)) {
+    const unsigned alignment = size >= 16 ? 16 : size >= 8 ? 8 : size;
+    if (linear & (alignment - 1)) raise(Vector::AlignmentCheck, 0);
+  }
+}
+
+void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
+  check_alignment(linear, size, rights);
+  Piece pieces[2];
+  unsigned count = 0;
+  for (unsigned done = 0; done < size;) {
+    const u64 address = linear_sum(linear, done);
+    const unsigned part = std::min<unsigned>(size - done, static_cast<unsigned>(kPageSize - (address & kPageMask)));
+    const Translation translation = translate(address, AccessType::Read, rights);
+    pieces[count++] = {translation.page + (address & kPageMask), target_of(translation), part};
+    done += part;
+  }
+  if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, false);
+  u8* out = static_cast<u8*>(data);
+  for (unsigned i = 0; i < count; ++i) {
+    const Piece& piece = pieces[i];
+    if (piece.target.read == RegionKind::Ram || piece.target.read == RegionKind::Rom) {
+      std::memcpy(out, memory.ram().host(piece.target.read_ram_offset + piece.physical.offset()), piece.size);
+    } else {
+      split_block_for_mmio();
+      for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
+        const u64 value = memory.read_slow(address, part);
+        std::memcpy(out + offset, &value, part);
+      });
+    }
+    out += piece.size;
+  }
+}
+
+void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
+  check_alignment(linear, size, rights);
+  Piece pieces[2];
+  unsigned count = 0;
+  for (unsigned done = 0; done < size;) {
+    const u64 address = linear_sum(linear, done);
+    const unsigned part = std::min<unsigned>(size - done, static_cast<unsigned>(kPageSize - (address & kPageMask)));
+    const Translation translation = translate(address, AccessType::Write, rights);
+    pieces[count++] = {translation.page + (address & kPageMask), target_of(translation), part};
+    done += part;
+  }
+  const u8* in = static_cast<const u8*>(data);
+  for (unsigned i = 0; i < count; ++i)
+    if (pieces[i].target.write == RegionKind::Mmio || pieces[i].target.write == RegionKind::Hole) split_block_for_mmio();
+  if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, true);
+  for (unsigned i = 0; i < count; ++i) {
+    const Piece& piece = pieces[i];
+    if (piece.target.write == RegionKind::Ram) {
+      const u64 offset = piece.target.write_ram_offset + piece.physical.offset();
+      if (memory.ram().flags(offset)) note_ram_write(offset, piece.size);
+      std::memcpy(memory.ram().host(offset), in, piece.size);
+    } else if (piece.target.write != RegionKind::Rom) {
+      for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
+        u64 value = 0;
+        std::memcpy(&value, in + offset, part);
+        memory.write_slow(address, part, value);
+      });
+    }
+    in += piece.size;
+  }
+}
+
+// A page with flags is about to be written: blocks made from these bytes go stale, and it is no longer clean. When no
+// flag is left the next miss of the TLB makes it writable.
+void CpuCore::note_ram_write(u64 ram_offset, unsigned size) {
+  GuestRam& ram = memory.ram();
+  ram.clear_flag(ram_offset, kPageCleanDisplay);
+  ram.clear_flag(ram_offset, kPageCleanSnapshot);
+  if (ram.flags(ram_offset) & kPageHoldsCode) blocks.written(ram_offset, size);
+}
+
+u64 CpuCore::linear_sum(u64 linear, u64 bytes) const {
+  return s.code64() || s.paging.mode >= PagingMode::Level4 ? linear + bytes : static_cast<u32>(linear + bytes);
+}
+
+void CpuCore::load_slow(u64 linear, void* data, unsigned size) { read_slow(linear, data, size, Rights::Current); }
+
+void CpuCore::store_slow(u64 linear, const void* data, unsigned size) { write_slow(linear, data, size, Rights::Current); }
+
+u8* CpuCore::writable_host(u64 linear, unsigned size) {
+  check_alignment(linear, size, Rights::Current);
+  if ((linear & kPageMask) + size > kPageSize) {
+    probe_write(linear, size);
+    return nullptr;
+  }
+  const Translation translation = translate(linear, AccessType::Write, Rights::Current);
+  const PageTarget target = target_of(translation);
+  if (target.write != RegionKind::Ram || target.read != RegionKind::Ram ||
+      target.write_ram_offset != target.read_ram_offset) {
+    if (target.write != RegionKind::Ram || target.read == RegionKind::Mmio) split_block_for_mmio();
+    return nullptr;
+  }
+  if (s.dr[7] & 0xff) check_watchpoints(linear, size, true);
+  const u64 offset = target.write_ram_offset + (linear & kPageMask);
+  if (memory.ram().flags(offset)) note_ram_write(offset, size);
+  return memory.ram().host(offset);
+}
+
+void CpuCore::probe_write(u64 linear, unsigned size, Rights rights) {
+  translate(linear, AccessType::Write, rights);
+  const u64 last = linear_sum(linear, size - 1);
+  if ((linear ^ last) & ~kPageMask) translate(last & ~kPageMask, AccessType::Write, rights);
+}
+
+TlbEntry* CpuCore::table_for(Rights rights) {
+  return rights == Rights::Current ? s.tlb : tlb.table(TlbContext::Supervisor);
+}
+
+void CpuCore::read_bytes(u64 linear, void* data, unsigned size, Rights rights) {
+  const TlbEntry& entry = table_for(rights)[Tlb::slot(linear)];
+  const u64 x = linear ^ entry.read_tag;
+  if (x <= kPageSize - size) [[likely]] {
+    std::memcpy(data, entry.host + x, size);
+    return;
+  }
+  read_slow(linear, data, size, rights);
+}
+
+void CpuCore::write_bytes(u64 linear, const void* data, unsigned size, Rights rights) {
+  const TlbEntry& entry = table_for(rights)[Tlb::slot(linear)];
+  const u64 x = linear ^ entry.write_tag;
+  if (x <= kPageSize - size) [[likely]] {
+    std::memcpy(entry.host + x, data, size);
+    return;
+  }
+  write_slow(linear, data, size, rights);
+}
+
+// --- Fetching code ----------------------------------------------------------------------------------------------------
+
+CpuCore::FetchPage CpuCore::fetch_page(u64 linear) {
+  const TlbContext context = context_for(s, Rights::Current);
+  const TlbEntry& entry = tlb.table(context)[Tlb::slot(linear)];
+  const u8* ram = memory.ram().host(0);
+  if ((linear & ~kPageMask) == entry.execute_tag) return {entry.host, static_cast<u64>(entry.host - ram)};
+  const Translation translation = translate(linear, AccessType::Execute, Rights::Current);
+  const PageTarget target = target_of(translation);
+  if (target.read == RegionKind::Ram || target.read == RegionKind::Rom)
+    return {memory.ram().host(target.read_ram_offset), target.read_ram_offset};
+  return {nullptr, translation.page.value};
+}
+
+u64 CpuCore::code_address(u64 rip) const {
+  return s.code64() ? rip : static_cast<u32>(s.segment[kCs].base + rip);
+}
+
+}  // namespace vellum
