@@ -31,8 +31,8 @@ class AtaDisk : public IdeDrive {
   void execute(u8 command) override;
   void block_done() override;
   usize next_dma_piece() override;
-  bool dma_piece_done(usize length) override;
-  void dma_finished(bool complete) override;
+  void dma_piece_done(usize length) override;
+  void dma_finished() override;
   void set_signature() override;
   void drive_reset(bool hard) override;
   void visit_drive(Archive& archive) override;
@@ -43,13 +43,17 @@ class AtaDisk : public IdeDrive {
   void set_features();
   void smart();
   bool take_address(Width width);  // the task file's address and count; false after an error
-  void put_address();              // the address of the sector at hand back into the task file
-  void put_max_address(Width width);
-  void start_read(bool multiple);
-  void start_write(bool multiple);
+  void put_address(u64 sector);    // into the task file, in the form in which the command gave its own
+  void start_read(Width width, bool multiple);
+  void start_write(Width width, bool multiple);
+  void start_dma_command(Width width, bool to_memory);
+  void verify(Width width);
+  void load_block();               // the next DRQ block of a read
+  void advance(u32 sectors);
+  u32 block_sectors() const;       // of the DRQ block at hand
   bool read_medium(u64 sector, std::span<u8> data);
   bool write_medium(u64 sector, std::span<const u8> data);
-  usize block_length() const;
+  void read_native_max(Width width);
 
   // Configuration.
   std::unique_ptr<BlockDevice> m_medium;
@@ -68,6 +72,7 @@ class AtaDisk : public IdeDrive {
     bool write_cache = true;
     bool look_ahead = true;
     bool smart_enabled = true;
+    bool keep_settings = false;  // SET FEATURES 66h: a software reset changes none of the above
     u8 transfer_mode_ultra = 5, transfer_mode_multiword = 0xff;  // 0xff: none selected
     u8 power_mode = 0xff;    // CHECK POWER MODE's answer: FFh active, 00h standby, 80h idle
     bool sleeping = false;

@@ -31,30 +31,34 @@ class AtapiCdrom : public IdeDrive {
   void execute(u8 command) override;
   void block_done() override;
   usize next_dma_piece() override;
-  bool dma_piece_done(usize length) override;
-  void dma_finished(bool complete) override;
+  void dma_piece_done(usize length) override;
+  void dma_finished() override;
   void set_signature() override;
   void drive_reset(bool hard) override;
   void visit_drive(Archive& archive) override;
 
  private:
-  static constexpr usize kPacketSize = 12;
-  static constexpr u32 kFrameSize = 2048;  // user data of a mode 1 sector
-  static constexpr u32 kRawFrameSize = 2352;
+  static constexpr usize kPacketSize = 12, kReplySize = 512;
+  enum class Source : u8 { Reply, Medium, Count };
 
+  // atapi_cdrom.cc: the ATA side.
   void identify_packet();
   void set_features();
+  void reject_with_signature();
+  void serve();                      // the next part of the data, or the end of the command
+  bool fill(std::span<u8> data);     // the next data.size() bytes of it; false after a medium error
+  u64 data_left() const { return m_packet.data_length - m_packet.data_done; }
+
+  // atapi_commands.cc: the packet commands.
   void execute_packet();
   void packet_error(u8 sense_key, u8 code, u8 qualifier = 0);
   void packet_done();
   void reply(std::span<const u8> data, u32 allocation_length);
-  void start_read(u32 frame, u32 frames, u8 parts);
-  void continue_data_in();
-  void serve_pio();
-  bool fill_from_medium(usize room);
-  bool medium_ready();
+  bool medium_ready();               // false after a NOT READY error
+  bool frames_exist(u64 frame, u64 count);
   u32 frames() const;
-
+  bool dvd() const { return frames() > kLongestCd; }
+  void read_frames(u32 frame, u32 count, u8 parts);
   void request_sense();
   void inquiry();
   void read_toc();
@@ -68,6 +72,10 @@ class AtapiCdrom : public IdeDrive {
   void read_cd(bool msf);
   void read_dvd_structure();
   void start_stop_unit();
+  void prevent_allow();
+  u32 packet_field(unsigned offset, unsigned bytes) const;  // big-endian
+
+  static constexpr u32 kLongestCd = 100 * 60 * 75;  // frames; a longer image is taken for a DVD
 
   // Configuration.
   std::unique_ptr<BlockDevice> m_medium;
@@ -77,17 +85,18 @@ class AtapiCdrom : public IdeDrive {
     std::array<u8, kPacketSize> packet{};
     bool dma = false;            // features bit 0 of the PACKET command at hand
     u32 byte_count_limit = 0;    // of one DRQ block
-    u32 pending = 0;             // bytes in the buffer not yet given to the host
-    u32 pending_start = 0;
-    u32 frame = 0;               // next frame to read
-    u32 frames_left = 0;
-    u8 frame_parts = 0x10;       // READ CD's byte 9: which parts of a frame are wanted
+    Source source = Source::Reply;
+    u64 data_length = 0;         // bytes that the command at hand returns
+    u64 data_done = 0;           // of them handed over
+    std::array<u8, kReplySize> reply{};
+    u32 frame = 0;               // first frame of the data, when it comes from the medium
+    u8 frame_parts = 0;          // which parts of each frame (CdFramePart)
     u8 sense_key = 0, sense_code = 0, sense_qualifier = 0;
-    u8 unit_attention = 0;       // additional sense code to report next: 28h medium changed, 29h reset; 0 none
+    u8 unit_attention = 0;       // additional sense code to report next: 28h medium changed, 29h reset; 0: none
     u8 media_event = 0;          // MMC-3 6.6.1.4's event code, reported once
     bool tray_open = false;
     bool locked = false;
-    u8 transfer_mode_ultra = 5, transfer_mode_multiword = 0xff;
+    u8 transfer_mode_ultra = 5, transfer_mode_multiword = 0xff;  // 0xff: none selected
   } m_packet;
 };
 

@@ -33,6 +33,9 @@ class Piix3Ide : public PciDevice, public PortHandler {
   void write_port(u16 port, unsigned size, u32 value) override;
   unsigned max_port_size() const override { return 4; }
 
+ protected:
+  void config_written(unsigned offset, unsigned size) override;
+
  private:
   class BusMasterPorts : public PortHandler {
    public:

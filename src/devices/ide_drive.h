@@ -59,7 +59,7 @@ class IdeDrive {
   void soft_reset();
   void hard_reset();
   // EXECUTE DEVICE DIAGNOSTIC: both drives perform it, whichever is selected.
-  void execute_diagnostic(bool other_present);
+  void execute_diagnostic();
 
   void visit(Archive& archive);
 
@@ -78,20 +78,20 @@ class IdeDrive {
     Count
   };
 
-  static constexpr usize kBufferSize = 128 * 1024;
-  static constexpr usize kBlockSize = 512;
-
-  explicit IdeDrive(usize buffer_size) : m_buffer_size(buffer_size) { m_state.buffer.resize(buffer_size); }
+  explicit IdeDrive(usize buffer_size) { m_state.buffer.resize(buffer_size); }
 
   // -- the command set's side ---------------------------------------------------------------------------------------
   virtual void execute(u8 command) = 0;
   // The host has taken or filled the buffer of a DRQ block.
   virtual void block_done() = 0;
-  // DMA: fill the buffer with the next piece (returns its length, 0 when the command has no more), take the piece that
-  // the host wrote, and end the command. A negative result ended the command with an error.
+  // DMA, drive to host: fills the buffer with the next piece and returns its length. Host to drive: returns the length
+  // of the next piece wanted. 0: nothing more is to be moved. An error ends the command from inside.
   virtual usize next_dma_piece() = 0;
-  virtual bool dma_piece_done(usize length) = 0;  // false: the command ended with an error
-  virtual void dma_finished(bool complete) = 0;
+  // The piece has been moved (host to drive: its bytes stand in the buffer). An error ends the command from inside.
+  virtual void dma_piece_done(usize length) = 0;
+  // All pieces are done; ends the command.
+  virtual void dma_finished() = 0;
+  // What a reset or EXECUTE DEVICE DIAGNOSTIC leaves in the task file (9.12), and DRDY, which packet devices clear.
   virtual void set_signature() = 0;
   virtual void drive_reset(bool hard) = 0;
   virtual void visit_drive(Archive& archive) = 0;
@@ -99,8 +99,9 @@ class IdeDrive {
   void start_pio_in(usize length, bool interrupt = true);
   void start_pio_out(usize length, bool interrupt);
   void start_dma(bool to_memory);
-  // Ends the command: DRDY, no DRQ, interrupt.
-  void complete();
+  void start_packet();  // DRQ for the command packet of a PACKET command
+  // Ends the command: DRDY, no DRQ; most commands end with an interrupt.
+  void complete(bool interrupt = true);
   void abort_command(u8 error = ata::kErrorAbort);
 
   struct State {
@@ -112,14 +113,14 @@ class IdeDrive {
     u8 command = 0;
     bool interrupt = false;
     Phase phase = Phase::Idle;
-    u32 position = 0;  // in buffer
-    u32 end = 0;
-    std::vector<u8> buffer;
+    u32 position = 0;        // in buffer
+    u32 end = 0;             // bytes of it in use
+    std::vector<u8> buffer;  // of constant size
   } m_state;
   bool m_second = false;
 
  private:
-  usize m_buffer_size;
+  void idle();
 };
 
 }  // namespace vellum
