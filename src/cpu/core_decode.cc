@@ -51,6 +51,7 @@ void CpuCore::bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned posi
   const bool bits64 = code_size(s.mode) == CodeSize::Bits64;
   bound.immediate = insn.immediate;
   bound.immediate2 = insn.immediate2;
+  bound.address_mask = insn.address_size == 8 ? ~u64{0} : insn.address_size == 4 ? 0xffffffff : 0xffff;
   bound.displacement = insn.displacement + (insn.base == kCodeBaseSlot ? offset + insn.length : 0);
   for (unsigned i = 0; i < 4; ++i) bound.operand[i] = bind_operand(row.operands[i], insn);
   bound.row = insn.row;

@@ -71,8 +71,7 @@ u64 CpuCore::segment_linear(unsigned index, u64 offset, unsigned size, AccessTyp
 
 u64 CpuCore::operand_offset(const BoundInsn& insn) const {
   const u64* slots = s.gpr.data();
-  const u64 offset = slots[insn.base] + (slots[insn.index] << insn.scale) + static_cast<u64>(insn.displacement);
-  return insn.address_size == 8 ? offset : insn.address_size == 4 ? static_cast<u32>(offset) : static_cast<u16>(offset);
+  return (slots[insn.base] + (slots[insn.index] << insn.scale) + static_cast<u64>(insn.displacement)) & insn.address_mask;
 }
 
 u64 CpuCore::operand_linear(const BoundInsn& insn, unsigned size, AccessType access) {

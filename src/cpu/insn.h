@@ -45,10 +45,11 @@ enum class SegmentMode : u8 {
 };
 enum class StackMode : u8 { Flat64, Flat32, Checked };  // Checked: the SS register's size, base and limit decide
 
-// An instruction with its operands as byte offsets into CpuState.
+// An instruction with its operands as byte offsets into CpuState; one cache line.
 struct BoundInsn {
   Handler handler;
   i64 immediate;
+  u64 address_mask;     // of the effective address: 16, 32 or 64 ones
   i64 displacement;     // RIP-relative: adjusted to count from the block's first byte
   u16 operand[4];       // register operand N: byte offset; segment, control, debug and x87 registers: their number
   u16 row;
@@ -64,5 +65,7 @@ struct BoundInsn {
   bool memory;
   u8 modrm;
 };
+
+static_assert(sizeof(BoundInsn) == 64);
 
 }  // namespace vellum

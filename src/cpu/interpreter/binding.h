@@ -41,9 +41,8 @@ class InterpreterBinding {
 
   VELLUM_INLINE u64 effective_offset() {
     const u64* slots = m_s->gpr.data();
-    const u64 offset = slots[m_insn->base] + (slots[m_insn->index] << m_insn->scale) +
-                       static_cast<u64>(m_insn->displacement);
-    return wrap(offset, m_insn->address_size);
+    return (slots[m_insn->base] + (slots[m_insn->index] << m_insn->scale) + static_cast<u64>(m_insn->displacement)) &
+           m_insn->address_mask;
   }
   VELLUM_INLINE u64 linear(u64 offset, unsigned size, AccessType access) {
     if (m_insn->segment_mode != SegmentMode::Flat) [[unlikely]]
