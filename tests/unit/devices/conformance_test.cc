@@ -1,0 +1,162 @@
+// What every device must do, whatever it is: reset, save, load, and survive any guest and any snapshot.
+#include <catch2/catch.hpp>
+
+#include "devices/debug_console.h"
+#include "devices/dma8237.h"
+#include "devices/i8042.h"
+#include "devices/isa_debug_exit.h"
+#include "devices/parallel_port.h"
+#include "devices/pc_testdev.h"
+#include "devices/pic8259.h"
+#include "devices/pit8254.h"
+#include "devices/port92.h"
+#include "devices/ps2_keyboard.h"
+#include "devices/ps2_mouse.h"
+#include "devices/rtc_mc146818.h"
+#include "devices/system_control_port.h"
+#include "devices/uart16550.h"
+#include "bench.h"
+
+using namespace vellum;
+
+namespace {
+
+// The i8042 with its devices: registers are poked through it, whichever of the three is under test.
+Bench& keyboard_controller(Bench& b, Device* (*choose)(I8042&, Ps2Keyboard&, Ps2Mouse&)) {
+  auto& keyboard = b.make<Ps2Keyboard>(b.clock);
+  auto& mouse = b.make<Ps2Mouse>(b.clock);
+  auto& controller = b.make<I8042>(b.clock, keyboard, mouse, I8042::Wiring{b.line(1), b.line(12), {}, {}});
+  b.test(controller).map({{0x60, 1}, {0x64, 1}});
+  return b.test(*choose(controller, keyboard, mouse));
+}
+
+struct Candidate {
+  const char* name;
+  void (*make)(Bench& b);
+};
+
+// One line for each device; a new one belongs here.
+const Candidate kCandidates[] = {
+    {"debug_console", [](Bench& b) { b.test(b.make<DebugConsole>("debug_console", &b.backend)).map({{0x402, 1}}); }},
+    {"dma8237", [](Bench& b) { b.test(b.make<Dma8237Pair>(b.memory)).map({{0, 16}, {0x80, 16}, {0xc0, 32}}); }},
+    {"i8042", [](Bench& b) { keyboard_controller(b, [](auto& c, auto&, auto&) -> Device* { return &c; }); }},
+    {"isa_debug_exit", [](Bench& b) { b.test(b.make<IsaDebugExit>([](int) {})).map({{0xf4, 4}}); }},
+    {"parallel_port", [](Bench& b) { b.test(b.make<ParallelPort>("lpt", b.line(7), &b.backend)).map({{0x378, 3}}); }},
+    {"pc_testdev", [](Bench& b) { b.test(b.make<PcTestdev>(b.lines)).map({{0xe0, 12}, {0x2000, 24}}).map_memory({PcTestdev::kMemoryBase, PcTestdev::kMemorySize}); }},
+    {"pic8259", [](Bench& b) { b.test(b.make<Pic8259Pair>(b.line())).map({{0x20, 2}, {0xa0, 2}, {0x4d0, 2}}); }},
+    {"pit8254", [](Bench& b) { b.test(b.make<Pit8254>(b.clock, b.line())).map({{0x40, 4}}); }},
+    {"port61", [](Bench& b) { b.test(b.make<SystemControlPort>(b.clock, b.make<Pit8254>(b.clock, b.line()), b.line(2))).map({{0x61, 1}}); }},
+    {"port92", [](Bench& b) { b.test(b.make<Port92>([](bool) {}, [] {})).map({{0x92, 1}}); }},
+    {"ps2_keyboard", [](Bench& b) { keyboard_controller(b, [](auto&, auto& k, auto&) -> Device* { return &k; }); }},
+    {"ps2_mouse", [](Bench& b) { keyboard_controller(b, [](auto&, auto&, auto& m) -> Device* { return &m; }); }},
+    {"rtc_mc146818", [](Bench& b) { b.test(b.make<RtcMc146818>(b.clock, b.line(8), 1'700'000'000)).map({{0x70, 4}}); }},
+    {"uart16550", [](Bench& b) { b.test(b.make<Uart16550>("uart", b.clock, b.line(4), &b.backend)).map({{0x3f8, 8}}); }},
+};
+
+struct Fixture {
+  Bench bench;
+  explicit Fixture(const Candidate& candidate, Ticks now = 0) {
+    candidate.make(bench);
+    bench.clock.advance(now);
+    bench.reset(ResetKind::PowerOn);
+  }
+  Device& device() { return bench.device(); }
+};
+
+const Candidate& each_device() {
+  const auto index = GENERATE(range<usize>(0, std::size(kCandidates)));
+  return kCandidates[index];
+}
+
+// A device after `count` random accesses.
+void poke(Fixture& fixture, std::mt19937_64& random, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) fixture.bench.poke(random);
+}
+
+constexpr Ticks kPowerOn = 3'141'592'653;
+
+}  // namespace
+
+TEST_CASE("resetting twice leaves the state that one reset leaves", "[conformance]") {
+  const Candidate& candidate = each_device();
+  const auto kind = GENERATE(ResetKind::PowerOn, ResetKind::System);
+  CAPTURE(candidate.name, static_cast<int>(kind));
+  Fixture fixture(candidate);
+  std::mt19937_64 random(1);
+  poke(fixture, random, 1000);
+  fixture.bench.reset(kind);
+  const auto once = described(fixture.device());
+  fixture.bench.reset(kind);
+  CHECK(described(fixture.device()) == once);
+}
+
+TEST_CASE("a power-on reset forgets what the guest did", "[conformance]") {
+  const Candidate& candidate = each_device();
+  CAPTURE(candidate.name);
+  Fixture used(candidate, kPowerOn);
+  std::mt19937_64 random(2);
+  poke(used, random, 1000);
+  used.bench.reset(ResetKind::PowerOn);
+  Fixture fresh(candidate, used.bench.clock.now());
+  CHECK(described(used.device()) == described(fresh.device()));
+}
+
+TEST_CASE("a saved state loads into a fresh device as an equal one", "[conformance]") {
+  const Candidate& candidate = each_device();
+  const auto accesses = GENERATE(0u, 10'000u);
+  CAPTURE(candidate.name, accesses);
+  Fixture original(candidate, kPowerOn);
+  std::mt19937_64 random(3);
+  poke(original, random, accesses);
+  const auto data = saved(original.device());
+  Fixture copy(candidate, original.bench.clock.now());
+  REQUIRE(load(copy.device(), data));
+  CHECK(described(copy.device()) == described(original.device()));
+  CHECK(hash_of(copy.device()) == hash_of(original.device()));
+}
+
+TEST_CASE("saving does not change the device", "[conformance]") {
+  const Candidate& candidate = each_device();
+  CAPTURE(candidate.name);
+  Fixture fixture(candidate);
+  std::mt19937_64 random(4);
+  poke(fixture, random, 1000);
+  const auto first = saved(fixture.device());
+  CHECK(saved(fixture.device()) == first);
+}
+
+TEST_CASE("a truncated state is refused", "[conformance]") {
+  const Candidate& candidate = each_device();
+  CAPTURE(candidate.name);
+  Fixture original(candidate, kPowerOn);
+  std::mt19937_64 random(5);
+  poke(original, random, 1000);
+  const auto data = saved(original.device());
+  Fixture copy(candidate, original.bench.clock.now());
+  const usize step = data.size() / 400 + 1;
+  usize accepted = 0;
+  for (usize length = 0; length < data.size(); length += step)
+    accepted += load(copy.device(), std::span(data).first(length));
+  CHECK(accepted == 0);
+  CHECK(load(copy.device(), data));
+}
+
+TEST_CASE("a state with a flipped bit is refused or is a state that the device can live with", "[conformance]") {
+  const Candidate& candidate = each_device();
+  CAPTURE(candidate.name);
+  Fixture original(candidate, kPowerOn);
+  std::mt19937_64 random(6);
+  poke(original, random, 1000);
+  const auto data = saved(original.device());
+  Fixture copy(candidate, original.bench.clock.now());
+  for (unsigned i = 0; i < 400; ++i) {
+    auto damaged = data;
+    damaged[random() % damaged.size()] ^= static_cast<u8>(1u << random() % 8);
+    // The machine puts back the state before a load that was refused.
+    if (!load(copy.device(), damaged)) REQUIRE(load(copy.device(), data));
+    poke(copy, random, 100);
+    // Later times than the clock of the copy are what the devices refuse, so it must not fall behind.
+    REQUIRE(copy.bench.clock.now() >= original.bench.clock.now());
+    if (i % 50 == 49) copy.bench.reset(ResetKind::PowerOn);
+  }
+}
