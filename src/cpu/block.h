@@ -64,12 +64,15 @@ class BlockCache {
   // Instructions (by RAM offset) that touched MMIO: a block ends behind each, so that the access happens with exact
   // state and its effects are seen before the next instruction.
   bool ends_block(u64 ram_offset) const { return !m_mmio_insns.empty() && m_mmio_insns.contains(ram_offset); }
-  void mark_mmio(u64 ram_offset) { m_mmio_insns[ram_offset] = true; }
+  void mark_mmio(u64 ram_offset) {
+    if (m_mmio_insns.size() < kMaxMmioInsns) m_mmio_insns[ram_offset] = true;
+  }
 
  private:
   static constexpr usize kBuckets = 1 << 16;
   static constexpr u64 kChunkSize = 1 << 20;
   static constexpr u64 kMaxBytes = 40 << 20;
+  static constexpr usize kMaxMmioInsns = 1 << 16;  // more only cost a restart at each access
   struct PageBlocks {
     std::vector<Block*> blocks;
     u64 chunks = 0;  // bit n: code in the page's n-th 64 bytes

@@ -48,8 +48,7 @@ void clear_attention(CpuState& s, u32 bits) { __atomic_fetch_and(&s.attention, ~
 
 void CpuCore::set_interrupt_request(bool level) {
   s.interrupt_request = level;
-  if (level) set_attention(s, kAttentionInterrupt);
-  else clear_attention(s, kAttentionInterrupt);
+  if (level && (s.rflags & kIf)) set_attention(s, kAttentionInterrupt);  // with IF clear, the callout that sets it looks
 }
 
 void CpuCore::raise_nmi() {
@@ -148,7 +147,7 @@ void CpuCore::deliver_fault() {
   s.rflags |= m_fault.vector == Vector::Debug ? 0 : kRf;
   s.interrupt_shadow = s.stack_shadow = false;
   deliver_event(static_cast<u8>(m_fault.vector), EventKind::Exception,
-                has_error_code(m_fault.vector) && s.protected_mode() && !(s.cr0 == 0), m_fault.error_code);
+                has_error_code(m_fault.vector) && s.protected_mode(), m_fault.error_code);
   m_delivering = -1;
 }
 
@@ -182,7 +181,7 @@ Exit CpuCore::run(u64 budget) {
       clear_jump_cache();
     }
     bool single_step = false;
-    if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED)) {
+    if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED) || s.event_pending()) {
       if (handle_attention()) return m_exit;
       single_step = s.attention & kAttentionStep;
     }
@@ -210,19 +209,19 @@ constexpr u64 kDr6Fixed = 0xffff0ff0, kDr6SingleStep = u64{1} << 14;
 
 // Takes what asked for attention, in the order of SDM Vol. 3A table 6-2.
 bool CpuCore::handle_attention() {
-  if (s.attention & kAttentionExit) {
-    clear_attention(s, kAttentionExit);
+  const u32 attention = __atomic_load_n(&s.attention, __ATOMIC_RELAXED);
+  // These are doorbells: what they announce stays in the state until it can be taken.
+  clear_attention(s, kAttentionExit | kAttentionInterrupt | kAttentionNmi | kAttentionSmi | kAttentionInit);
+  if (attention & kAttentionExit) {
     m_exit = Exit::Requested;
     return true;
   }
   if (s.init_pending) {
     s.init_pending = false;
-    clear_attention(s, kAttentionInit);
     init();
   }
   if (s.smi_pending && !s.in_smm) {
     s.smi_pending = false;
-    clear_attention(s, kAttentionSmi);
     s.halted = false;
     enter_smm();
   }
@@ -235,7 +234,6 @@ bool CpuCore::handle_attention() {
   }
   if (s.nmi_pending && !s.nmi_blocked && !s.stack_shadow && !s.interrupt_shadow) {
     s.nmi_pending = false;
-    clear_attention(s, kAttentionNmi);
     s.halted = false;
     m_delivering = static_cast<int>(Vector::Nmi);
     log(LogItem::Interrupts, "NMI at {:#x}", s.rip);

@@ -127,7 +127,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   FetchPage fetch_page(u64 linear);
   enum class Decoding : u8 { Cached, Once };
   Block* decode_block(u64 rip, const FetchPage& page, u64 linear, unsigned limit, Decoding decoding);
-  void protect_code_page(const Block* block);
+  void protect_code_page(u64 ram_offset);
   u64 checked_code_address(u64 rip);
   u64 linear_sum(u64 linear, u64 bytes) const;
   void check_alignment(u64 linear, unsigned size, Rights rights);
@@ -157,7 +157,6 @@ class CpuCore final : public Cpu, public MemoryListener {
   PendingFault m_fault{};
   int m_delivering = -1;         // vector of the event being delivered, -1: none
   bool m_layout_changed = false;
-  bool m_jump_cache_empty = false;
   bool m_trap_suppressed = false;
   Exit m_exit = Exit::BudgetSpent;
   u64 m_retired_before = 0;      // instructions retired before the current budget was handed out

@@ -232,20 +232,22 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   terminator.offset = offset;
   terminator.position = static_cast<u8>(count);
   terminator.operand_size = terminator.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
-  if (cached) blocks.insert(block);
-  if (cached) protect_code_page(block);
+  if (cached) {
+    protect_code_page(block->ram_offset);
+    if (crosses) protect_code_page(second_page);
+    blocks.insert(block);
+  }
   return block;
 }
 
-// From now on stores to the block's pages must be seen.
-void CpuCore::protect_code_page(const Block* block) {
-  tlb.protect_host_page(memory.ram().host(block->ram_offset & ~kPageMask));
-  if (block->crosses_page) tlb.protect_host_page(memory.ram().host(block->second_page));
+// From now on stores to the page must be seen.
+void CpuCore::protect_code_page(u64 ram_offset) {
+  if (!(memory.ram().flags(ram_offset) & kPageHoldsCode)) tlb.protect_host_page(memory.ram().host(ram_offset & ~kPageMask));
 }
 
 Block* CpuCore::lookup(u64 rip) {
   JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(rip)];
-  if (entry.rip == rip && entry.mode == s.mode && entry.block->count != kStaleCount) return entry.block;
+  if (entry.rip == rip && entry.key == s.jump_key() && entry.block->count != kStaleCount) return entry.block;
   const u64 linear = checked_code_address(rip);
   const FetchPage page = fetch_page(linear);
   Block* block = page.host ? blocks.find(page.ram_offset + (linear & kPageMask), s.mode) : nullptr;
@@ -256,10 +258,7 @@ Block* CpuCore::lookup(u64 rip) {
   if (block && (s.mode & kModeCheckedCode) && rip + block->byte_length - 1 > s.segment[kCs].limit)
     return decode_block(rip, page, linear, 1, Decoding::Once);
   if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
-  if (block->count != kStaleCount && reinterpret_cast<u8*>(block) != m_once.get()) {
-    entry = {rip, s.mode, block};
-    m_jump_cache_empty = false;
-  }
+  if (reinterpret_cast<u8*>(block) != m_once.get()) entry = {rip, s.jump_key(), block};
   return block;
 }
 

@@ -44,10 +44,8 @@ void CpuCore::flush_tlb_page(u64 linear) {
 }
 
 void CpuCore::clear_jump_cache() {
-  // The next address in the slot's congruence class but one can never be looked up here.
-  if (m_jump_cache_empty) return;
-  for (JumpCacheEntry& entry : m_jump_cache) entry.mode = ~u64{0};
-  m_jump_cache_empty = true;
+  if (++s.jump_generation == 0)  // wrapped: entries of the first generation would come alive again
+    for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr};
 }
 
 // SDM Vol. 3A 3.4, 3.4.2.1, 5.3; 64-bit mode Vol. 3A 5.3.1.

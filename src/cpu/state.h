@@ -101,7 +101,7 @@ class CpuCore;
 // Where a jump leaves its page, the block for a RIP under the current mapping and mode; emptied by every TLB flush.
 struct JumpCacheEntry {
   u64 rip;
-  u64 mode;
+  u64 key;  // CpuState::jump_key() when it was entered
   Block* block;
 };
 inline constexpr usize kJumpCacheSize = 4096;
@@ -123,6 +123,7 @@ struct alignas(64) CpuState {
   i64 budget = 0;                // instructions left; charged per block on entry
   u32 attention = 0;             // Attention bits; written by other threads too, always with atomics
   u32 mode = 0;                  // the key under which code is decoded now (block.h)
+  u32 jump_generation = 0;       // counts the flushes of the jump cache, so that a flush costs nothing
   CpuCore* core = nullptr;
   JumpCacheEntry* jump_cache = nullptr;
   const BoundInsn* insn = nullptr;  // set where a helper may fault or ask for the exact instruction count
@@ -160,6 +161,9 @@ struct alignas(64) CpuState {
   bool nmi_pending = false, smi_pending = false, init_pending = false, interrupt_request = false;
   u64 pending_debug = 0;          // DR6 bits of a trap to deliver before the next instruction
 
+  u64 jump_key() const { return static_cast<u64>(jump_generation) << 32 | mode; }
+  // Something besides `attention` that the run loop must look at before the next instruction.
+  bool event_pending() const { return interrupt_request | nmi_pending | smi_pending | halted; }
   bool user() const { return cpl == 3; }
   bool protected_mode() const { return cr0 & kCr0Pe; }
   bool v86() const { return rflags & kVm; }

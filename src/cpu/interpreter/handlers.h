@@ -66,7 +66,7 @@ inline constexpr usize jump_cache_slot(u64 rip) { return (rip ^ (rip >> 12)) & (
   do {                                                                                  \
     const u64 go_to_rip = (target);                                                     \
     const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];         \
-    if (cached.rip != go_to_rip || cached.mode != (s)->mode) [[unlikely]] {             \
+    if (cached.rip != go_to_rip || cached.key != (s)->jump_key()) [[unlikely]] {             \
       (s)->rip = go_to_rip;                                                             \
       (s)->insn = nullptr;                                                              \
       return;                                                                           \

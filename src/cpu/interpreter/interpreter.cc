@@ -26,7 +26,7 @@ u64 wrapped(u64 value, unsigned size) {
 Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*link) {
   Block* block = Block::of(insn);
   const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(target)];
-  if (cached.rip != target || cached.mode != s->mode) return nullptr;
+  if (cached.rip != target || cached.key != s->jump_key()) return nullptr;
   const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
   if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
       cached.block->count != kStaleCount)
@@ -63,7 +63,7 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
   interpreter_row(insn->row).callout(*s->core, *insn);
   s->insn = nullptr;
   // Whatever the callout changed (mode, mapping, RIP, pending events) is seen from here on.
-  if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) [[unlikely]] return;
+  if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED) || s->event_pending()) [[unlikely]] return;
   VELLUM_GO_TO(s, insn, s->rip);
 }
 
