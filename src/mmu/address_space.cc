@@ -63,6 +63,13 @@ void AddressSpace::rebuild() {
   for (auto* listener : m_listeners) listener->layout_changed();
 }
 
+void AddressSpace::contents_replaced() {
+  for (auto* listener : m_listeners) {
+    listener->code_written(0, m_ram.size());
+    listener->layout_changed();
+  }
+}
+
 const AddressSpace::Flat* AddressSpace::find(u64 address) const {
   auto after = std::ranges::upper_bound(m_flat, address, {}, &Flat::base);
   if (after == m_flat.begin()) return nullptr;

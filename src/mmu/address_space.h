@@ -84,6 +84,9 @@ class AddressSpace {
   }
 
   GuestRam& ram() { return m_ram; }
+  // Tells every listener that RAM contents were replaced as a whole (a snapshot was loaded): no translation and no decoded
+  // code is valid any longer.
+  void contents_replaced();
   void add_listener(MemoryListener& listener) { m_listeners.push_back(&listener); }
 
   // One line per mapping, as `info mtree` prints it.

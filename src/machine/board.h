@@ -1,0 +1,42 @@
+// What the machine asks of its board: the parts around the CPUs that differ from board to board.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "devices/device.h"
+#include "devices/key_code.h"
+#include "state/error.h"
+#include "state/integers.h"
+
+namespace vellum {
+
+class Board {
+ public:
+  virtual ~Board() = default;
+  virtual std::string_view name() const = 0;  // as spelled after -machine
+
+  // The CPU's side of the interrupt controllers; see CpuEnvironment. `cpu` is the CPU's number.
+  virtual std::optional<u8> acknowledge_interrupt(unsigned cpu) = 0;
+  virtual u8 task_priority(unsigned cpu) = 0;
+  virtual void set_task_priority(unsigned cpu, u8 priority) = 0;
+  virtual bool read_apic_msr(unsigned cpu, u32 index, u64& value) = 0;
+  virtual bool write_apic_msr(unsigned cpu, u32 index, u64 value) = 0;
+  virtual void set_smm(unsigned cpu, bool active) = 0;
+  // INIT# has just reset this CPU: its local APIC follows.
+  virtual void cpu_initialised(unsigned cpu) = 0;
+
+  // The user pressed the power button.
+  virtual void press_power_button() = 0;
+  // A key of the PC's keyboard went down or up.
+  virtual void key(KeyCode code, bool down) = 0;
+  // Puts back what the firmware expects to find after a reset; runs after every device and CPU was reset.
+  virtual void reset(ResetKind kind) = 0;
+  // Writes what disks still hold in caches to the host's files, and makes it survive a crash of the host.
+  virtual Result<void> flush_disks() = 0;
+  // The text of `info TOPIC` for what only the board knows (block, pci, pic, screen); empty when it has no such topic.
+  virtual std::optional<std::string> describe(std::string_view topic) = 0;
+};
+
+}  // namespace vellum

@@ -1,0 +1,147 @@
+// The PC board: Intel 440FX and PIIX3, with everything that firmware and operating systems expect of such a PC.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/character_backend.h"
+#include "machine/board.h"
+#include "machine/linux_boot.h"
+#include "machine/machine.h"
+#include "state/error.h"
+#include "storage/block_device.h"
+
+namespace vellum {
+
+class Hpet;
+class I440fx;
+class IoApic;
+class LocalApic;
+class ApicBus;
+class A20Gate;
+class FwCfg;
+class Floppy82077aa;
+class PciBus;
+class Piix3;
+class Piix3Ide;
+class Piix4Pm;
+class Pic8259Pair;
+class Pit8254;
+class Ps2Keyboard;
+class RtcMc146818;
+class SystemControlPort;
+class Vga;
+class Dma8237Channel;
+
+// What is plugged into the board. Everything that names a host file has been opened before.
+struct PcConfig {
+  struct IdeSlot {
+    bool present = false;
+    bool cdrom = false;
+    std::unique_ptr<BlockDevice> medium;  // null: a CD-ROM drive without a disc
+  };
+  struct Serial {
+    bool present = false;
+    CharacterBackend* backend = nullptr;  // null: nothing connected
+  };
+  std::vector<u8> bios;      // 64 KiB to 16 MiB, a multiple of 64 KiB
+  std::vector<u8> vga_bios;  // at most 256 KiB; empty: none
+  std::optional<KernelRequest> kernel;
+  std::array<IdeSlot, 4> ide;  // primary master, primary slave, secondary master, secondary slave
+  std::array<std::unique_ptr<BlockDevice>, 2> floppies;
+  std::array<Serial, 4> serial;
+  CharacterBackend* debug_console = nullptr;  // ports E9h and 402h
+  std::string boot_order = "cad";             // letters as -boot order= takes them
+  bool boot_menu = false;
+  bool text_only = false;                     // firmware shall show its messages on the first serial line
+  std::optional<u16> debug_exit_port;
+  u16 debug_exit_size = 2;
+  bool test_device = false;
+  u64 rtc_base = 0;  // what the clock shows at power-on, in seconds since 1970-01-01
+};
+
+class PcBoard final : public Board {
+ public:
+  // The bytes of GuestRam that a PC with this much memory and these ROMs needs.
+  static u64 ram_mapping_size(u64 memory_size, const PcConfig& config);
+  // Builds the board into a machine that was created with that size, and powers the machine on.
+  static Result<void> build(Machine& machine, PcConfig config);
+  ~PcBoard() override;
+
+  std::string_view name() const override { return "pc"; }
+  std::optional<u8> acknowledge_interrupt(unsigned cpu) override;
+  u8 task_priority(unsigned cpu) override;
+  void set_task_priority(unsigned cpu, u8 priority) override;
+  bool read_apic_msr(unsigned cpu, u32 index, u64& value) override;
+  bool write_apic_msr(unsigned cpu, u32 index, u64 value) override;
+  void set_smm(unsigned cpu, bool active) override;
+  void cpu_initialised(unsigned cpu) override;
+  void press_power_button() override;
+  void key(KeyCode code, bool down) override;
+  void reset(ResetKind kind) override;
+  Result<void> flush_disks() override;
+  std::optional<std::string> describe(std::string_view topic) override;
+
+ private:
+  // Main memory, ROM, video BIOS and video memory, one after the other in GuestRam.
+  struct Layout {
+    u64 below_4g, above_4g;
+    u64 bios, bios_size;
+    u64 vga_bios, vga_bios_size;
+    u64 video_memory;
+    u64 total;
+  };
+  class IsaInterrupts;    // IRQ levels to the 8259s and the IOAPIC
+  class SharedInterrupt;  // several devices on one ISA line
+  class NmiInput;
+  class DirectInterrupt;
+  class CpuInputs;
+
+  PcBoard(Machine& machine, PcConfig config);
+  static Layout layout(u64 memory_size, const PcConfig& config);
+  u64 guest_tsc() const;
+  void map_roms();
+  void add_interrupt_controllers();
+  void add_chipset();
+  void add_isa_devices();
+  void add_serial_ports();
+  Result<void> add_disks();
+  void add_test_devices();
+  void preset_cmos();
+  Result<void> add_firmware_configuration();
+
+  // Configuration.
+  PcConfig m_config;
+  Layout m_layout;
+  // Wiring; the machine owns what is a Device.
+  Machine& m_machine;
+  std::unique_ptr<ApicBus> m_apic_bus;
+  std::unique_ptr<A20Gate> m_a20;
+  std::unique_ptr<CpuInputs> m_cpu_inputs;
+  std::unique_ptr<DirectInterrupt> m_direct_interrupt;
+  std::unique_ptr<IsaInterrupts> m_isa_interrupts;
+  std::unique_ptr<NmiInput> m_nmi_input;
+  std::array<std::unique_ptr<SharedInterrupt>, 2> m_serial_interrupts;  // IRQ 4 and IRQ 3
+  std::unique_ptr<Dma8237Channel> m_floppy_dma;
+  Pic8259Pair* m_pic = nullptr;
+  LocalApic* m_local_apic = nullptr;  // null: the CPU model has none
+  IoApic* m_io_apic = nullptr;
+  PciBus* m_pci = nullptr;
+  I440fx* m_host_bridge = nullptr;
+  Piix3* m_isa_bridge = nullptr;
+  Piix3Ide* m_ide = nullptr;
+  Piix4Pm* m_power = nullptr;
+  Hpet* m_hpet = nullptr;
+  Pit8254* m_pit = nullptr;
+  RtcMc146818* m_rtc = nullptr;
+  SystemControlPort* m_system_control = nullptr;
+  Ps2Keyboard* m_keyboard = nullptr;
+  Floppy82077aa* m_floppy = nullptr;
+  Vga* m_vga = nullptr;
+  FwCfg* m_fw_cfg = nullptr;
+};
+
+}  // namespace vellum
