@@ -1,0 +1,38 @@
+// The program: options, one session, exit status.
+#include <sys/prctl.h>
+
+#include <cstdio>
+#include <ctime>
+#include <vector>
+
+#include "cpu/cpu.h"
+#include "frontend/options.h"
+#include "frontend/session.h"
+
+namespace {
+
+// Exit statuses: what the user mistyped, and what could not be opened or started.
+constexpr int kUsageError = 2, kStartError = 1;
+
+int complain(const vellum::Error& error, int status) {
+  fmt::print(stderr, "vellum: {}\n", error.message);
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace vellum;
+  const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  auto parsed = parse_options(arguments, static_cast<u64>(std::time(nullptr)));
+  if (!parsed) return complain(parsed.error(), kUsageError);
+  if (const auto* information = std::get_if<Information>(&*parsed)) {
+    std::fputs(information->text.c_str(), stdout);
+    return std::fflush(stdout) == 0 ? 0 : kStartError;
+  }
+  // Timers of an idle guest are as exact as the host can make them (the default slack is 50 microseconds).
+  prctl(PR_SET_TIMERSLACK, 1);
+  auto session = Session::create(std::get<Options>(*parsed), &Cpu::create);
+  if (!session) return complain(session.error(), kStartError);
+  return (*session)->run();
+}

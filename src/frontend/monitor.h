@@ -1,0 +1,67 @@
+// The monitor: a command line that watches and controls the running machine.
+#pragma once
+
+#include <deque>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/character_backend.h"
+#include "machine/machine.h"
+
+namespace vellum {
+
+class Monitor {
+ public:
+  Monitor(Machine& machine, CharacterBackend& backend);
+
+  // Greets whoever has just connected, or just switched to the monitor.
+  void greet();
+  void prompt();
+
+  // Runs one line and returns what it prints (lines end with a newline).
+  std::string execute(std::string_view line);
+
+  // The names of all commands.
+  static std::vector<std::string_view> command_names();
+
+ private:
+  struct Command {
+    std::string_view name, arguments, help;
+    std::string (Monitor::*run)(std::span<const std::string> arguments);
+    usize least_arguments, most_arguments;
+  };
+  static std::span<const Command> commands();
+
+  std::string run_quit(std::span<const std::string> arguments);
+  std::string run_stop(std::span<const std::string> arguments);
+  std::string run_cont(std::span<const std::string> arguments);
+  std::string run_reset(std::span<const std::string> arguments);
+  std::string run_power_down(std::span<const std::string> arguments);
+  std::string run_info(std::span<const std::string> arguments);
+  std::string run_save(std::span<const std::string> arguments);
+  std::string run_load(std::span<const std::string> arguments);
+  std::string run_send_key(std::span<const std::string> arguments);
+  std::string run_examine(std::span<const std::string> arguments);
+  std::string run_help(std::span<const std::string> arguments);
+
+  void receive(std::span<const u8> data);
+  void key(u8 byte);
+  void escape_sequence(u8 final_byte);
+  void complete();
+  void replace_line(std::string line);
+  void print(std::string_view text);
+
+  // Wiring.
+  Machine& m_machine;
+  CharacterBackend& m_backend;
+  // The line being typed.
+  std::string m_line;
+  std::deque<std::string> m_history;
+  usize m_history_position = 0;
+  enum class Escape : u8 { None, Started, Sequence } m_escape = Escape::None;
+  u8 m_last_byte = 0;
+};
+
+}  // namespace vellum

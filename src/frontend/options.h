@@ -1,0 +1,89 @@
+// The command line, parsed: nothing of it has been opened or looked up yet.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "cpu/model.h"
+#include "machine/machine_clock.h"
+#include "state/error.h"
+#include "state/integers.h"
+
+namespace vellum {
+
+// Where a serial line, the debug console or the monitor leads.
+struct CharacterSpec {
+  enum class Kind : u8 { None, Null, Stdio, File, Pty, Unix, Chardev };
+  Kind kind = Kind::None;
+  std::string path;         // File, Unix; the id for Chardev
+  bool server = false;      // Unix: wait for somebody to connect rather than connect
+  bool wait = true;         // Unix server: do not start before somebody has
+  bool append = false;      // File
+  bool mux = false;         // several users share it, and Ctrl-A switches between them
+  bool signals = true;      // Stdio: Ctrl-C ends Vellum rather than going to the guest
+  std::string option;       // as the user wrote it, for messages
+  bool operator==(const CharacterSpec&) const = default;
+};
+
+struct ChardevSpec {
+  std::string id;
+  CharacterSpec backend;
+};
+
+struct DriveSpec {
+  enum class Interface : u8 { Ide, Floppy };
+  std::string file;  // empty: a CD-ROM drive without a disc
+  Interface interface = Interface::Ide;
+  unsigned index = 0;  // Ide: 0 primary master … 3 secondary slave; Floppy: 0 A:, 1 B:
+  bool cdrom = false;
+  std::string format;  // "raw", or empty
+  bool snapshot = false;
+  bool read_only = false;
+  std::string option;  // "-hda", "-drive", for messages
+};
+
+struct Options {
+  std::string machine = "pc";
+  CpuModel cpu;
+  u64 memory_size = u64{128} << 20;  // bytes
+  std::string bios;                  // empty: the default one
+  std::vector<std::string> data_directories;
+  std::string kernel, initrd, append;
+  bool append_given = false;
+  std::vector<DriveSpec> drives;
+  std::string boot_order = "cad";
+  bool boot_menu = false;
+  std::vector<CharacterSpec> serial;  // at most four
+  std::vector<ChardevSpec> chardevs;
+  std::optional<CharacterSpec> debug_console;
+  std::optional<CharacterSpec> monitor;
+  bool no_graphic = false;
+  std::optional<u16> debug_exit_port;
+  u16 debug_exit_size = 2;
+  bool test_device = false;
+  ClockMode clock = ClockMode::Realtime;
+  bool no_reboot = false;
+  bool start_stopped = false;
+  u64 rtc_base = 0;  // seconds since 1970-01-01
+  std::string log_items, log_file;
+};
+
+// What to print instead of running a machine (-help, -version, -cpu help …).
+struct Information {
+  std::string text;
+};
+
+// Parses the arguments after the program's name. An error is one line that says what was mistyped and, where there is
+// one, the nearest valid name. `now` is the host's time in seconds since 1970-01-01 (UTC).
+Result<std::variant<Options, Information>> parse_options(std::span<const std::string_view> arguments, u64 now);
+
+std::string help_text();
+// Names of all options with the leading dash, for help, completion and tests.
+std::vector<std::string_view> option_names();
+
+}  // namespace vellum
