@@ -60,6 +60,13 @@ void AddressSpace::rebuild() {
     else
       m_flat.push_back({edges[i], edges[i + 1], reader, writer});
   }
+  m_ram_runs = {};
+  for (const Flat& run : m_flat) {
+    if (!run.reader || run.reader->kind != RegionKind::Ram) continue;
+    RamRun candidate{run.base, run.end - run.base, m_ram.host(run.reader->ram_offset + (run.base - run.reader->base))};
+    for (RamRun& kept : m_ram_runs)
+      if (candidate.size > kept.size) std::swap(candidate, kept);
+  }
   for (auto* listener : m_listeners) listener->layout_changed();
 }
 

@@ -1,6 +1,7 @@
 // The guest-physical address space: RAM, ROM, MMIO and holes, and all accesses to it that do not go through a TLB.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <span>
@@ -63,6 +64,14 @@ class AddressSpace {
   // One page as the TLB needs it. Thread: the machine's.
   PageTarget lookup(GuestPhysAddr address) const;
 
+  // The host address at which `address` can be read, quickly, when it lies in one of the largest runs of RAM (page
+  // tables do), else nullptr: that says nothing about what is there. Valid to the end of the page.
+  const u8* ram_host(GuestPhysAddr address) const {
+    for (const RamRun& run : m_ram_runs)
+      if (address.value - run.base < run.size) return run.host + (address.value - run.base);
+    return nullptr;
+  }
+
   // CPU-side accesses that miss RAM (MMIO, ROM writes, holes). size 1, 2, 4, 8; must not cross a page.
   u64 read_slow(GuestPhysAddr address, unsigned size);
   void write_slow(GuestPhysAddr address, unsigned size, u64 value);
@@ -115,6 +124,11 @@ class AddressSpace {
   Id m_next_id = 1;
   std::vector<std::unique_ptr<Mapping>> m_mappings;
   std::vector<Flat> m_flat;
+  struct RamRun {
+    u64 base = 0, size = 0;
+    const u8* host = nullptr;
+  };
+  std::array<RamRun, 3> m_ram_runs{};  // the largest runs of readable RAM, largest first
   std::vector<MemoryListener*> m_listeners;
 };
 
