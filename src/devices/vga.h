@@ -72,7 +72,7 @@ class Vga : public PciDevice, public PortHandler {
   MmioRegisters m_mmio{*this};
   DispiPorts m_dispi{*this};
   AddressSpace::Id m_window = 0;
-  PortBus::Id m_vga_ports = 0, m_dispi_ports = 0;
+  PortBus::Id m_mono_ports = 0, m_color_ports = 0, m_dispi_ports = 0;
 };
 
 }  // namespace vellum

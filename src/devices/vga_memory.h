@@ -27,7 +27,8 @@ class VgaMemory : public MmioHandler {
 
   std::span<const u8> vram() const { return {m_memory.ram().host(m_vram_offset), m_vram_size}; }
   u8 plane_byte(unsigned plane, u16 address) const { return vram()[4u * address + plane]; }
-  void clear(u32 offset, u32 size);
+  // Zeroes the first `size` bytes of display memory.
+  void clear(u32 size);
 
  private:
   struct Target {  // what a window address selects

@@ -93,7 +93,6 @@ class VgaRegisters {
   u8 input_status_1() const;  // bits 0 and 3 from the position in the frame
 
  private:
-  bool mono_port(u16 port) const { return port >= 0x3b0 && port <= 0x3bb; }
   u8 read_dac_data();
   void write_dac_data(u8 value);
 
