@@ -59,4 +59,30 @@ struct ReturnNear {
   }
 };
 
+// LOOP, LOOPE, LOOPNE count rCX of the address size down.
+enum class LoopWhile : u8 { Always, Equal, NotEqual };
+template <LoopWhile While>
+struct Loop {
+  static constexpr FlagEffect kFlags{0, While == LoopWhile::Always ? 0u : u32{kZf}};
+  static constexpr Flow kFlow = Flow::Conditional;
+  template <class C>
+  VELLUM_INLINE static bool op(C& c) {
+    const u64 count = c.wrap_offset(c.template gpr<u64>(kRcx) - 1);
+    bool taken = count != 0;
+    if constexpr (While == LoopWhile::Equal) taken = taken && c.condition(4);
+    if constexpr (While == LoopWhile::NotEqual) taken = taken && c.condition(5);
+    if (taken) c.check_direct_target();  // faults before the counter changes
+    if (c.address_size() == 2) c.template set_gpr<u16>(kRcx, static_cast<u16>(count));
+    else c.template set_gpr<u64>(kRcx, count);
+    return taken;
+  }
+};
+
+// JCXZ, JECXZ, JRCXZ by the address size.
+struct JumpIfCounterZero {
+  static constexpr Flow kFlow = Flow::Conditional;
+  template <class C>
+  VELLUM_INLINE static bool op(C& c) { return c.wrap_offset(c.template gpr<u64>(kRcx)) == 0; }
+};
+
 }  // namespace vellum::semantics
