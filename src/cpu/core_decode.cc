@@ -28,6 +28,8 @@ u16 bind_operand(OperandSpec operand, const Insn& insn) {
     case OperandKind::GprOrMemory: return insn.memory ? 0 : register_offset(operand, insn, insn.rm);
     case OperandKind::GprInModrm:
     case OperandKind::GprInOpcode: return register_offset(operand, insn, insn.rm);
+    case OperandKind::GprVvvv: return register_offset(operand, insn, insn.vvvv);
+    case OperandKind::XmmVvvv: return vector_offset(insn.vvvv);
     case OperandKind::XmmInReg: return vector_offset(insn.reg);
     case OperandKind::XmmOrMemory: return insn.memory ? 0 : vector_offset(insn.rm);
     case OperandKind::XmmInModrm: return vector_offset(insn.rm);

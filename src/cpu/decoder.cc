@@ -13,7 +13,7 @@ namespace {
 enum PrefixSlot : unsigned { kSlotNone, kSlot66, kSlotF3, kSlotF2 };
 
 int specificity(const RowSpec& row) {
-  return (row.rm >= 0 ? 8 : 0) + (row.prefix != PrefixRule::Any ? 4 : 0) + (row.rex_w >= 0 ? 2 : 0) +
+  return (row.rex_b_clear || row.rm >= 0 ? 8 : 0) + (row.prefix != PrefixRule::Any ? 4 : 0) + (row.rex_w >= 0 ? 2 : 0) +
          (row.reg >= 0 ? 1 : 0);
 }
 
@@ -27,6 +27,12 @@ bool prefix_allowed(PrefixRule rule, unsigned slot) {
     case PrefixRule::NoF: return slot == kSlotNone || slot == kSlot66;
   }
   __builtin_unreachable();
+}
+
+bool uses_vvvv(const RowSpec& row) {
+  for (const OperandSpec& operand : row.operands)
+    if (operand.kind == OperandKind::GprVvvv || operand.kind == OperandKind::XmmVvvv) return true;
+  return false;
 }
 
 // Reads bytes until the end of what is given, or the architectural limit.
@@ -188,7 +194,44 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
   if (rex & 8) insn.prefixes |= kPrefixRexW;
 
   OpcodeMap map = OpcodeMap::OneByte;
-  if (opcode == 0x0f) {
+  bool vex = false, vex_l = false;
+  unsigned vex_prefix = 0;
+  if (opcode == 0xc4 || opcode == 0xc5) {
+    // Outside 64-bit mode these are LES and LDS, unless the next byte would be a ModRM byte that names a register; real
+    // and virtual-8086 mode have no VEX. SDM Vol. 2A 2.3.5.
+    if (reader.position >= reader.bytes.size()) {
+      reader.byte();
+      return short_status();
+    }
+    vex = bits64 || (reader.bytes[reader.position] >= 0xc0 && !real_mode);
+  }
+  if (vex) {
+    // SDM Vol. 2A 2.3.2 to 2.3.5: no LOCK, 66, F3, F2 or REX before it; R, X, B, vvvv are inverted.
+    const u8 first = reader.byte();
+    u8 second = first;
+    map = OpcodeMap::Vex0F;
+    unsigned map_number = 1;
+    const bool illegal = rex || operand_prefix || repeat_slot || (insn.prefixes & kPrefixLock);
+    rex = first & 0x80 ? 0 : 4;
+    if (opcode == 0xc4) {
+      second = reader.byte();
+      map_number = first & 31;
+      if (bits64) rex = static_cast<u8>((~first >> 5 & 7) | (second >> 7 << 3));
+      else rex = 0;
+    }
+    if (!bits64) rex = 0;
+    insn.vvvv = static_cast<u8>(~second >> 3 & (bits64 ? 15 : 7));
+    vex_l = second & 4;
+    constexpr unsigned kPrefixOfPp[] = {kSlotNone, kSlot66, kSlotF3, kSlotF2};
+    vex_prefix = kPrefixOfPp[second & 3];
+    opcode = reader.byte();
+    if (reader.overrun) return short_status();
+    insn.length = static_cast<u8>(reader.position);
+    if (illegal || map_number == 0 || map_number > 3) return DecodeStatus::Invalid;
+    map = map_number == 1 ? OpcodeMap::Vex0F : map_number == 2 ? OpcodeMap::Vex0F38 : OpcodeMap::Vex0F3A;
+    insn.prefixes |= kPrefixRex;  // byte registers are SPL to DIL
+    if (rex & 8) insn.prefixes |= kPrefixRexW;
+  } else if (opcode == 0x0f) {
     map = OpcodeMap::TwoByte;
     opcode = reader.byte();
     if (opcode == 0x38 || opcode == 0x3a) {
@@ -206,12 +249,15 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
     if (map == OpcodeMap::TwoByte && (opcode & 0xfc) == 0x20) insn.modrm |= 0xc0;
   }
   const bool reg_form = has_modrm && (insn.modrm >> 6) == 3;
-  const unsigned prefix_slot = repeat_slot ? repeat_slot : operand_prefix ? kSlot66 : kSlotNone;
+  const unsigned prefix_slot = vex ? vex_prefix : repeat_slot ? repeat_slot : operand_prefix ? kSlot66 : kSlotNone;
 
   const RowSpec* row = nullptr;
   for (u32 i = m_table[slot(bits64, map, opcode, prefix_slot, reg_form, (insn.modrm >> 3) & 7)]; i; i = m_candidates[i].next) {
     const RowSpec& candidate = opcode_rows()[m_candidates[i].row];
     if (candidate.rm >= 0 && candidate.rm != (insn.modrm & 7)) continue;
+    if (candidate.rex_b_clear && (rex & 1)) continue;
+    if (candidate.vex_l >= 0 && candidate.vex_l != (vex_l ? 1 : 0)) continue;
+    if (vex && insn.vvvv != 0 && !uses_vvvv(candidate)) continue;
     if (candidate.rex_w >= 0 && candidate.rex_w != ((rex >> 3) & 1)) continue;
     insn.row = m_candidates[i].row;
     row = &candidate;
@@ -221,14 +267,14 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
   if (!row) return DecodeStatus::Invalid;
 
   const bool bits32 = code_size == CodeSize::Bits32;
-  // A mandatory 66 is part of the opcode, and does not make operands 16 bits wide.
+  // A mandatory 66 is part of the opcode (as VEX.pp always is), and does not make operands 16 bits wide.
   const bool operand_override = operand_prefix && row->prefix != PrefixRule::P66;
   if (bits64) {
     insn.address_size = address_prefix ? 4 : 8;
     insn.operand_size = (rex & 8) || row->has(kForce64) ? 8 : operand_override ? 2 : row->has(kDefault64) ? 8 : 4;
   } else {
     insn.address_size = bits32 != address_prefix ? 4 : 2;
-    insn.operand_size = bits32 != operand_override ? 4 : 2;
+    insn.operand_size = vex || bits32 != operand_override ? 4 : 2;
   }
 
   if (has_modrm && row->has_modrm) {

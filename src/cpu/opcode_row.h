@@ -16,6 +16,9 @@ namespace vellum {
 //   /r /0…/7   a ModRM byte follows; the digit is its reg field
 //   +r, +i     on the last byte: its low three bits are a register (for +i that byte is the ModRM byte of an x87 opcode)
 //   D9 E0      on D8…DF, and behind 0F 01, 0F AE, 0F C7 …: a further byte is the exact ModRM byte
+//   REX.B0     REX.B must be clear (NOP)
+//   VEX.       VEX-encoded: L (LZ, L0, 128; L1, 256; LIG), 66, F3 or F2 where one is implied, the map 0F, 0F38 or 0F3A,
+//              W0, W1 or nothing, joined by dots as in "VEX.LZ.F2.0F38 F7 /r"
 //   mem, reg   ModRM must name memory, or a register (also implied by operands M, and R, U, N)
 // Notation of `operands` (SDM Vol. 2D, appendix A.2): a kind, then a size.
 //   E r/m GPR  G reg GPR  M memory only  R r/m register only  Z GPR in the opcode's low bits  B VEX.vvvv
@@ -25,7 +28,7 @@ namespace vellum {
 //   AL CL DX AX eAX(rAX of operand size) 1    fixed
 //   sizes: b w d q v(16/32/64 by operand size) y(32, or 64 with REX.W) z(16, or 32) x(16 bytes) t(10 bytes)
 //          bs(byte, sign-extended) p(far pointer) n(no access: LEA, or the semantics know)
-enum class OpcodeMap : u8 { OneByte, TwoByte, ThreeByte38, ThreeByte3A, Count };
+enum class OpcodeMap : u8 { OneByte, TwoByte, ThreeByte38, ThreeByte3A, Vex0F, Vex0F38, Vex0F3A, Count };
 enum class PrefixRule : u8 { Any, None, P66, PF3, PF2, NoF };
 enum class ModrmRule : u8 { Any, Memory, Register };
 
@@ -77,7 +80,10 @@ struct RowSpec {
   bool register_in_opcode = false;
   i8 reg = -1;              // required ModRM.reg, or -1
   i8 rm = -1;               // required ModRM.rm (exact ModRM byte), or -1
-  i8 rex_w = -1;
+  i8 rex_w = -1;            // also VEX.W
+  bool rex_b_clear = false;
+  bool vex = false;
+  i8 vex_l = -1;            // required VEX.L, or -1
   std::array<OperandSpec, 4> operands{};
 
   constexpr bool has(RowAttribute attribute) const { return attributes & attribute; }
@@ -131,6 +137,34 @@ constexpr OperandSpec parse_operand(std::string_view text) {
 
 }  // namespace opcode_row_detail
 
+namespace opcode_row_detail {
+
+// "VEX.LZ.F2.0F38.W0", behind "VEX.".
+constexpr void parse_vex(RowSpec& row, std::string_view text) {
+  row.vex = true;
+  row.prefix = PrefixRule::None;
+  while (!text.empty()) {
+    const usize dot = text.find('.');
+    const std::string_view token = text.substr(0, dot);
+    text = dot == text.npos ? std::string_view() : text.substr(dot + 1);
+    if (token == "LZ" || token == "L0" || token == "128") row.vex_l = 0;
+    else if (token == "L1" || token == "256") row.vex_l = 1;
+    else if (token == "LIG") row.vex_l = -1;
+    else if (token == "66") row.prefix = PrefixRule::P66;
+    else if (token == "F3") row.prefix = PrefixRule::PF3;
+    else if (token == "F2") row.prefix = PrefixRule::PF2;
+    else if (token == "0F") row.map = OpcodeMap::Vex0F;
+    else if (token == "0F38") row.map = OpcodeMap::Vex0F38;
+    else if (token == "0F3A") row.map = OpcodeMap::Vex0F3A;
+    else if (token == "W0") row.rex_w = 0;
+    else if (token == "W1") row.rex_w = 1;
+    else bad_row("unknown part of a VEX prefix");
+  }
+  if (row.map == OpcodeMap::OneByte) bad_row("VEX without a map");
+}
+
+}  // namespace opcode_row_detail
+
 consteval RowSpec row_spec(const char* mnemonic, const char* encoding, const char* operand_text, Feature feature,
                            u32 attributes) {
   using namespace opcode_row_detail;
@@ -151,6 +185,11 @@ consteval RowSpec row_spec(const char* mnemonic, const char* encoding, const cha
     else if (token == "NFx") row.prefix = PrefixRule::NoF;
     else if (token == "REX.W") row.rex_w = 1;
     else if (token == "W0") row.rex_w = 0;
+    else if (token == "REX.B0") row.rex_b_clear = true;
+    else if (token.starts_with("VEX.")) {
+      parse_vex(row, token.substr(4));
+      in_bytes = true;
+    }
     else if (token == "mem") row.modrm_rule = ModrmRule::Memory;
     else if (token == "reg") row.modrm_rule = ModrmRule::Register;
     else if (!in_bytes && (token == "66" || token == "F3" || token == "F2") && !rest.empty())

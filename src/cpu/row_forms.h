@@ -70,7 +70,10 @@ consteval OperandForm operand_form(OperandSpec operand, u8 operand_size, bool me
     case OperandKind::FixedDx:
     case OperandKind::FixedAx:
     case OperandKind::FixedRax: form.place = Place::Register; break;
-    case OperandKind::Immediate: form.place = Place::Immediate; break;
+    case OperandKind::Immediate:
+      form.place = Place::Immediate;
+      if (operand.width == OperandWidth::Z) form.size = operand_size;  // sign-extended, SDM Vol. 1 3.6.1
+      break;
     case OperandKind::FixedOne: form.place = Place::One; break;
     default: form.place = Place::Number; break;
   }

@@ -49,6 +49,28 @@ class InterpreterBinding {
       return interpreter_segment(m_s, m_insn, m_insn->segment, offset, size, access);
     return offset;
   }
+  // An offset modulo the address size.
+  VELLUM_INLINE u64 wrap_offset(u64 offset) { return offset & m_insn->address_mask; }
+  // The linear address of `offset` in the stack segment, wrapped to the stack's size.
+  VELLUM_INLINE u64 stack_linear(u64 offset, unsigned size, AccessType access) {
+    switch (m_insn->stack_mode) {
+      case StackMode::Flat64: return offset;
+      case StackMode::Flat32: return static_cast<u32>(offset);
+      case StackMode::Checked: return interpreter_segment(m_s, m_insn, kSs, offset & stack_mask(), size, access);
+    }
+    __builtin_unreachable();
+  }
+  // For runs of string instructions: the host address of a flat data offset and the bytes from there to the end of its
+  // page, or no bytes when the TLB has no such permission for it (then the ordinary access will tell).
+  VELLUM_INLINE u8* bulk_host(u64 offset, AccessType access, u64& bytes) {
+    bytes = 0;
+    if (m_insn->segment_mode != SegmentMode::Flat) return nullptr;
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(offset)];
+    const u64 x = offset ^ (access == AccessType::Write ? entry.write_tag : entry.read_tag);
+    if (x >= kPageSize) return nullptr;
+    bytes = kPageSize - x;
+    return entry.host + x;
+  }
   // String operands: DS:rSI with override, ES:rDI. The offset is already wrapped.
   VELLUM_INLINE u64 segment_linear(unsigned segment, u64 offset, unsigned size, AccessType access) {
     if (m_insn->segment_mode == SegmentMode::Flat || (m_insn->segment_mode == SegmentMode::BaseOnly && segment == kEs))

@@ -1,5 +1,8 @@
 // The interpreter's handlers of the group "integer".
-#include "cpu/semantics/integer.h"
+#include "cpu/semantics/bit.h"
+#include "cpu/semantics/decimal.h"
+#include "cpu/semantics/multiply_divide.h"
+#include "cpu/semantics/stack.h"
 
 #define VELLUM_GROUP integer
 #define VELLUM_GROUP_FILE "cpu/opcodes/integer.def"

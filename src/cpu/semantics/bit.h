@@ -19,6 +19,7 @@ VELLUM_INLINE T changed_bit(T value, T mask) {
 template <BitAction Action>
 struct BitOperation {
   static constexpr FlagEffect kFlags = kReplacesCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -57,6 +58,7 @@ enum class ScanDirection : u8 { Forward, Reverse };
 template <ScanDirection Direction>
 struct BitScan {
   static constexpr FlagEffect kFlags = kReplacesZero;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -72,6 +74,7 @@ struct BitScan {
 template <ScanDirection Direction>
 struct CountZeros {
   static constexpr FlagEffect kFlags = kReplacesFlags(kZf | kCf);
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -84,6 +87,7 @@ struct CountZeros {
 
 struct PopulationCount {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -101,6 +105,7 @@ VELLUM_INLINE u32 crc32c_byte(u32 crc, u8 byte) {
 }
 
 struct Crc32 {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<1>;
@@ -123,6 +128,7 @@ inline constexpr FlagEffect kBmiFlags = kReplacesFlags(kCf | kOf | kZf | kSf);
 
 struct AndNot {
   static constexpr FlagEffect kFlags = kBmiFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -134,6 +140,7 @@ struct AndNot {
 
 struct BitFieldExtract {
   static constexpr FlagEffect kFlags = kBmiFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -150,6 +157,7 @@ enum class LowestBit : u8 { Isolate, MaskUpTo, Reset };  // BLSI, BLSMSK, BLSR
 template <LowestBit Action>
 struct LowestSetBit {
   static constexpr FlagEffect kFlags = kBmiFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -166,6 +174,7 @@ struct LowestSetBit {
 
 struct ZeroHighBits {
   static constexpr FlagEffect kFlags = kBmiFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -178,6 +187,7 @@ struct ZeroHighBits {
 };
 
 struct DepositBits {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -189,6 +199,7 @@ struct DepositBits {
 };
 
 struct ExtractBits {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;

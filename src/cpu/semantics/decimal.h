@@ -14,6 +14,7 @@ enum class Adjustment : u8 { Addition, Subtraction };
 template <Adjustment After>
 struct DecimalAdjust {
   static constexpr FlagEffect kFlags{kArithmeticFlags, kCf | kAf};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const u32 before = c.arithmetic();
@@ -41,6 +42,7 @@ struct DecimalAdjust {
 template <Adjustment After>
 struct AsciiAdjust {
   static constexpr FlagEffect kFlags{kArithmeticFlags, kAf};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const u16 ax = c.template gpr<u16>(kRax);
@@ -69,6 +71,7 @@ struct AsciiAdjustMultiply {
 // AAD: AL = AL + AH * imm8, AH = 0.
 struct AsciiAdjustDivide {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const u16 ax = c.template gpr<u16>(kRax);

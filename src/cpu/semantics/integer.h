@@ -32,6 +32,7 @@ struct Move {
 };
 
 struct MoveZeroExtended {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.template write<0>(static_cast<typename C::template Type<0>>(c.template read<1>()));
@@ -40,6 +41,7 @@ struct MoveZeroExtended {
 
 // MOVSX, MOVSXD.
 struct MoveSignExtended {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.template write<0>(static_cast<typename C::template Type<0>>(sign_extended(c.template read<1>())));
@@ -58,6 +60,7 @@ struct LoadEffectiveAddress {
 template <u8 Code>
 struct MoveIf {
   static constexpr FlagEffect kFlags{0, kArithmeticFlags};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto source = c.template read<1>();
@@ -69,12 +72,14 @@ struct MoveIf {
 template <u8 Code>
 struct SetIf {
   static constexpr FlagEffect kFlags{0, kArithmeticFlags};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { c.template write<0>(c.condition(Code) ? 1 : 0); }
 };
 
 // XCHG; with memory it locks whether the prefix is there or not.
 struct Exchange {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -86,6 +91,7 @@ struct Exchange {
 
 // 90+r: where both operands are rAX this is NOP, which leaves the upper half alone.
 struct ExchangeAccumulator {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto a = c.template read<0>(), b = c.template read<1>();
@@ -96,6 +102,7 @@ struct ExchangeAccumulator {
 
 // BSWAP of 16 bits is undefined; current CPUs give 0.
 struct ByteSwap {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -107,6 +114,7 @@ struct ByteSwap {
 };
 
 struct MoveBigEndian {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -119,6 +127,7 @@ struct MoveBigEndian {
 
 struct ExchangeAdd {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -139,6 +148,7 @@ struct ExchangeAdd {
 // The destination is written in any case: with its old value when the comparison fails.
 struct CompareExchange {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Subtract;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -192,6 +202,7 @@ struct CompareExchange16Bytes {
 
 // CBW, CWDE, CDQE: rAX of the operand size from its lower half.
 struct ExtendAccumulator {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::Operand;
@@ -202,6 +213,7 @@ struct ExtendAccumulator {
 
 // CWD, CDQ, CQO: rDX filled with rAX's sign.
 struct ExtendIntoRdx {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::Operand;
@@ -234,6 +246,7 @@ struct Add {
 
 struct AddWithCarry {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -259,6 +272,7 @@ struct Subtract {
 
 struct SubtractWithBorrow {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -284,6 +298,7 @@ struct Compare {
 
 struct Increment {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -295,6 +310,7 @@ struct Increment {
 
 struct Decrement {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -306,6 +322,7 @@ struct Decrement {
 
 struct Negate {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Subtract;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -319,6 +336,7 @@ struct Negate {
 template <u32 Flag>
 struct AddThroughFlag {
   static constexpr FlagEffect kFlags{Flag, kArithmeticFlags};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -335,6 +353,7 @@ struct AddThroughFlag {
 
 struct And {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -347,6 +366,7 @@ struct And {
 
 struct Or {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -359,6 +379,7 @@ struct Or {
 
 struct Xor {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -371,6 +392,7 @@ struct Xor {
 
 struct Test {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -381,6 +403,7 @@ struct Test {
 };
 
 struct Not {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -392,28 +415,33 @@ struct Not {
 
 struct ClearCarry {
   static constexpr FlagEffect kFlags = kReplacesCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { replace_flags(c, kCf, 0); }
 };
 
 struct SetCarry {
   static constexpr FlagEffect kFlags = kReplacesCarry;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { replace_flags(c, kCf, kCf); }
 };
 
 struct ComplementCarry {
   static constexpr FlagEffect kFlags{kCf, kArithmeticFlags};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { c.set_explicit_flags(c.arithmetic() ^ kCf); }
 };
 
 struct ClearDirection {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { c.state().rflags &= ~u32{kDf}; }
 };
 
 struct SetDirection {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { c.state().rflags |= kDf; }
 };
@@ -424,6 +452,7 @@ inline constexpr u64 kAhOffset = gpr_offset(kRax) + 1;
 // Bit 1 of RFLAGS is always 1.
 struct LoadAhFromFlags {
   static constexpr FlagEffect kFlags{0, kFlagsInAh};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.template write_raw<u8>(kAhOffset, static_cast<u8>((c.arithmetic() & kFlagsInAh) | 2));
@@ -432,6 +461,7 @@ struct LoadAhFromFlags {
 
 struct StoreAhIntoFlags {
   static constexpr FlagEffect kFlags = kReplacesFlags(kFlagsInAh);
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { replace_flags(c, kFlagsInAh, c.template read_slot<u8>(kAhOffset) & kFlagsInAh); }
 };
@@ -439,6 +469,7 @@ struct StoreAhIntoFlags {
 // SALC, documented by AMD only: AL = CF ? FFh : 0.
 struct SetAlFromCarry {
   static constexpr FlagEffect kFlags{0, kCf};
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) { c.template set_gpr<u8>(kRax, c.carry() ? 0xff : 0); }
 };
@@ -447,6 +478,7 @@ struct SetAlFromCarry {
 
 // NOP, PAUSE, prefetches, fences: there is one CPU, and its memory order is the program's.
 struct NoOperation {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C&) {}
 };

@@ -42,6 +42,7 @@ VELLUM_INLINE void set_multiply_flags(C& c, T low, bool overflow) {
 
 struct MultiplyUnsigned {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -69,6 +70,7 @@ struct SignedProduct {
 
 struct MultiplySigned {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -82,6 +84,7 @@ struct MultiplySigned {
 template <usize A, usize B>
 struct MultiplyInto {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -130,6 +133,7 @@ struct DivideSigned {
 
 // MULX: no flags; the upper half wins when both destinations are one register.
 struct MultiplyWithoutFlags {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;

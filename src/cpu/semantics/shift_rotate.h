@@ -25,6 +25,7 @@ VELLUM_INLINE u32 carry_and_overflow(bool carry, bool overflow) { return (carry 
 template <ShiftBy By>
 struct ShiftLeft {
   static constexpr FlagEffect kFlags = kShiftFlags<By>;
+  static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, unsigned count) { return static_cast<T>(u64{value} << count); }
   template <class C>
@@ -42,6 +43,7 @@ struct ShiftLeft {
 template <ShiftBy By>
 struct ShiftRight {
   static constexpr FlagEffect kFlags = kShiftFlags<By>;
+  static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, unsigned count) { return static_cast<T>(u64{value} >> count); }
   template <class C>
@@ -58,6 +60,7 @@ struct ShiftRight {
 template <ShiftBy By>
 struct ShiftArithmetic {
   static constexpr FlagEffect kFlags = kShiftFlags<By>;
+  static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, unsigned count) {
     return static_cast<T>(static_cast<i64>(sign_extended(value)) >> count);
@@ -83,6 +86,7 @@ VELLUM_INLINE T rotate_left(T value, unsigned count) {
 template <ShiftBy By>
 struct RotateLeft {
   static constexpr FlagEffect kFlags = kRotateFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -97,6 +101,7 @@ struct RotateLeft {
 template <ShiftBy By>
 struct RotateRight {
   static constexpr FlagEffect kFlags = kRotateFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -126,6 +131,7 @@ VELLUM_INLINE T rotate_left_through_carry(T value, bool carry, unsigned count) {
 template <ShiftBy By>
 struct RotateLeftThroughCarry {
   static constexpr FlagEffect kFlags = kRotateFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -147,6 +153,7 @@ VELLUM_INLINE T rotate_right_through_carry(T value, bool carry, unsigned count) 
 template <ShiftBy By>
 struct RotateRightThroughCarry {
   static constexpr FlagEffect kFlags = kRotateFlags;
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -165,6 +172,7 @@ struct RotateRightThroughCarry {
 // undefined; CPUs since P6 shift destination:source:destination.
 struct ShiftLeftDouble {
   static constexpr FlagEffect kFlags = kMayWriteArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, T filler, unsigned count) {
     if (count == 0) return value;
@@ -196,6 +204,7 @@ struct ShiftLeftDouble {
 // SHRD; 16-bit counts above 16 shift destination:source:destination likewise.
 struct ShiftRightDouble {
   static constexpr FlagEffect kFlags = kMayWriteArithmetic;
+  static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, T filler, unsigned count) {
     if (count == 0) return value;
@@ -224,6 +233,7 @@ struct ShiftRightDouble {
 
 // RORX, SARX, SHLX, SHRX: no flags.
 struct RotateRightWithoutFlags {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.template write<0>(rotate_left(c.template read<1>(), 0 - static_cast<unsigned>(c.immediate())));
@@ -232,6 +242,7 @@ struct RotateRightWithoutFlags {
 
 template <class Shift>
 struct ShiftWithoutFlags {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
