@@ -71,10 +71,10 @@ void AddressSpace::rebuild() {
 }
 
 void AddressSpace::contents_replaced() {
-  for (auto* listener : m_listeners) {
-    listener->code_written(0, m_ram.size());
-    listener->layout_changed();
-  }
+  for (u64 page = 0; page < m_ram.size(); page += kPageSize)
+    if (m_ram.flags(page) & kPageHoldsCode)
+      for (auto* listener : m_listeners) listener->code_written(page, kPageSize);
+  for (auto* listener : m_listeners) listener->layout_changed();
 }
 
 const AddressSpace::Flat* AddressSpace::find(u64 address) const {

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Runs the tests of build/ and sums them up: failures with their output, skips with their reasons, then one line."""
+import json
+import pathlib
+import subprocess
+import sys
+
+BUILD = pathlib.Path(__file__).resolve().parent.parent / "build"
+PASSED = {"OK", "EXPECTEDFAIL"}
+SKIPPED = {"SKIP", "IGNORED"}
+
+
+def last_line(test):
+    lines = [line for line in test.get("stdout", "").splitlines() + test.get("stderr", "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def main():
+    log = BUILD / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--no-suite", "slow", *sys.argv[1:]])
+    tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    skipped = [test for test in tests if test["result"] in SKIPPED]
+    failed = [test for test in tests if test["result"] not in SKIPPED | PASSED]
+    for test in failed:
+        print(f"\nFAILED {test['name']} ({test['result']}, {test['duration']:.1f} s)")
+        output = (test.get("stdout", "") + test.get("stderr", "")).splitlines()
+        print("\n".join(f"  {line}" for line in output[-60:]))
+    if skipped:
+        print("\nSkipped:")
+        for test in skipped:
+            print(f"  {test['name']}: {last_line(test)}")
+    if not tests:
+        print("No test was run.")
+    print(f"{len(tests) - len(skipped) - len(failed)} passed, {len(failed)} failed, {len(skipped)} skipped")
+    return 1 if failed or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
