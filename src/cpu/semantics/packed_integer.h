@@ -1,0 +1,271 @@
+// Operations of packed integer instructions, for MMX and XMM alike, SDM Vol. 1 5.4 and 5.6 to 5.10.
+#pragma once
+
+#include "cpu/semantics/packed.h"
+
+namespace vellum::semantics {
+
+// Each has op<Size>(a, b) on vectors of Size bytes; the mnemonics that use it differ in the lane type T.
+#define VELLUM_LANE_OPERATION(name, expression)                     \
+  template <class T>                                                \
+  struct name {                                                     \
+    template <usize Size>                                           \
+    VELLUM_INLINE static auto op(Raw<Size> a_raw, Raw<Size> b_raw) { \
+      using V [[maybe_unused]] = Lanes<T, Size>;                    \
+      const V a = (V)a_raw, b = (V)b_raw;                           \
+      return expression;                                            \
+    }                                                               \
+  }
+
+VELLUM_LANE_OPERATION(LanesAdd, a + b);
+VELLUM_LANE_OPERATION(LanesSubtract, a - b);
+VELLUM_LANE_OPERATION(LanesAddSaturating, __builtin_elementwise_add_sat(a, b));
+VELLUM_LANE_OPERATION(LanesSubtractSaturating, __builtin_elementwise_sub_sat(a, b));
+VELLUM_LANE_OPERATION(LanesMinimum, __builtin_elementwise_min(a, b));
+VELLUM_LANE_OPERATION(LanesMaximum, __builtin_elementwise_max(a, b));
+VELLUM_LANE_OPERATION(LanesEqual, (V)(a == b));
+VELLUM_LANE_OPERATION(LanesGreater, (V)(a > b));
+VELLUM_LANE_OPERATION(LanesMultiplyLow, a * b);
+VELLUM_LANE_OPERATION(LanesAnd, a & b);
+VELLUM_LANE_OPERATION(LanesAndNot, ~a & b);
+VELLUM_LANE_OPERATION(LanesOr, a | b);
+VELLUM_LANE_OPERATION(LanesXor, a ^ b);
+// The sign of b applied to a: zero where b is zero.
+VELLUM_LANE_OPERATION(LanesSign, ((a ^ (V)(b < 0)) - (V)(b < 0)) & (V)(b != 0));
+#undef VELLUM_LANE_OPERATION
+
+// PMULHW, PMULHUW: the high half of each product. T is the lane type.
+template <class T>
+struct LanesMultiplyHigh {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    using Wide = Lanes<std::conditional_t<std::is_signed_v<T>, i32, u32>, 2 * Size>;
+    const Wide product = __builtin_convertvector(as<T>(a), Wide) * __builtin_convertvector(as<T>(b), Wide);
+    return __builtin_convertvector(product >> 16, Lanes<T, Size>);
+  }
+};
+
+// PAVGB, PAVGW.
+template <class T>
+struct LanesAverage {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    using Wide = Lanes<std::conditional_t<sizeof(T) == 1, u16, u32>, 2 * Size>;
+    const Wide sum = __builtin_convertvector(as<T>(a), Wide) + __builtin_convertvector(as<T>(b), Wide) + 1;
+    return __builtin_convertvector(sum >> 1, Lanes<T, Size>);
+  }
+};
+
+struct LanesMultiplyAdd {  // PMADDWD
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    using Wide = Lanes<i32, 2 * Size>;
+    const Wide product = __builtin_convertvector(as<i16>(a), Wide) * __builtin_convertvector(as<i16>(b), Wide);
+    // Wraps for four times 8000H, SDM Vol. 2B "PMADDWD".
+    return (Lanes<i32, Size>)((Lanes<u32, Size>)half_lanes<0>(product) + (Lanes<u32, Size>)half_lanes<1>(product));
+  }
+};
+
+struct LanesMultiplyAddSaturating {  // PMADDUBSW: unsigned bytes of a by signed bytes of b
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    using Wide = Lanes<i16, 2 * Size>;
+    const Wide product = __builtin_convertvector(as<u8>(a), Wide) * __builtin_convertvector(as<i8>(b), Wide);
+    return __builtin_elementwise_add_sat(half_lanes<0>(product), half_lanes<1>(product));
+  }
+};
+
+struct LanesMultiplyHighRounded {  // PMULHRSW
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    using Wide = Lanes<i32, 2 * Size>;
+    const Wide product = __builtin_convertvector(as<i16>(a), Wide) * __builtin_convertvector(as<i16>(b), Wide);
+    return __builtin_convertvector(((product >> 14) + 1) >> 1, Lanes<i16, Size>);
+  }
+};
+
+// PMULUDQ and PMULDQ: the even doublewords; T is their type.
+template <class T>
+struct LanesMultiplyEven {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    using Wide = Lanes<std::conditional_t<std::is_signed_v<T>, i64, u64>, Size>;
+    return __builtin_convertvector(half_lanes<0>(as<T>(a)), Wide) * __builtin_convertvector(half_lanes<0>(as<T>(b)), Wide);
+  }
+};
+
+struct SumOfDifferences {  // PSADBW
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    const auto difference =
+        raw(__builtin_elementwise_max(as<u8>(a), as<u8>(b)) - __builtin_elementwise_min(as<u8>(a), as<u8>(b)));
+    Raw<Size> sum = (difference & 0x00ff00ff00ff00ff) + ((difference >> 8) & 0x00ff00ff00ff00ff);
+    sum = sum + (sum >> 16);
+    return (sum + (sum >> 32)) & 0xffff;
+  }
+};
+
+// PACKSSWB, PACKUSWB, PACKSSDW, PACKUSDW: signed lanes From, clamped to To.
+template <class From, class To>
+struct PackSaturating {
+  template <usize Size>
+  VELLUM_INLINE static auto narrow(Lanes<From, Size> v) {
+    const auto low = splat<From, Size>(std::numeric_limits<To>::min());
+    const auto high = splat<From, Size>(std::numeric_limits<To>::max());
+    return __builtin_convertvector(__builtin_elementwise_min(__builtin_elementwise_max(v, low), high), Lanes<To, Size / 2>);
+  }
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    return concatenate(narrow<Size>(as<From>(a)), narrow<Size>(as<From>(b)));
+  }
+};
+
+template <class T>
+struct UnpackLow {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    constexpr usize kLanes = Size / sizeof(T);
+    return shuffle<[](usize i) { return i / 2 + (i % 2) * kLanes; }, kLanes>(as<T>(a), as<T>(b));
+  }
+};
+template <class T>
+struct UnpackHigh {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    constexpr usize kLanes = Size / sizeof(T);
+    return shuffle<[](usize i) { return kLanes / 2 + i / 2 + (i % 2) * kLanes; }, kLanes>(as<T>(a), as<T>(b));
+  }
+};
+
+// Horizontal sums and differences of neighbours: PHADDW, PHADDD, PHSUBW, PHSUBD, PHADDSW, PHSUBSW.
+template <class T>
+struct HorizontalAdd {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    return alternate_lanes<0>(as<T>(a), as<T>(b)) + alternate_lanes<1>(as<T>(a), as<T>(b));
+  }
+};
+template <class T>
+struct HorizontalSubtract {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    return alternate_lanes<0>(as<T>(a), as<T>(b)) - alternate_lanes<1>(as<T>(a), as<T>(b));
+  }
+};
+struct HorizontalAddSaturating {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    return __builtin_elementwise_add_sat(alternate_lanes<0>(as<i16>(a), as<i16>(b)),
+                                         alternate_lanes<1>(as<i16>(a), as<i16>(b)));
+  }
+};
+struct HorizontalSubtractSaturating {
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
+    return __builtin_elementwise_sub_sat(alternate_lanes<0>(as<i16>(a), as<i16>(b)),
+                                         alternate_lanes<1>(as<i16>(a), as<i16>(b)));
+  }
+};
+
+template <class T>
+struct LanesAbsolute {  // PABSB, PABSW, PABSD; the most negative value stays
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> v) { return __builtin_elementwise_abs(as<T>(v)); }
+};
+
+struct ShuffleBytes {  // PSHUFB
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b) {
+    const auto bytes = to_array<u8>(a), control = to_array<u8>(b);
+    std::array<u8, Size> result;
+    for (usize i = 0; i < Size; ++i) result[i] = control[i] & 0x80 ? u8{0} : bytes[control[i] & (Size - 1)];
+    return from_array(result);
+  }
+};
+
+struct AlignRight {  // PALIGNR: a above b, shifted right by imm8 bytes
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b, u8 count) {
+    const std::array<Raw<Size>, 3> joined{b, a, Raw<Size>{}};
+    if (count > 2 * Size) count = 2 * Size;
+    Raw<Size> result;
+    std::memcpy(&result, reinterpret_cast<const char*>(&joined) + count, Size);
+    return result;
+  }
+};
+
+// Four lanes T starting at lane First, each chosen by two bits of imm8; the others are kept. PSHUFD, PSHUFW, PSHUFHW, PSHUFLW.
+template <class T, usize First>
+struct ShuffleFour {
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> v, u8 control) {
+    const auto lanes = to_array<T>(v);
+    auto result = lanes;
+    for (usize i = 0; i < 4; ++i) result[First + i] = lanes[First + ((control >> (2 * i)) & 3)];
+    return from_array(result);
+  }
+};
+
+struct ShufflePs {  // SHUFPS: two lanes of a, then two of b
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b, u8 control) {
+    const auto x = to_array<u32>(a), y = to_array<u32>(b);
+    return from_array(std::array<u32, 4>{x[control & 3], x[(control >> 2) & 3], y[(control >> 4) & 3], y[control >> 6]});
+  }
+};
+struct ShufflePd {  // SHUFPD
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b, u8 control) {
+    const auto x = to_array<u64>(a), y = to_array<u64>(b);
+    return from_array(std::array<u64, 2>{x[control & 1], y[(control >> 1) & 1]});
+  }
+};
+
+template <class T>
+struct ShiftLeft {  // PSLLW, PSLLD, PSLLQ
+  template <usize Size>
+  VELLUM_INLINE static Lanes<T, Size> op(Raw<Size> v, u64 count) {
+    if (count >= 8 * sizeof(T)) return Lanes<T, Size>{};
+    return as<T>(v) << splat<T, Size>(static_cast<T>(count));
+  }
+};
+template <class T>
+struct ShiftRight {  // PSRLW, PSRLD, PSRLQ; with a signed T PSRAW, PSRAD
+  template <usize Size>
+  VELLUM_INLINE static Lanes<T, Size> op(Raw<Size> v, u64 count) {
+    if (count >= 8 * sizeof(T)) {
+      if constexpr (!std::is_signed_v<T>) return Lanes<T, Size>{};
+      count = 8 * sizeof(T) - 1;
+    }
+    return as<T>(v) >> splat<T, Size>(static_cast<T>(count));
+  }
+};
+struct ShiftBytesLeft {  // PSLLDQ
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> v, u64 count) {
+    const u128 value = std::bit_cast<u128>(v);
+    return std::bit_cast<Raw<Size>>(count > 15 ? u128{0} : value << (8 * count));
+  }
+};
+struct ShiftBytesRight {  // PSRLDQ
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> v, u64 count) {
+    const u128 value = std::bit_cast<u128>(v);
+    return std::bit_cast<Raw<Size>>(count > 15 ? u128{0} : value >> (8 * count));
+  }
+};
+
+// The sign bits of all lanes T as an integer: PMOVMSKB, MOVMSKPS, MOVMSKPD.
+template <class T>
+struct SignMask {
+  template <class C>
+  VELLUM_INLINE static void op(C& c) {
+    const auto lanes = to_array<T>(c.template read<1>());
+    if constexpr (kOperandSize<C, 1> == 8) enter_mmx(c);
+    u32 mask = 0;
+    for (usize i = 0; i < lanes.size(); ++i) mask |= static_cast<u32>(lanes[i] >> (8 * sizeof(T) - 1)) << i;
+    c.template write<0>(mask);
+  }
+};
+
+}  // namespace vellum::semantics
