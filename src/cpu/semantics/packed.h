@@ -7,6 +7,9 @@
 
 #include "cpu/semantics/context.h"
 
+// Vectors wider than the host's registers occur only inside functions that are always inlined.
+#pragma clang diagnostic ignored "-Wpsabi"
+
 namespace vellum::semantics {
 
 template <class T, usize Size>
@@ -95,8 +98,10 @@ VELLUM_INLINE void write_packed(C& c, V value) {
 }
 
 // destination = Op(destination, source)
+// kNeverFaults below is for register operands.
 template <class Op>
 struct Packed {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
@@ -107,6 +112,7 @@ struct Packed {
 // destination = Op(destination, source, imm8)
 template <class Op>
 struct PackedImmediate {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
@@ -117,6 +123,7 @@ struct PackedImmediate {
 // destination = Op(source)
 template <class Op>
 struct PackedUnary {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<1>(c))));
@@ -125,6 +132,7 @@ struct PackedUnary {
 // destination = Op(source, imm8)
 template <class Op>
 struct PackedUnaryImmediate {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<1>(c), static_cast<u8>(c.immediate()))));
@@ -133,6 +141,7 @@ struct PackedUnaryImmediate {
 // destination = Op(destination, count); the count is an immediate, or the low 64 bits of the source.
 template <class Op>
 struct PackedShift {
+  static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     u64 count;
