@@ -84,6 +84,11 @@ class Bench {
     m_function = &function;
     return *this;
   }
+  // What the host may do to the device at any time (keys, bytes from a line).
+  Bench& host(std::function<void(std::mt19937_64& random)> action) {
+    m_host = std::move(action);
+    return *this;
+  }
 
   Device& device() { return *m_device; }
   // Resets every device on the bench, in the order of construction.
@@ -96,6 +101,7 @@ class Bench {
     const u64 choice = random();
     const unsigned size = 1u << (choice >> 8) % 3;
     const u32 value = (choice & 0x10) ? static_cast<u32>(random()) : static_cast<u32>(random()) & 0xff;
+    if (choice % 32 == 1 && m_host) return m_host(random);
     if (choice % 16 == 0) return clock.advance(random() % (u64{1} << random() % 24));
     std::vector<unsigned> kinds;
     if (!m_ports.empty()) kinds.insert(kinds.end(), 4, 0);
@@ -132,6 +138,7 @@ class Bench {
   Device* m_device = nullptr;
   std::vector<Range> m_ports, m_memory;
   PciDevice* m_function = nullptr;
+  std::function<void(std::mt19937_64&)> m_host;
 };
 
 }  // namespace vellum

@@ -1,6 +1,8 @@
 // The 8254 against the Intel 8254 datasheet (231164), "Mode Definitions" and "Read Operations".
 #include <catch2/catch.hpp>
 
+#include <random>
+
 #include "devices/pit8254.h"
 #include "fakes.h"
 
@@ -285,6 +287,33 @@ TEST_CASE("8254: Linux's calibration sees counter 2 run through 50 ms") {
   CHECK_FALSE(p.pit.output(2));
   p.clock.advance(2'000);
   CHECK(p.pit.output(2));
+}
+
+TEST_CASE("8254: looking at a counter at every clock or only now and then gives the same") {
+  const auto mode = GENERATE(0, 1, 2, 3, 4, 5);
+  const auto bcd = GENERATE(0, 1);
+  CAPTURE(mode, bcd);
+  std::mt19937 random(static_cast<unsigned>(2 * mode + bcd));
+  Pit watched, left_alone;
+  for (int i = 0; i < 300; ++i) {
+    const unsigned action = random() % 8;
+    const u8 count = static_cast<u8>(random() % 40);
+    for (Pit* p : {&watched, &left_alone}) {
+      if (action == 0) p->out(0x43, static_cast<u8>(0x90 | mode << 1 | bcd));
+      if (action <= 2) p->out(0x42, count);
+      if (action == 3) p->pit.set_gate2(false);
+      if (action >= 3 && action <= 5) p->pit.set_gate2(true);
+    }
+    const unsigned clocks = random() % 200;
+    for (unsigned j = 0; j < clocks; ++j) {
+      watched.clocks(1);
+      watched.pit.output(2);
+    }
+    left_alone.clocks(clocks);
+    for (Pit* p : {&watched, &left_alone})
+      for (unsigned counter = 0; counter < 3; ++counter) p->pit.output(counter);
+    REQUIRE(described(left_alone.pit) == described(watched.pit));
+  }
 }
 
 TEST_CASE("8254: a loaded timer goes on where the saved one was") {
