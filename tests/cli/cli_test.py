@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""What vellum says about a wrong command line or an unusable file: one clear line, and the right exit status.
+
+usage: cli_test.py VELLUM SOURCE_ROOT
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+VELLUM = os.path.abspath(sys.argv[1])
+SOURCE = pathlib.Path(sys.argv[2])
+
+
+def run(*arguments, cwd=None):
+    done = subprocess.run([VELLUM, *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Mistyped(unittest.TestCase):
+    """Status 2, one line, nothing on standard output."""
+
+    def check(self, arguments, line):
+        status, out, err = run(*arguments)
+        self.assertEqual((status, out, err), (2, "", f"vellum: {line}\n"))
+
+    def test_unknown_option(self):
+        self.check(["-nographics"], "-nographics: unknown option; did you mean '-nographic'?")
+
+    def test_unknown_value(self):
+        self.check(["-nographic", "-clock", "instuctions"], "-clock: unknown value 'instuctions'; did you mean 'instructions'?")
+
+    def test_missing_value(self):
+        self.check(["-hda"], "-hda: a value is missing (-hda FILE)")
+
+    def test_cpu_model(self):
+        status, out, err = run("-nographic", "-cpu", "haswel")
+        self.assertEqual(status, 2)
+        self.assertRegex(err, r"^vellum: -cpu.*haswel.*haswell.*\n$")
+
+    def test_cpu_feature(self):
+        status, out, err = run("-nographic", "-cpu", "max,-popcn")
+        self.assertEqual(status, 2)
+        self.assertRegex(err, r"^vellum: -cpu.*popcn.*popcnt.*\n$")
+
+    def test_memory(self):
+        self.check(["-nographic", "-m", "65G"], "-m: '65G' is out of range; memory is 1M to 64G")
+
+    def test_no_display(self):
+        self.check([], "this version has no graphical display; add -nographic (serial line on this terminal) or -display none")
+
+
+class Unusable(unittest.TestCase):
+    """Status 1, one line, and no file was made or changed."""
+
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.directory.name)
+
+    def tearDown(self):
+        self.directory.cleanup()
+
+    def check(self, arguments, pattern):
+        before = sorted(os.listdir(self.path))
+        status, out, err = run("-display", "none", "-serial", f"file:{self.path}/serial.log", *arguments)
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertRegex(err, pattern)
+        self.assertEqual((status, out), (1, ""))
+        self.assertEqual(sorted(os.listdir(self.path)), before)
+
+    def file(self, name, size):
+        path = self.path / name
+        path.write_bytes(b"\0" * size)
+        return str(path)
+
+    def test_missing_files(self):
+        for option in ("-hda", "-cdrom", "-fda", "-kernel", "-bios"):
+            with self.subTest(option):
+                self.check([option, f"{self.path}/absent"], rf"^vellum: {option}.*absent.*\n")
+
+    def test_directories(self):
+        for option in ("-hda", "-cdrom", "-fda", "-kernel", "-bios"):
+            with self.subTest(option):
+                self.check([option, str(self.path)], rf"^vellum: {option}.*directory")
+
+    def test_unreadable_file(self):
+        if os.geteuid() == 0:
+            self.skipTest("root can read every file")
+        path = self.file("secret", 512)
+        os.chmod(path, 0)
+        self.check(["-hda", path], r"^vellum: -hda.*[Pp]ermission denied")
+
+    def test_truncated_bios(self):
+        self.check(["-bios", self.file("bios.bin", 100_000)], r"^vellum: -bios .*100000 bytes.*64 KiB")
+
+    def test_empty_kernel(self):
+        self.check(["-kernel", self.file("vmlinuz", 0)], r"^vellum: -kernel .*vmlinuz: the file is empty")
+
+    def test_file_that_is_no_kernel(self):
+        self.check(["-kernel", self.file("vmlinuz", 100_000)], r"^vellum: .*vmlinuz")
+
+    def test_missing_initrd(self):
+        self.check(["-kernel", self.file("vmlinuz", 100_000), "-initrd", f"{self.path}/absent"], r"^vellum: -initrd .*absent")
+
+    def test_initrd_larger_than_memory(self):
+        self.check(["-m", "16M", "-kernel", self.file("vmlinuz", 1000), "-initrd", self.file("initrd", 17 << 20)],
+                   r"^vellum: -initrd .*more than the machine's memory of 16 MiB")
+
+    def test_socket_nobody_listens_on(self):
+        self.check(["-monitor", f"unix:{self.path}/absent"], r"^vellum: -monitor .*cannot connect")
+
+    def test_log_file_that_cannot_be_made(self):
+        self.check(["-d", "int", "-D", "/nonexistent/log"], r"^vellum: -D /nonexistent/log: ")
+
+    def test_image_in_another_format(self):
+        path = self.path / "disk.qcow2"
+        path.write_bytes(b"QFI\xfb\0\0\0\3" + b"\0" * 1016)
+        self.check(["-hda", str(path)], r"^vellum: -hda.*qcow2")
+
+
+class Information(unittest.TestCase):
+    def test_lists_and_help(self):
+        for arguments in (["-help"], ["-version"], ["-cpu", "help"], ["-machine", "help"], ["-device", "help"], ["-d", "help"]):
+            with self.subTest(arguments):
+                status, out, err = run(*arguments)
+                self.assertEqual((status, err), (0, ""))
+                self.assertTrue(out.endswith("\n"))
+
+    def test_manual_page_and_completion_name_every_option(self):
+        options = re.findall(r"^  (-[A-Za-z-]+)", run("-help")[1], re.MULTILINE)
+        self.assertGreater(len(options), 30)
+        manual = (SOURCE / "docs/vellum.1").read_text().replace("\\-", "-")
+        completion = (SOURCE / "tools/completion/vellum").read_text()
+        for option in options:
+            with self.subTest(option):
+                self.assertRegex(manual, rf"(?<![\w-]){option}(?![\w-])")
+                self.assertRegex(completion, rf"(?<![\w-]){option}(?![\w-])")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
