@@ -73,10 +73,12 @@ void Ps2Mouse::move(int dx, int dy, int wheel, u8 buttons) {
   const auto add = [](i32& counter, int change) {
     counter = static_cast<i32>(std::clamp<i64>(i64{counter} + change, -spec::kMovementLimit, spec::kMovementLimit));
   };
+  m_state.buttons = buttons & 0x1f;
+  // Movement while nobody listens would come as one jump later.
+  if (m_state.mode == Mode::Stream && !m_state.reporting) return;
   add(m_state.x, dx);
   add(m_state.y, -std::clamp(dy, -spec::kMovementLimit, spec::kMovementLimit));  // the mouse counts y upwards
   add(m_state.z, -std::clamp(wheel, -spec::kMovementLimit, spec::kMovementLimit));  // and its wheel towards the user
-  m_state.buttons = buttons & 0x1f;
   if (!m_sample_timer.armed()) sample();
 }
 

@@ -56,6 +56,7 @@ void Uart16550::reset(ResetKind) {
 void Uart16550::visit(Archive& archive) {
   auto& [divisor, interrupt_enable, fifo_control, line_control, modem_control, line_errors, modem_inputs, modem_deltas,
          scratch, transmitter_empty_pending, timeout_pending, received] = m_state;
+  const bool was_full = room() == 0;
   archive("divisor", divisor)("interrupt_enable", interrupt_enable)("fifo_control", fifo_control);
   archive("line_control", line_control)("modem_control", modem_control)("line_errors", line_errors);
   archive("modem_inputs", modem_inputs)("modem_deltas", modem_deltas)("scratch", scratch);
@@ -68,6 +69,7 @@ void Uart16550::visit(Archive& archive) {
   if (!archive.loading() || archive.failed()) return;
   update_interrupt();
   if (outputs_changed) outputs_changed(modem_control & 3, line_control & spec::kBreak);
+  if (was_full) tell_room();
 }
 
 bool Uart16550::loopback() const { return m_state.modem_control & spec::kLoop; }

@@ -108,6 +108,10 @@ TEST_CASE("i8042: the output port holds A20; D1h sets it") {
   CHECK((c.answer(0xd0) & 0x03) == 0x01);
   c.command(0xd1, 0xdf);
   CHECK(c.a20);
+  c.command(0xdd);
+  CHECK_FALSE(c.a20);
+  c.command(0xdf);
+  CHECK(c.a20);
   CHECK(c.resets == 0);
 }
 

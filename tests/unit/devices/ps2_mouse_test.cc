@@ -49,9 +49,9 @@ TEST_CASE("mouse: reset acknowledges, then reports its self-test and identity") 
 
 TEST_CASE("mouse: nothing is reported before F4h, nor after F5h") {
   Mouse m;
-  CHECK(m.moved(1, 1, 0, 0).empty());
+  CHECK(m.moved(100, 1, 0, 0).empty());
   CHECK(m.sent({0xf4}) == Bytes{0xfa});
-  CHECK_FALSE(m.moved(1, 1, 0, 0).empty());
+  CHECK(m.moved(1, -1, 0, 0) == Bytes{0x08, 1, 1});
   CHECK(m.sent({0xf5}) == Bytes{0xfa});
   CHECK(m.moved(1, 1, 0, 0).empty());
 }
