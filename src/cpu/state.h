@@ -129,7 +129,10 @@ struct alignas(64) CpuState {
   const BoundInsn* insn = nullptr;  // set where a helper may fault or ask for the exact instruction count
 
   std::array<VectorRegister, 32> vector{};
-  u32 mxcsr = 0x1f80;
+  u32 mxcsr = 0x1f80;             // without the sticky flags that the host still holds; floating_environment.h
+  bool sse_unmasked = false;      // derived: MXCSR unmasks an exception
+  bool guest_fp_active = false;   // the host computes under the guest's MXCSR
+  u64 host_fp_control = 0;        // the host's own setting meanwhile
   X87State x87;
 
   std::array<SegmentRegister, kSegmentCount> segment{};

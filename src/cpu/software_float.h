@@ -1,0 +1,25 @@
+// Floating-point operations that the host cannot do, or not with the flags that the guest expects.
+#pragma once
+
+#include "cpu/semantics/context.h"
+
+namespace vellum {
+
+// ROUNDSS, ROUNDSD of one value; `control` is the instruction's imm8, `mxcsr` gives rounding and DAZ. Raised MXCSR flags
+// are added to `flags`. SDM Vol. 2B "ROUNDPD".
+u32 round_to_integral(u32 bits, u8 control, u32 mxcsr, u32& flags);
+u64 round_to_integral(u64 bits, u8 control, u32 mxcsr, u32& flags);
+
+// RCPSS and RSQRTSS: 1/x and 1/sqrt(x) with 13 significant bits, rounded to nearest. No flags; denormals count as zero.
+// Silicon differs from vendor to vendor within the allowed relative error of 1.5 * 2^-12.
+u32 approximate_reciprocal(u32 bits);
+u32 approximate_reciprocal_square_root(u32 bits);
+
+// Replaces each NaN lane of `result` of an operation on a and b by the one that SSE delivers: a if it is a NaN, else b,
+// as quiet NaN; the default NaN if neither is. SDM Vol. 1 tables 4-7 and 4-8.
+V128 chosen_nans_f32(V128 result, V128 a, V128 b);
+V128 chosen_nans_f64(V128 result, V128 a, V128 b);
+u32 chosen_nan(u32 a, u32 b);
+u64 chosen_nan(u64 a, u64 b);
+
+}  // namespace vellum
