@@ -78,7 +78,7 @@ void AtapiCdrom::drive_reset(bool hard) {
   if (!hard) return;
   const bool open = m_packet.tray_open;
   m_packet = {};
-  m_packet.tray_open = open;
+  m_packet.tray_open = open && !m_medium;  // an open tray with a disc in it closes
   m_packet.unit_attention = spec::kAttentionReset;
 }
 

@@ -3,8 +3,9 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "devices/device.h"
 #include "devices/dma_channel.h"
@@ -25,8 +26,8 @@ struct FloppyGeometry {
   FloppyDriveType drive = FloppyDriveType::None;  // the drive that such a medium belongs to
   u64 bytes() const { return u64{512} * cylinders * heads * sectors; }
 };
-// The standard format of an image of `bytes`; for other sizes the smallest standard one that holds it (the rest reads
-// as zeroes), or an error line when none does.
+// The standard format of an image of `bytes`; another size is taken for the smallest 3.5 inch high density format that
+// holds it (the rest reads as zeroes), and is an error when none does.
 Result<FloppyGeometry> floppy_geometry(u64 bytes);
 
 class Floppy82077aa : public Device, public PortHandler {
@@ -54,47 +55,50 @@ class Floppy82077aa : public Device, public PortHandler {
   void write_port(u16 port, unsigned size, u32 value) override;
 
  private:
-  enum class Phase : u8 { Idle, Command, Execution, Result, Count };
-  enum class Transfer : u8 { None, Read, Write, Format, Scan, Count };
+  enum class Phase : u8 { Reset, Idle, Command, Execution, Result, Count };
+  enum class Transfer : u8 { None, Read, Write, Format, Scan, Verify, ReadId, Count };
   struct Drive {
     FloppyDriveType type = FloppyDriveType::None;
     std::unique_ptr<BlockDevice> medium;
     FloppyGeometry geometry;
   };
-  static constexpr usize kFifoSize = 16, kLongestTransfer = 16 * 1024;
+  static constexpr usize kSectorBytes = 512, kUnits = 4;
 
   u8 main_status() const;
+  u8 digital_input() const;
   u8 read_fifo();
   void write_fifo(u8 value);
   void write_dor(u8 value);
-  u8 digital_input() const;
-  void controller_reset(bool hardware);
+  void enter_reset();
+  void leave_reset();
   void reset_done();
+  void set_interrupt(bool level);
+  Ticks step_time() const;
+
+  // A command whose bytes are complete.
   void execute();
   void finish(std::span<const u8> result, bool interrupt);
-  void set_interrupt(bool level);
-  unsigned data_rate() const;
-  Ticks step_time() const;
-  Ticks byte_time() const;
-
-  void specify();
-  void recalibrate();
-  void seek(u8 cylinder);
-  void relative_seek();
-  void seek_done(unsigned drive);
+  void start_seek(unsigned unit, unsigned cylinder, u8 status);
+  void seek_done(unsigned unit);
   void sense_interrupt();
   void sense_drive();
-  void read_id();
+  void dump_registers();
+
+  // Data commands: the timer brings sector after sector under the head.
   void start_transfer(Transfer kind);
   void transfer_due();
-  bool begin_sector();
-  void sector_done();
-  bool next_sector();
+  bool find_sector();             // false after the command ended with an error
+  void move_sector();             // between the buffer and the DMA channel or the host
+  void sector_moved(bool terminal_count);
+  bool next_sector();             // steps the address; false: the last sector of the cylinder was at hand
   void end_transfer(u8 st0, u8 st1, u8 st2);
-  void format_track_entry();
-  void dump_registers();
-  bool drive_ready(unsigned drive) const;
-  std::optional<u64> sector_offset(unsigned drive, u8 cylinder, u8 head, u8 sector) const;
+  void format_sector();
+  void arm_transfer(Ticks delay) { m_transfer_timer.arm(m_clock.now() + delay); }
+  u8 media_fault() const;         // 0, or the ST1 bit that the medium's state gives
+  bool double_steps() const;      // a 40-track disk in an 80-track drive
+  u8 cylinder_under_head() const;
+  std::optional<u64> sector_offset(u8 cylinder, u8 head, u8 sector) const;
+  const Drive& drive() const;
 
   // Configuration.
   std::array<Drive, kDrives> m_drives;
@@ -105,37 +109,41 @@ class Floppy82077aa : public Device, public PortHandler {
   DmaChannel& m_dma;
   u16 m_base;
   std::array<PortBus::Id, 2> m_mappings{};
-  // Derived.
+  // Guest-visible state.
   Timer m_transfer_timer;
   Timer m_reset_timer;
-  std::array<Timer, 4> m_seek_timers;
-  // Guest-visible state.
+  std::array<Timer, kUnits> m_seek_timers;
+  struct Unit {                   // one of the four drives that the controller could have
+    u8 cylinder = 0;              // PCN: where the controller believes the head to be
+    u8 track = 0;                 // where the head is
+    u8 target = 0;
+    u8 status = 0;                // ST0 that SENSE INTERRUPT STATUS has to report; 0: none
+    bool seeking = false;
+    bool disk_changed = true;
+    void visit(Archive& archive);
+  };
   struct State {
-    Phase phase = Phase::Idle;
-    u8 dor = 0, dsr = 2, ccr = 2, tape = 0;
-    std::array<u8, 16> fifo{};          // command or result bytes
+    Phase phase = Phase::Reset;
+    u8 dor = 0, tape = 0, rate = 2;
+    std::array<u8, 16> fifo{};    // command or result bytes
     u8 fifo_length = 0, fifo_position = 0;
     bool interrupt = false;
-    std::array<u8, 4> cylinder{};       // PCN: where the controller believes each head to be
-    std::array<u8, 4> track{};          // where the drive's head really is
-    std::array<bool, 4> seeking{};
-    std::array<u8, 4> seek_status{};    // ST0 to report by SENSE INTERRUPT STATUS; 0: none
-    std::array<u8, 4> seek_target{};
-    std::array<bool, 4> disk_changed{};
-    u8 reset_polls = 0;                 // SENSE INTERRUPT STATUS answers still owed after a reset
+    u8 reset_polls = 0;           // SENSE INTERRUPT STATUS answers still owed after a reset
+    std::array<Unit, kUnits> units;
     // SPECIFY, CONFIGURE, PERPENDICULAR MODE, LOCK
-    u8 specify[2] = {0, 0};
-    u8 configure = 0, precompensation = 0, perpendicular = 0;
+    std::array<u8, 2> specify{};
+    u8 configure = 0x20, precompensation = 0, perpendicular = 0;
     bool lock = false;
     // The data command at hand.
     Transfer transfer = Transfer::None;
-    u8 command = 0, drive = 0, head = 0;
-    u8 c = 0, h = 0, r = 0, n = 0, end_of_track = 0, data_length = 0, scan_step = 1;
+    u8 command = 0, unit = 0, head = 0;
+    u8 c = 0, h = 0, r = 0, n = 0, end_of_track = 0, data_length = 0;
     u8 format_left = 0, format_filler = 0;
-    bool non_dma = false, data_ready = false, deleted_mark = false, track_mode = false;
-    u8 scan_result = 0;
-    u32 position = 0, length = 0;       // in buffer
-    std::vector<u8> buffer;
+    bool host_turn = false;       // non-DMA: the host has to read or write the buffer
+    bool wanted_seen = false;     // READ TRACK: the sector that was asked for came by
+    u8 scan_status = 0;
+    u16 position = 0, length = 0;  // in buffer
+    std::array<u8, kSectorBytes> buffer{};
   } m_state;
 };
 
