@@ -163,6 +163,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   i64 m_budget_given = 0;
   std::vector<JumpCacheEntry> m_jump_cache;
   std::unique_ptr<u8[]> m_once;  // the block of lookup_once()
+  u64 m_cs_base_seen = 0;        // for which the jump cache holds, where RIP is not the linear address
+  u32 m_cs_limit_seen = 0;
 };
 
 // A callout: a function of the VMM that an instruction becomes. s.rip already holds the next instruction's address; a

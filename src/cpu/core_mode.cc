@@ -139,7 +139,8 @@ void CpuCore::reset() {
   s.x87.valid = 0xff;
   s.xcr0 = 1;
   s.tsc_aux = 0;
-  s.tsc_offset = u64{0} - environment.time_stamp_counter();
+  // A CPU that never ran is being constructed: its board is not complete, and the counter stands at 0.
+  s.tsc_offset = m_budget_given ? u64{0} - environment.time_stamp_counter() : 0;
   s.star = s.lstar = s.cstar = s.fmask = 0;
   s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
   s.pat = 0x0007040600070406;

@@ -84,6 +84,10 @@ void switch_task(CpuCore& cpu, u16 selector, Descriptor& descriptor, TaskSwitch 
 // A task gate's TSS (JMP, CALL and interrupts), with the checks of SDM Vol. 3A 7.3 before the switch.
 void switch_through_task_gate(CpuCore& cpu, const Descriptor& gate, TaskSwitch reason, u32 ext);
 
+// The four PDPTEs that CR3 points to in PAE paging; false when one has reserved bits set, SDM Vol. 3A 4.4.1.
+// control_registers.cc.
+bool read_pdptes(CpuCore& cpu, u64 cr3, std::array<u64, 4>& pdptes);
+
 // Replaces RIP, CS and CPL, and recomputes what is derived.
 inline void commit_code(CpuCore& cpu, const SegmentRegister& cs, u64 rip, u8 cpl) {
   CpuState& s = cpu.s;

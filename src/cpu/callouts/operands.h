@@ -4,12 +4,8 @@
 #include <cstring>
 
 #include "cpu/callouts/callouts.h"
-#include "cpu/opcodes.h"
 
 namespace vellum::callouts {
-
-// Rows of callouts with an r/m operand come in pairs, one for memory and one for a register.
-inline bool memory_form(const BoundInsn& insn) { return opcode_rows()[insn.row].modrm_rule == ModrmRule::Memory; }
 
 inline u64 truncate(u64 value, unsigned size) {
   return size == 8 ? value : size == 4 ? static_cast<u32>(value) : size == 2 ? static_cast<u16>(value) : static_cast<u8>(value);
@@ -40,11 +36,11 @@ inline u64 read_memory(CpuCore& cpu, u64 linear, unsigned size, Rights rights = 
 
 // The r/m operand at place `n`.
 inline u64 read_rm(CpuCore& cpu, const BoundInsn& insn, unsigned n, unsigned size) {
-  if (!memory_form(insn)) return read_register(cpu.s, insn.operand[n], size);
+  if (!insn.memory) return read_register(cpu.s, insn.operand[n], size);
   return read_memory(cpu, cpu.operand_linear(insn, size, AccessType::Read), size);
 }
 inline void write_rm(CpuCore& cpu, const BoundInsn& insn, unsigned n, unsigned size, u64 value) {
-  if (!memory_form(insn)) return write_register(cpu.s, insn.operand[n], size, value);
+  if (!insn.memory) return write_register(cpu.s, insn.operand[n], size, value);
   cpu.write_bytes(cpu.operand_linear(insn, size, AccessType::Write), &value, size);
 }
 

@@ -1,4 +1,6 @@
 // Segment registers, descriptor tables and the instructions that inspect descriptors, SDM Vol. 3A chapters 3 and 5.
+#include <utility>
+
 #include "cpu/callouts/descriptors.h"
 
 namespace vellum::callouts {
@@ -140,7 +142,7 @@ VELLUM_CALLOUT(move_from_segment) {
   const unsigned index = insn.operand[1] & 7;
   if (index > kGs) cpu.raise(Vector::InvalidOpcode);
   const u16 selector = cpu.s.segment[index].selector;
-  write_rm(cpu, insn, 0, memory_form(insn) ? 2 : insn.operand_size, selector);
+  write_rm(cpu, insn, 0, insn.memory ? 2 : insn.operand_size, selector);
 }
 
 template <unsigned Segment>
@@ -251,12 +253,12 @@ VELLUM_CALLOUT(load_task_register) {
 
 VELLUM_CALLOUT(store_ldt) {
   require_umip(cpu);
-  write_rm(cpu, insn, 0, memory_form(insn) ? 2 : insn.operand_size, cpu.s.segment[kLdtr].selector);
+  write_rm(cpu, insn, 0, insn.memory ? 2 : insn.operand_size, cpu.s.segment[kLdtr].selector);
 }
 
 VELLUM_CALLOUT(store_task_register) {
   require_umip(cpu);
-  write_rm(cpu, insn, 0, memory_form(insn) ? 2 : insn.operand_size, cpu.s.segment[kTr].selector);
+  write_rm(cpu, insn, 0, insn.memory ? 2 : insn.operand_size, cpu.s.segment[kTr].selector);
 }
 
 namespace {
@@ -365,7 +367,7 @@ VELLUM_CALLOUT(verify_write) {
 VELLUM_CALLOUT(adjust_rpl) {
   const u16 source = static_cast<u16>(read_register(cpu.s, insn.operand[1], 2));
   bool raised = false;
-  if (memory_form(insn)) {
+  if (insn.memory) {
     const u64 linear = cpu.operand_linear(insn, 2, AccessType::Write);
     u16 selector = cpu.read_linear<u16>(linear);
     raised = (selector & 3) < (source & 3);
