@@ -1,9 +1,13 @@
 // What every device must do, whatever it is: reset, save, load, and survive any guest and any snapshot.
 #include <catch2/catch.hpp>
 
+#include "devices/ata_disk.h"
+#include "devices/atapi_cdrom.h"
 #include "devices/debug_console.h"
 #include "devices/dma8237.h"
+#include "devices/floppy_82077aa.h"
 #include "devices/i8042.h"
+#include "devices/ide.h"
 #include "devices/isa_debug_exit.h"
 #include "devices/parallel_port.h"
 #include "devices/pc_testdev.h"
@@ -15,6 +19,8 @@
 #include "devices/rtc_mc146818.h"
 #include "devices/system_control_port.h"
 #include "devices/uart16550.h"
+#include "devices/vga.h"
+#include "storage/memory_disk.h"
 #include "bench.h"
 
 using namespace vellum;
@@ -38,6 +44,29 @@ void type(Bench& b, std::mt19937_64& random) {
   b.backend.receive({reinterpret_cast<const u8*>(&bytes), random() % 9});
 }
 
+std::unique_ptr<BlockDevice> medium(usize size) { return std::make_unique<MemoryDisk>(std::vector<u8>(size)); }
+
+void make_floppy(Bench& b) {
+  auto& channel = b.make<Dma8237Channel>(b.make<Dma8237Pair>(b.memory), 2);
+  auto& floppy = b.make<Floppy82077aa>(b.ports, b.clock, b.line(6), channel);
+  floppy.set_drive_type(0, FloppyDriveType::Inch3_1440K);
+  REQUIRE(floppy.insert(0, medium(1'474'560), false));
+  b.test(floppy).at_ports({{0x3f0, 6}, {0x3f7, 1}});
+}
+
+// The bus master's ports are where a random BAR4 puts them only by chance: its tests are the function's own.
+void make_ide(Bench& b) {
+  auto& ide = b.make<Piix3Ide>(b.ports, b.line(14), b.line(15));
+  ide.attach_drive(0, 0, std::make_unique<AtaDisk>(medium(1 << 20), "S"));
+  ide.attach_drive(1, 0, std::make_unique<AtapiCdrom>(medium(1 << 20)));
+  b.function(ide).test(ide).at_ports({{0x1f0, 8}, {0x3f6, 1}, {0x170, 8}, {0x376, 1}});
+}
+
+void make_vga(Bench& b) {
+  auto& vga = b.make<Vga>(b.memory, b.ports, b.clock, 8 << 20, 1 << 20);
+  b.function(vga).test(vga).at_ports({{0x3b0, 48}, {0x1ce, 3}}).at_memory({0xa0000, 0x20000});
+}
+
 struct Candidate {
   const char* name;
   void (*make)(Bench& b);
@@ -47,7 +76,9 @@ struct Candidate {
 const Candidate kCandidates[] = {
     {"debug_console", [](Bench& b) { b.test(b.make<DebugConsole>("debug_console", &b.backend)).map({{0x402, 1}}); }},
     {"dma8237", [](Bench& b) { b.test(b.make<Dma8237Pair>(b.memory)).map({{0, 16}, {0x80, 16}, {0xc0, 32}}); }},
+    {"floppy82077aa", make_floppy},
     {"i8042", [](Bench& b) { keyboard_controller(b, [](auto& c, auto&, auto&) -> Device* { return &c; }); }},
+    {"ide", make_ide},
     {"isa_debug_exit", [](Bench& b) { b.test(b.make<IsaDebugExit>([](int) {})).map({{0xf4, 4}}); }},
     {"parallel_port", [](Bench& b) { b.test(b.make<ParallelPort>("lpt", b.line(7), &b.backend)).map({{0x378, 3}}); }},
     {"pc_testdev", [](Bench& b) { b.test(b.make<PcTestdev>(b.lines)).map({{0xe0, 12}, {0x2000, 24}}).map_memory({PcTestdev::kMemoryBase, PcTestdev::kMemorySize}); }},
@@ -59,6 +90,7 @@ const Candidate kCandidates[] = {
     {"ps2_mouse", [](Bench& b) { keyboard_controller(b, [](auto&, auto&, auto& m) -> Device* { return &m; }); }},
     {"rtc_mc146818", [](Bench& b) { b.test(b.make<RtcMc146818>(b.clock, b.line(8), 1'700'000'000)).map({{0x70, 4}}); }},
     {"uart16550", [](Bench& b) { b.test(b.make<Uart16550>("uart", b.clock, b.line(4), &b.backend)).map({{0x3f8, 8}}).host([&b](auto& random) { type(b, random); }); }},
+    {"vga", make_vga},
 };
 
 struct Fixture {

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <random>
 
 #include "ide_fixture.h"
 
@@ -424,4 +425,57 @@ TEST_CASE("a transfer in the middle survives saving and loading") {
   first.insert(first.end(), rest.begin(), rest.end());
   CHECK(first == sector(*g.disk, 10));
   CHECK(g.lines.level[14]);
+}
+
+TEST_CASE("random commands, tables and disc changes end in bounds and leave a state that saves and loads") {
+  IdeFixture f, g;
+  for (IdeFixture* each : {&f, &g}) {
+    each->add_disk(0, 0, 300);
+    each->add_disk(0, 1, 7);
+    each->add_cdrom(1, 0, 50);
+    each->start();
+  }
+  std::mt19937 random(7);
+  const u8 commands[] = {0x08, 0x20, 0x24, 0x25, 0x27, 0x29, 0x30, 0x34, 0x35, 0x39, 0x40, 0x42, 0x70, 0x90, 0x91, 0xa0,
+                         0xa1, 0xb0, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xe5, 0xe7, 0xec, 0xef, 0xf8};
+  const u8 packets[] = {0x00, 0x03, 0x12, 0x1a, 0x1b, 0x1e, 0x25, 0x28, 0x2b, 0x42, 0x43, 0x44, 0x46,
+                        0x4a, 0x51, 0x52, 0x5a, 0xa8, 0xad, 0xb9, 0xbd, 0xbe};
+  const auto any = [&](u32 limit) { return static_cast<u32>(random() % limit); };
+  unsigned refused = 0;
+  for (unsigned i = 0; i < 20'000; ++i) {
+    const u16 base = any(2) ? 0x1f0 : 0x170;
+    const u16 master = static_cast<u16>(f.kBusMaster + (base == 0x1f0 ? 0 : 8));
+    for (u16 reg = 1; reg < 7; ++reg)
+      if (any(2)) f.out(static_cast<u16>(base + reg), any(3) ? any(4) : any(256));
+    if (any(4) == 0) {
+      std::vector<std::pair<u32, u32>> regions(any(4) + 1);
+      for (auto& region : regions) region = {any(2) ? any(0x300000) : static_cast<u32>(random()), any(0x10000)};
+      f.prd(0x1000, regions);
+      f.ports.write(static_cast<u16>(master + 4), 4, any(8) ? 0x1000 : static_cast<u32>(random()));
+    }
+    if (any(2)) f.out(master, any(16));
+    if (any(3) == 0) f.out(static_cast<u16>(base + 0x206), any(64) ? any(2) * 2 : any(256));
+    f.out(static_cast<u16>(base + 7), commands[any(std::size(commands))]);
+    if (base == 0x170) {
+      u8 packet[12];
+      for (auto& byte : packet) byte = static_cast<u8>(any(3) ? any(4) : any(256));
+      packet[0] = packets[any(std::size(packets))];
+      for (unsigned j = 0; j < 12; j += 2) f.out16(base, packet[j] | packet[j + 1] << 8);
+    }
+    for (u32 j = any(600); j > 0; --j) {
+      if (any(2)) f.ports.write(base, any(2) ? 2 : 4, static_cast<u32>(random()));
+      else f.ports.read(base, any(2) ? 2 : 4);
+    }
+    if (any(2)) f.out(master, any(16));
+    if (any(500) == 0) f.cdrom->eject(any(2));
+    if (any(500) == 0) f.cdrom->insert(std::make_unique<MemoryDisk>(std::vector<u8>((any(40) + 1) * 2048), true));
+    if (i % 100 == 0) {
+      ArchiveWriter writer;
+      f.ide.visit(writer);
+      ArchiveReader reader(writer.data());
+      g.ide.visit(reader);
+      refused += reader.failed();
+    }
+  }
+  CHECK(refused == 0);
 }
