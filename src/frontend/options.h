@@ -18,7 +18,7 @@ namespace vellum {
 
 // Where a serial line, the debug console or the monitor leads.
 struct CharacterSpec {
-  enum class Kind : u8 { None, Null, Stdio, File, Pty, Unix, Chardev };
+  enum class Kind : u8 { None, Null, Unix, Pty, File, Stdio, Chardev };  // in the order in which they are opened
   Kind kind = Kind::None;
   std::string path;         // File, Unix; the id for Chardev
   bool server = false;      // Unix: wait for somebody to connect rather than connect

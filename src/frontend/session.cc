@@ -206,6 +206,7 @@ Result<CharacterBackend*> Session::attach(const CharacterSpec& wanted, const std
     channel = m_channels.emplace_back(std::make_unique<Channel>()).get();
     channel->key = key;
     channel->first_user = user;
+    channel->kind = spec.kind;
     if (spec.mux)
       channel->multiplexer = std::make_unique<Multiplexer>(
           std::move(host), Multiplexer::Commands{.quit = [this] { m_machine->request_end(0); }, .flush = [this] { flush(); }});
@@ -221,6 +222,8 @@ Result<CharacterBackend*> Session::attach(const CharacterSpec& wanted, const std
 }
 
 Result<void> Session::open_channels() {
+  // What fails most easily comes first, what changes a file or the terminal last.
+  std::ranges::stable_sort(m_channels, {}, [](const auto& channel) { return channel->kind; });
   for (auto& channel : m_channels) {
     if (auto opened = channel->host().open(); !opened) return opened;
     const std::string text = channel->host().announcement();

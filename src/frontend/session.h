@@ -30,6 +30,7 @@ class Session {
   struct Channel {
     std::string key;
     std::string first_user;
+    CharacterSpec::Kind kind = CharacterSpec::Kind::Null;
     std::unique_ptr<HostBackend> plain;
     std::unique_ptr<Multiplexer> multiplexer;
     HostBackend& host() { return multiplexer ? multiplexer->host() : *plain; }

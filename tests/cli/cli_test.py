@@ -132,12 +132,13 @@ class Information(unittest.TestCase):
     def test_manual_page_and_completion_name_every_option(self):
         options = re.findall(r"^  (-[A-Za-z-]+)", run("-help")[1], re.MULTILINE)
         self.assertGreater(len(options), 30)
-        manual = (SOURCE / "docs/vellum.1").read_text().replace("\\-", "-")
+        manual = re.sub(r"\\f[A-Z]", "", (SOURCE / "docs/vellum.1").read_text()).replace("\\-", "-")
         completion = (SOURCE / "tools/completion/vellum").read_text()
         for option in options:
             with self.subTest(option):
-                self.assertRegex(manual, rf"(?<![\w-]){option}(?![\w-])")
-                self.assertRegex(completion, rf"(?<![\w-]){option}(?![\w-])")
+                pattern = rf"(?<![\w-]){option}(?![\w-])"
+                self.assertTrue(re.search(pattern, manual), "not in docs/vellum.1")
+                self.assertTrue(re.search(pattern, completion), "not in tools/completion/vellum")
 
 
 if __name__ == "__main__":
