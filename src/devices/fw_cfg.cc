@@ -22,6 +22,9 @@ constexpr u32 kDmaError = 1, kDmaRead = 2, kDmaSkip = 4, kDmaSelect = 8, kDmaWri
 constexpr usize kNameSize = 56;
 }  // namespace spec
 
+// How far behind an item's end a guest may read zeroes; without a limit it could keep us busy with 4 GiB of them.
+constexpr u64 kLongestPadding = 1 << 20;
+
 template <class T>
 T big_endian(T value) {
   return std::byteswap(value);
@@ -187,7 +190,10 @@ void FwCfg::run_dma(u64 address) {
   const u64 size = content ? content->size() : 0;
   const u64 available = m_state.position < size ? size - m_state.position : 0;
   u32 result = 0;
-  if (control & spec::kDmaRead) {
+  if ((control & spec::kDmaRead) && length > available + kLongestPadding) {
+    log(LogItem::GuestErrors, "fw-cfg: DMA read of {:#x} bytes from an item of {:#x}", length, size);
+    result = spec::kDmaError;
+  } else if (control & spec::kDmaRead) {
     const u32 real = static_cast<u32>(std::min<u64>(length, available));
     if (real) m_memory.write(target, std::span(*content).subspan(m_state.position, real));
     m_state.position += real;

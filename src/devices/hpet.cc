@@ -249,7 +249,7 @@ void Hpet::visit(Archive& archive) {
       "counter_start", counter_start)("timers", timers)("legacy_inputs", legacy_inputs);
   for (auto& timer : m_timers) timer.visit(archive);
   archive.require((configuration & ~(spec::kEnable | spec::kLegacyRoute)) == 0, "HPET configuration");
-  archive.require(counter_start <= u64{1} << 62, "HPET counter start");
+  archive.require(counter_start <= m_clock.now(), "HPET counter start");
 }
 
 }  // namespace vellum

@@ -653,7 +653,7 @@ void LocalApic::visit(Archive& archive) {
                       base >> m_options.physical_address_bits == 0,
                   "local APIC base");
   archive.require(!counting || initial_count != 0, "local APIC timer count");
-  archive.require(count_start < u64{1} << 62, "local APIC timer start");
+  archive.require(count_start <= m_clock.now(), "local APIC timer start");
   if (!archive.loading() || archive.failed()) return;
   update_mapping();
   m_request = deliverable_vector() >= 0 || (m_state.lint[0] && pic_passes());

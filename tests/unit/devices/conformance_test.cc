@@ -8,10 +8,18 @@
 #include "devices/floppy_82077aa.h"
 #include "devices/i8042.h"
 #include "devices/ide.h"
+#include "devices/fw_cfg.h"
+#include "devices/hpet.h"
+#include "devices/i440fx.h"
+#include "devices/i8042.h"
+#include "devices/ioapic.h"
 #include "devices/isa_debug_exit.h"
+#include "devices/local_apic.h"
 #include "devices/parallel_port.h"
 #include "devices/pc_testdev.h"
 #include "devices/pic8259.h"
+#include "devices/piix3.h"
+#include "devices/piix4_pm.h"
 #include "devices/pit8254.h"
 #include "devices/port92.h"
 #include "devices/ps2_keyboard.h"
@@ -22,6 +30,7 @@
 #include "devices/vga.h"
 #include "storage/memory_disk.h"
 #include "bench.h"
+#include "fake_apic_cpu.h"
 
 using namespace vellum;
 
@@ -65,6 +74,20 @@ void make_ide(Bench& b) {
 void make_vga(Bench& b) {
   auto& vga = b.make<Vga>(b.memory, b.ports, b.clock, 8 << 20, 1 << 20);
   b.function(vga).test(vga).at_ports({{0x3b0, 48}, {0x1ce, 3}}).at_memory({0xa0000, 0x20000});
+Bench& pci_function(Bench& b, PciDevice& device) { return b.test(device).function(device); }
+
+LocalApic& local_apic(Bench& b, ApicBus& bus) {
+  return b.make<LocalApic>(b.memory, b.clock, bus, b.make<FakeApicCpu>(), LocalApic::Options{},
+                           LocalApic::Callbacks{[] { return u8{0x20}; }, [&b] { return b.clock.now(); },
+                                                [](u64 tsc) { return tsc; }});
+}
+
+// A file that the guest may write and one that it may not.
+Bench& fw_cfg(Bench& b) {
+  auto& device = b.make<FwCfg>(b.memory, b.ports);
+  device.add_file("opt/writable", std::vector<u8>(64), [](std::span<const u8>) {});
+  device.add_file("opt/fixed", std::vector<u8>(64, 0x5a));
+  return b.test(device).at_ports({{0x510, 2}, {0x514, 8}}).at_memory({0, 64});
 }
 
 struct Candidate {
@@ -79,10 +102,19 @@ const Candidate kCandidates[] = {
     {"floppy82077aa", make_floppy},
     {"i8042", [](Bench& b) { keyboard_controller(b, [](auto& c, auto&, auto&) -> Device* { return &c; }); }},
     {"ide", make_ide},
+    {"fw_cfg", [](Bench& b) { fw_cfg(b); }},
+    {"hpet", [](Bench& b) { b.test(b.make<Hpet>(b.memory, b.clock, b.lines, b.lines)).at_memory({Hpet::kDefaultBase, 0x400}); }},
+    {"i440fx", [](Bench& b) { pci_function(b, b.make<I440fx>(b.memory, RamLayout{.below_4g = Bench::kRamSize})); }},
+    {"i8042", [](Bench& b) { keyboard_controller(b, [](auto& c, auto&, auto&) -> Device* { return &c; }); }},
+    {"ioapic", [](Bench& b) { b.test(b.make<IoApic>(b.memory, b.make<ApicBus>())).at_memory({IoApic::kDefaultBase, 0x50}); }},
     {"isa_debug_exit", [](Bench& b) { b.test(b.make<IsaDebugExit>([](int) {})).map({{0xf4, 4}}); }},
+    {"local_apic", [](Bench& b) { b.test(local_apic(b, b.make<ApicBus>())).at_memory({0xfee00000, 0x400}); }},
     {"parallel_port", [](Bench& b) { b.test(b.make<ParallelPort>("lpt", b.line(7), &b.backend)).map({{0x378, 3}}); }},
     {"pc_testdev", [](Bench& b) { b.test(b.make<PcTestdev>(b.lines)).map({{0xe0, 12}, {0x2000, 24}}).map_memory({PcTestdev::kMemoryBase, PcTestdev::kMemorySize}); }},
+    {"pci", [](Bench& b) { b.test(b.make<PciBus>(b.memory, b.ports)).at_ports({{0xcf8, 8}}); }},
     {"pic8259", [](Bench& b) { b.test(b.make<Pic8259Pair>(b.line())).map({{0x20, 2}, {0xa0, 2}, {0x4d0, 2}}); }},
+    {"piix3", [](Bench& b) { pci_function(b, b.make<Piix3>(b.pci, b.lines, [](auto) {})).at_ports({{0xcf9, 1}}); }},
+    {"piix4_pm", [](Bench& b) { pci_function(b, b.make<Piix4Pm>(b.pci, b.clock, b.line(9), Piix4Pm::Callbacks{})).at_ports({{0xb2, 2}, {0xafe0, 4}, {0xb000, 64}}); }},
     {"pit8254", [](Bench& b) { b.test(b.make<Pit8254>(b.clock, b.line())).map({{0x40, 4}}); }},
     {"port61", [](Bench& b) { b.test(b.make<SystemControlPort>(b.clock, b.make<Pit8254>(b.clock, b.line()), b.line(2))).map({{0x61, 1}}); }},
     {"port92", [](Bench& b) { b.test(b.make<Port92>([](bool) {}, [] {})).map({{0x92, 1}}); }},
