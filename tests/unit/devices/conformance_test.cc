@@ -6,12 +6,11 @@
 #include "devices/debug_console.h"
 #include "devices/dma8237.h"
 #include "devices/floppy_82077aa.h"
-#include "devices/i8042.h"
-#include "devices/ide.h"
 #include "devices/fw_cfg.h"
 #include "devices/hpet.h"
 #include "devices/i440fx.h"
 #include "devices/i8042.h"
+#include "devices/ide.h"
 #include "devices/ioapic.h"
 #include "devices/isa_debug_exit.h"
 #include "devices/local_apic.h"
@@ -74,6 +73,8 @@ void make_ide(Bench& b) {
 void make_vga(Bench& b) {
   auto& vga = b.make<Vga>(b.memory, b.ports, b.clock, 8 << 20, 1 << 20);
   b.function(vga).test(vga).at_ports({{0x3b0, 48}, {0x1ce, 3}}).at_memory({0xa0000, 0x20000});
+}
+
 Bench& pci_function(Bench& b, PciDevice& device) { return b.test(device).function(device); }
 
 LocalApic& local_apic(Bench& b, ApicBus& bus) {
@@ -100,7 +101,6 @@ const Candidate kCandidates[] = {
     {"debug_console", [](Bench& b) { b.test(b.make<DebugConsole>("debug_console", &b.backend)).map({{0x402, 1}}); }},
     {"dma8237", [](Bench& b) { b.test(b.make<Dma8237Pair>(b.memory)).map({{0, 16}, {0x80, 16}, {0xc0, 32}}); }},
     {"floppy82077aa", make_floppy},
-    {"i8042", [](Bench& b) { keyboard_controller(b, [](auto& c, auto&, auto&) -> Device* { return &c; }); }},
     {"ide", make_ide},
     {"fw_cfg", [](Bench& b) { fw_cfg(b); }},
     {"hpet", [](Bench& b) { b.test(b.make<Hpet>(b.memory, b.clock, b.lines, b.lines)).at_memory({Hpet::kDefaultBase, 0x400}); }},
