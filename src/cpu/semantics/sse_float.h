@@ -36,7 +36,11 @@ template <class C, class Function>
 // the host's knowledge. It may run twice. Whatever faults by an unmasked exception faults here.
 template <class C, class Function>
 VELLUM_INLINE auto sse_operation(C& c, Function function) {
-  if (c.state().sse_unmasked) [[unlikely]] return observed_sse_operation(c, function);
+  if (c.state().sse_unmasked) [[unlikely]] {
+    C context = c;  // copies, so that the originals can stay in registers
+    Function copy = function;
+    return observed_sse_operation(context, copy);
+  }
   u32 flags = 0;
   const auto result = function(flags);
   if (flags) c.state().mxcsr |= flags;
@@ -94,7 +98,7 @@ struct FloatPacked {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
-    const V128 result = sse_operation(c, [&](u32& flags) { return packed_float<T, Op>(flags, a, b); });
+    const V128 result = sse_operation(c, [=](u32& flags) { return packed_float<T, Op>(flags, a, b); });
     c.template write<0>(with_nans<T>(result, a, b));
   }
 };
@@ -104,7 +108,7 @@ struct FloatScalar {
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
     const BitsOf<T> result = sse_operation(
-        c, [&](u32&) { return std::bit_cast<BitsOf<T>>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b))); });
+        c, [=](u32&) { return std::bit_cast<BitsOf<T>>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b))); });
     c.template write<0>(with_nan(result, a, b));
   }
 };
@@ -113,7 +117,7 @@ struct FloatPackedSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c);
-    const V128 result = sse_operation(c, [&](u32&) { return raw(FloatSquareRoot::op((Packed128<T>)b)); });
+    const V128 result = sse_operation(c, [=](u32&) { return raw(FloatSquareRoot::op((Packed128<T>)b)); });
     c.template write<0>(with_nans<T>(result, b, b));
   }
 };
@@ -123,7 +127,7 @@ struct FloatScalarSquareRoot {
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>();
     const BitsOf<T> result =
-        sse_operation(c, [&](u32&) { return std::bit_cast<BitsOf<T>>(FloatSquareRoot::op(std::bit_cast<T>(b))); });
+        sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<T>>(FloatSquareRoot::op(std::bit_cast<T>(b))); });
     c.template write<0>(with_nan(result, b, b));
   }
 };
@@ -135,7 +139,7 @@ struct FloatPackedExtreme {
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
     c.template write<0>(sse_operation(
-        c, [&](u32&) { return raw(host_extreme<Which>((Packed128<T>)a, (Packed128<T>)b)); }));
+        c, [=](u32&) { return raw(host_extreme<Which>((Packed128<T>)a, (Packed128<T>)b)); }));
   }
 };
 template <class T, HostExtreme Which>
@@ -143,7 +147,7 @@ struct FloatScalarExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
-    c.template write<0>(sse_operation(c, [&](u32&) {
+    c.template write<0>(sse_operation(c, [=](u32&) {
       return std::bit_cast<BitsOf<T>>(host_scalar_extreme<Which>(std::bit_cast<T>(a), std::bit_cast<T>(b)));
     }));
   }
@@ -157,7 +161,7 @@ struct FloatAddSubtract {
     constexpr V128 kEvenSigns = sizeof(T) == 4 ? V128{0x80000000, 0x80000000} : V128{u64{1} << 63, 0};
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
     const V128 negated = b ^ kEvenSigns;
-    const V128 result = sse_operation(c, [&](u32& flags) { return packed_float<T, FloatAdd>(flags, a, negated); });
+    const V128 result = sse_operation(c, [=](u32& flags) { return packed_float<T, FloatAdd>(flags, a, negated); });
     c.template write<0>(with_nans<T>(result, a, b));
   }
 };
@@ -169,7 +173,7 @@ struct FloatHorizontal {
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
     const V128 even = raw(alternate_lanes<0>(as<BitsOf<T>>(a), as<BitsOf<T>>(b)));
     const V128 odd = raw(alternate_lanes<1>(as<BitsOf<T>>(a), as<BitsOf<T>>(b)));
-    const V128 result = sse_operation(c, [&](u32& flags) { return packed_float<T, Op>(flags, even, odd); });
+    const V128 result = sse_operation(c, [=](u32& flags) { return packed_float<T, Op>(flags, even, odd); });
     c.template write<0>(with_nans<T>(result, even, odd));
   }
 };
@@ -189,7 +193,7 @@ struct FloatDotProduct {
       delivered[i] = control >> i & 1 ? ~U{0} : U{0};
     }
     const V128 x = a & from_array(chosen), y = b & from_array(chosen);
-    const V128 result = sse_operation(c, [&](u32& flags) {
+    const V128 result = sse_operation(c, [=](u32& flags) {
       V128 sum = with_nans<T>(packed_float<T, FloatMultiply>(flags, x, y), x, y);
       for (usize step = 1; step < kLanes; step *= 2) {
         const auto lanes = as<U>(sum);
@@ -209,7 +213,7 @@ struct FloatPackedCompare {
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
     const u8 predicate = c.immediate() & 7;
-    const V128 result = sse_operation(c, [&](u32&) {
+    const V128 result = sse_operation(c, [=](u32&) {
       const auto x = (Packed128<T>)a, y = (Packed128<T>)b;
       switch (predicate & 3) {
         case 0: return host_equal(x, y);
@@ -227,7 +231,7 @@ struct FloatScalarCompare {
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
     const u8 predicate = c.immediate() & 7;
-    const bool holds = sse_operation(c, [&](u32&) {
+    const bool holds = sse_operation(c, [=](u32&) {
       const T x = std::bit_cast<T>(a), y = std::bit_cast<T>(b);
       switch (predicate & 3) {
         case 0: return x == y;
@@ -248,7 +252,7 @@ struct FloatCompareToFlags {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
-    const u32 flags = sse_operation(c, [&](u32&) -> u32 {
+    const u32 flags = sse_operation(c, [=](u32&) -> u32 {
       const T x = std::bit_cast<T>(a), y = std::bit_cast<T>(b);
       if constexpr (Nans == NanComparison::Signalling) {
         if (x > y) return 0;
@@ -268,14 +272,14 @@ struct FloatScalarConvert {  // CVTSS2SD, CVTSD2SS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<From> b = c.template read<1>();
-    c.template write<0>(sse_operation(c, [&](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(std::bit_cast<From>(b))); }));
+    c.template write<0>(sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(std::bit_cast<From>(b))); }));
   }
 };
 struct ConvertPackedToDouble {  // CVTPS2PD
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const u64 b = c.template read<1>();
-    c.template write<0>(sse_operation(c, [&](u32&) {
+    c.template write<0>(sse_operation(c, [=](u32&) {
       return raw(__builtin_convertvector(std::bit_cast<Lanes<float, 8>>(b), Packed128<double>));
     }));
   }
@@ -284,7 +288,7 @@ struct ConvertPackedToSingle {  // CVTPD2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c);
-    const u64 result = sse_operation(c, [&](u32&) {
+    const u64 result = sse_operation(c, [=](u32&) {
       return std::bit_cast<u64>(__builtin_convertvector((Packed128<double>)b, Lanes<float, 8>));
     });
     c.template write<0>(V128{result, 0});
@@ -294,7 +298,7 @@ struct ConvertPackedIntegerToSingle {  // CVTDQ2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c);
-    c.template write<0>(sse_operation(c, [&](u32&) { return raw(__builtin_convertvector(as<i32>(b), Packed128<float>)); }));
+    c.template write<0>(sse_operation(c, [=](u32&) { return raw(__builtin_convertvector(as<i32>(b), Packed128<float>)); }));
   }
 };
 struct ConvertPackedIntegerToDouble {  // CVTDQ2PD, exact
@@ -310,7 +314,7 @@ struct ConvertIntegerToScalar {  // CVTSI2SS, CVTSI2SD
   VELLUM_INLINE static void op(C& c) {
     using Signed = std::make_signed_t<typename C::template Type<1>>;
     const Signed b = static_cast<Signed>(c.template read<1>());
-    c.template write<0>(sse_operation(c, [&](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(b)); }));
+    c.template write<0>(sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(b)); }));
   }
 };
 template <class From, HostRounding Rounding>
@@ -319,7 +323,7 @@ struct ConvertScalarToInteger {  // CVTSS2SI, CVTTSS2SI, CVTSD2SI, CVTTSD2SI
   VELLUM_INLINE static void op(C& c) {
     using Unsigned = typename C::template Type<0>;
     const BitsOf<From> b = c.template read<1>();
-    c.template write<0>(sse_operation(c, [&](u32&) {
+    c.template write<0>(sse_operation(c, [=](u32&) {
       return static_cast<Unsigned>(host_to_integer<Rounding, std::make_signed_t<Unsigned>>(std::bit_cast<From>(b)));
     }));
   }
@@ -329,7 +333,7 @@ struct ConvertPackedToInteger {  // CVTPS2DQ, CVTTPS2DQ; CVTPD2DQ, CVTTPD2DQ, wh
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c);
-    c.template write<0>(sse_operation(c, [&](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); }));
+    c.template write<0>(sse_operation(c, [=](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); }));
   }
 };
 
@@ -338,7 +342,7 @@ struct ConvertMmxToSingle {  // CVTPI2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const u64 b = c.template read<1>();
-    const u64 result = sse_operation(c, [&](u32&) {
+    const u64 result = sse_operation(c, [=](u32&) {
       return std::bit_cast<u64>(__builtin_convertvector(std::bit_cast<Lanes<i32, 8>>(b), Lanes<float, 8>));
     });
     enter_mmx(c);
@@ -360,7 +364,7 @@ struct ConvertToMmx {  // CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI
     V128 b;
     if constexpr (sizeof(From) == 4) b = V128{c.template read<1>(), 0};
     else b = read_packed<1>(c);
-    const V128 result = sse_operation(c, [&](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); });
+    const V128 result = sse_operation(c, [=](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); });
     write_mmx<0>(c, result[0]);
   }
 };
@@ -371,9 +375,11 @@ struct FloatPackedRound {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c);
-    c.template write<0>(sse_operation(c, [&](u32& flags) {
+    const u8 control = static_cast<u8>(c.immediate());
+    const u32 mxcsr = c.state().mxcsr;
+    c.template write<0>(sse_operation(c, [=](u32& flags) {
       auto lanes = to_array<BitsOf<T>>(b);
-      for (auto& lane : lanes) lane = round_to_integral(lane, static_cast<u8>(c.immediate()), c.state().mxcsr, flags);
+      for (auto& lane : lanes) lane = round_to_integral(lane, control, mxcsr, flags);
       return from_array(lanes);
     }));
   }
@@ -383,8 +389,10 @@ struct FloatScalarRound {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>();
-    c.template write<0>(sse_operation(c, [&](u32& flags) {
-      return round_to_integral(b, static_cast<u8>(c.immediate()), c.state().mxcsr, flags);
+    const u8 control = static_cast<u8>(c.immediate());
+    const u32 mxcsr = c.state().mxcsr;
+    c.template write<0>(sse_operation(c, [=](u32& flags) {
+      return round_to_integral(b, control, mxcsr, flags);
     }));
   }
 };
