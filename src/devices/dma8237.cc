@@ -107,7 +107,8 @@ void Dma8237Pair::write_register(Controller& controller, unsigned index, u8 valu
                                 : controller.software_requests & static_cast<u8>(~selected);
       break;
     case spec::kSingleMask:
-      controller.mask = value & spec::kSetBit ? controller.mask | selected : controller.mask & static_cast<u8>(~selected);
+      controller.mask =
+          value & spec::kSetBit ? controller.mask | selected : controller.mask & static_cast<u8>(~selected);
       break;
     case spec::kMode: controller.channels[value & 3].mode = value; break;
     case spec::kClearFlipFlop: controller.high_byte = false; break;

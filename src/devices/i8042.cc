@@ -19,7 +19,8 @@ enum Command : u8 {
   kReadRam = 0x20, kWriteRam = 0x60, kTestPassword = 0xa4, kDisableMousePort = 0xa7, kEnableMousePort = 0xa8,
   kTestMousePort = 0xa9, kSelfTest = 0xaa, kTestKeyboardPort = 0xab, kDisableKeyboardPort = 0xad,
   kEnableKeyboardPort = 0xae, kReadInputPort = 0xc0, kReadOutputPort = 0xd0, kWriteOutputPort = 0xd1,
-  kWriteKeyboardBuffer = 0xd2, kWriteMouseBuffer = 0xd3, kWriteMouse = 0xd4, kDisableA20 = 0xdd, kEnableA20 = 0xdf, kReadTestInputs = 0xe0, kPulse = 0xf0,
+  kWriteKeyboardBuffer = 0xd2, kWriteMouseBuffer = 0xd3, kWriteMouse = 0xd4, kDisableA20 = 0xdd,
+  kEnableA20 = 0xdf, kReadTestInputs = 0xe0, kPulse = 0xf0,
 };
 // A byte takes 11 clocks of 10 to 16.7 kHz on the wire. Programs that read port 60h twice for one interrupt rely on the
 // second byte not being there at once.

@@ -10,8 +10,8 @@
 
 namespace vellum {
 
-// Source: IBM PC Technical Reference, "Parallel Printer Adapter"; IEEE 1284-1994 for the bidirectional bit. Ports: data,
-// status, control; the board maps 3 at 378h (IRQ 7) or 278h (IRQ 5). The port number's low two bits select.
+// Source: IBM PC Technical Reference, "Parallel Printer Adapter"; IEEE 1284-1994 for the bidirectional bit.
+// Ports: data, status, control; the board maps 3 at 378h (IRQ 7) or 278h (IRQ 5). The port number's low two bits select.
 class ParallelPort : public Device, public PortHandler {
  public:
   // Each strobe sends the data byte to `backend` (null: no printer, the status shows it).

@@ -10,10 +10,10 @@
 
 namespace vellum {
 
-// Source: kvm-unit-tests, x86/README and lib/x86 (what the tests access). Ports: E0h-E3h a 32-bit register, readable and
-// writable at every width; E4h-E7h "flush page", without effect on a machine without shadow pages; E8h-EBh the same
-// register, byte by byte; 2000h-2017h set interrupt line 0..23 to the value written. Memory: 64 KiB of bytes at
-// FF000000h. The board maps both halves.
+// Source: kvm-unit-tests, x86/README and lib/x86 (what the tests access).
+// Ports: E0h-E3h a 32-bit register, readable and writable at every width; E4h-E7h "flush page", without effect on a
+// machine without shadow pages; E8h-EBh the same register, byte by byte; 2000h-2017h set interrupt line 0..23 to the
+// value written. Memory: 64 KiB of bytes at FF000000h. The board maps both.
 class PcTestdev : public Device, public PortHandler, public MmioHandler {
  public:
   static constexpr u64 kMemoryBase = 0xff000000;

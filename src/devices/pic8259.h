@@ -11,8 +11,8 @@
 namespace vellum {
 
 // Sources: Intel 8259A datasheet (order number 231468-003); 82371SB PIIX3 datasheet (290550), 4.1.4 "ELCR".
-// Ports: 20h-21h (master), A0h-A1h (slave), 4D0h-4D1h (ELCR). Input pins 0..15 are IRQ0..IRQ15; pin 2 is the cascade and
-// ignores its input.
+// Ports: 20h-21h (master), A0h-A1h (slave), 4D0h-4D1h (ELCR). Input pins 0..15 are IRQ0..IRQ15; pin 2 is the cascade
+// and ignores its input.
 class Pic8259Pair : public Device, public PortHandler, public InterruptSink {
  public:
   // `intr` is the master's INT output (to the CPU's INTR, or LINT0 of the local APIC). It is a level.

@@ -22,7 +22,7 @@ class Pit8254 : public Device, public PortHandler {
   void set_gate2(bool level);
   // OUT of a counter, 0..2, now.
   bool output(unsigned counter);
-  // For a speaker: the period of counter 2's square wave in clocks of kFrequency, 0 when OUT is not a running square wave.
+  // For a speaker: the period of counter 2's square wave in clocks of kFrequency; 0 when OUT is none that runs.
   u32 square_wave_period2() const;
 
   std::string_view name() const override { return "pit8254"; }

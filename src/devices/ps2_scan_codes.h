@@ -19,8 +19,8 @@ struct ScanCodes {
   KeyType type = KeyType::Typematic;  // in set 3, after reset
 };
 
-// All zero for a key that a PS/2 keyboard does not have. Print Screen and Pause give their set 3 codes only: in sets 1 and
-// 2 they are sequences of their own.
+// All zero for a key that a PS/2 keyboard does not have. Print Screen and Pause give their set 3 codes only: in sets 1
+// and 2 they are sequences of their own.
 const ScanCodes& scan_codes(KeyCode code);
 
 // The i8042's table: a byte of set 2 (without prefix) as set 1.

@@ -12,8 +12,8 @@ namespace {
 // MC146818A datasheet, "Address Map" (figure 12) and "Registers".
 namespace spec {
 constexpr u8 kSeconds = 0x00, kSecondsAlarm = 0x01, kMinutes = 0x02, kMinutesAlarm = 0x03, kHours = 0x04,
-             kHoursAlarm = 0x05, kDayOfWeek = 0x06, kDayOfMonth = 0x07, kMonth = 0x08, kYear = 0x09, kA = 0x0a, kB = 0x0b,
-             kC = 0x0c, kD = 0x0d;
+             kHoursAlarm = 0x05, kDayOfWeek = 0x06, kDayOfMonth = 0x07, kMonth = 0x08, kYear = 0x09, kA = 0x0a,
+             kB = 0x0b, kC = 0x0c, kD = 0x0d;
 constexpr u8 kCentury = 0x32;  // where the PC's firmware keeps it
 constexpr u8 kUpdateInProgress = 0x80, kDividerReset = 0x60, kRateMask = 0x0f;              // A
 constexpr u8 kSet = 0x80, kPeriodicEnable = 0x40, kAlarmEnable = 0x20, kUpdateEnable = 0x10, kSquareWaveEnable = 0x08,
@@ -101,8 +101,8 @@ void RtcMc146818::visit(Archive& archive) {
   archive.require(periodic_seen <= periodic_count(), "RTC periodic count");
   // An update may be due already, but not so long ago that catching up would take noticeable time.
   const Ticks deadline = m_update_timer.deadline();
-  archive.require(!m_update_timer.armed() || (deadline <= now + kTicksPerSecond && deadline + 60 * kTicksPerSecond >= now),
-                  "RTC update time");
+  const bool near = deadline <= now + kTicksPerSecond && deadline + 60 * kTicksPerSecond >= now;
+  archive.require(!m_update_timer.armed() || near, "RTC update time");
   archive.require(m_update_timer.armed() == dividers_running(), "RTC update timer");
   if (archive.failed()) return;
   if (m_nmi_mask) m_nmi_mask(nmi_masked);

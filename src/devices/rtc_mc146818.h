@@ -15,9 +15,11 @@ namespace vellum {
 // Ports: 70h index (bit 7 masks NMI), 71h data; 72h index and 73h data of the upper 128 bytes.
 class RtcMc146818 : public Device, public PortHandler {
  public:
-  // The clock shows `base_seconds` (seconds since 1970-01-01, in the time zone that the guest shall see) at virtual time
-  // 0. `irq8` is a level, active until register C is read. `nmi_mask` is told bit 7 of port 70h at every write and reset.
-  RtcMc146818(VirtualClock& clock, InterruptLine irq8, u64 base_seconds, std::function<void(bool masked)> nmi_mask = {});
+  // The clock shows `base_seconds` (seconds since 1970-01-01, in the time zone that the guest shall see) at virtual
+  // time 0. `irq8` is a level, active until register C is read. `nmi_mask` is told bit 7 of port 70h at every write and
+  // reset.
+  RtcMc146818(VirtualClock& clock, InterruptLine irq8, u64 base_seconds,
+              std::function<void(bool masked)> nmi_mask = {});
 
   // Presets a byte of CMOS RAM (0Eh..FFh; 32h, the century, belongs to the clock): it takes effect at once and at each
   // power-on reset. A system reset keeps what the guest wrote, as the battery does.

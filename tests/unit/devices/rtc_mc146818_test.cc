@@ -27,8 +27,8 @@ struct Rtc {
     rtc.write_port(0x71, 1, value);
   }
   std::string date() {
-    return fmt::format("{:02x}{:02x}-{:02x}-{:02x} {:02x}:{:02x}:{:02x} {}", read(0x32), read(9), read(8), read(7), read(4),
-                       read(2), read(0), read(6));
+    return fmt::format("{:02x}{:02x}-{:02x}-{:02x} {:02x}:{:02x}:{:02x} {}", read(0x32), read(9), read(8), read(7),
+                       read(4), read(2), read(0), read(6));
   }
   void seconds(u64 count) { clock.advance(count * kTicksPerSecond); }
 };
