@@ -47,11 +47,6 @@ Bench& keyboard_controller(Bench& b, Device* (*choose)(I8042&, Ps2Keyboard&, Ps2
   return b.test(*choose(controller, keyboard, mouse));
 }
 
-void type(Bench& b, std::mt19937_64& random) {
-  const u64 bytes = random();
-  b.backend.receive({reinterpret_cast<const u8*>(&bytes), random() % 9});
-}
-
 std::unique_ptr<BlockDevice> medium(usize size) { return std::make_unique<MemoryDisk>(std::vector<u8>(size)); }
 
 void make_floppy(Bench& b) {
@@ -91,6 +86,37 @@ Bench& fw_cfg(Bench& b) {
   return b.test(device).at_ports({{0x510, 2}, {0x514, 8}}).at_memory({0, 64});
 }
 
+void make_hpet(Bench& b) {
+  b.test(b.make<Hpet>(b.memory, b.clock, b.lines, b.lines)).at_memory({Hpet::kDefaultBase, 0x400});
+}
+
+void make_ioapic(Bench& b) {
+  b.test(b.make<IoApic>(b.memory, b.make<ApicBus>())).at_memory({IoApic::kDefaultBase, 0x50});
+}
+
+void make_piix4_pm(Bench& b) {
+  auto& function = b.make<Piix4Pm>(b.pci, b.clock, b.line(9), Piix4Pm::Callbacks{});
+  pci_function(b, function).at_ports({{0xb2, 2}, {0xafe0, 4}, {0xb000, 64}});
+}
+
+void make_testdev(Bench& b) {
+  b.test(b.make<PcTestdev>(b.lines)).map({{0xe0, 12}, {0x2000, 24}});
+  b.map_memory({PcTestdev::kMemoryBase, PcTestdev::kMemorySize});
+}
+
+void make_port61(Bench& b) {
+  auto& pit = b.make<Pit8254>(b.clock, b.line());
+  b.test(b.make<SystemControlPort>(b.clock, pit, b.line(2))).map({{0x61, 1}});
+}
+
+void make_uart(Bench& b) {
+  b.test(b.make<Uart16550>("uart", b.clock, b.line(4), &b.backend)).map({{0x3f8, 8}});
+  b.host([&b](std::mt19937_64& random) {
+    const u64 bytes = random();
+    b.backend.receive({reinterpret_cast<const u8*>(&bytes), random() % 9});
+  });
+}
+
 struct Candidate {
   const char* name;
   void (*make)(Bench& b);
@@ -103,25 +129,25 @@ const Candidate kCandidates[] = {
     {"floppy82077aa", make_floppy},
     {"ide", make_ide},
     {"fw_cfg", [](Bench& b) { fw_cfg(b); }},
-    {"hpet", [](Bench& b) { b.test(b.make<Hpet>(b.memory, b.clock, b.lines, b.lines)).at_memory({Hpet::kDefaultBase, 0x400}); }},
+    {"hpet", make_hpet},
     {"i440fx", [](Bench& b) { pci_function(b, b.make<I440fx>(b.memory, RamLayout{.below_4g = Bench::kRamSize})); }},
     {"i8042", [](Bench& b) { keyboard_controller(b, [](auto& c, auto&, auto&) -> Device* { return &c; }); }},
-    {"ioapic", [](Bench& b) { b.test(b.make<IoApic>(b.memory, b.make<ApicBus>())).at_memory({IoApic::kDefaultBase, 0x50}); }},
+    {"ioapic", make_ioapic},
     {"isa_debug_exit", [](Bench& b) { b.test(b.make<IsaDebugExit>([](int) {})).map({{0xf4, 4}}); }},
     {"local_apic", [](Bench& b) { b.test(local_apic(b, b.make<ApicBus>())).at_memory({0xfee00000, 0x400}); }},
     {"parallel_port", [](Bench& b) { b.test(b.make<ParallelPort>("lpt", b.line(7), &b.backend)).map({{0x378, 3}}); }},
-    {"pc_testdev", [](Bench& b) { b.test(b.make<PcTestdev>(b.lines)).map({{0xe0, 12}, {0x2000, 24}}).map_memory({PcTestdev::kMemoryBase, PcTestdev::kMemorySize}); }},
+    {"pc_testdev", make_testdev},
     {"pci", [](Bench& b) { b.test(b.make<PciBus>(b.memory, b.ports)).at_ports({{0xcf8, 8}}); }},
     {"pic8259", [](Bench& b) { b.test(b.make<Pic8259Pair>(b.line())).map({{0x20, 2}, {0xa0, 2}, {0x4d0, 2}}); }},
     {"piix3", [](Bench& b) { pci_function(b, b.make<Piix3>(b.pci, b.lines, [](auto) {})).at_ports({{0xcf9, 1}}); }},
-    {"piix4_pm", [](Bench& b) { pci_function(b, b.make<Piix4Pm>(b.pci, b.clock, b.line(9), Piix4Pm::Callbacks{})).at_ports({{0xb2, 2}, {0xafe0, 4}, {0xb000, 64}}); }},
+    {"piix4_pm", make_piix4_pm},
     {"pit8254", [](Bench& b) { b.test(b.make<Pit8254>(b.clock, b.line())).map({{0x40, 4}}); }},
-    {"port61", [](Bench& b) { b.test(b.make<SystemControlPort>(b.clock, b.make<Pit8254>(b.clock, b.line()), b.line(2))).map({{0x61, 1}}); }},
+    {"port61", make_port61},
     {"port92", [](Bench& b) { b.test(b.make<Port92>([](bool) {}, [] {})).map({{0x92, 1}}); }},
     {"ps2_keyboard", [](Bench& b) { keyboard_controller(b, [](auto&, auto& k, auto&) -> Device* { return &k; }); }},
     {"ps2_mouse", [](Bench& b) { keyboard_controller(b, [](auto&, auto&, auto& m) -> Device* { return &m; }); }},
     {"rtc_mc146818", [](Bench& b) { b.test(b.make<RtcMc146818>(b.clock, b.line(8), 1'700'000'000)).map({{0x70, 4}}); }},
-    {"uart16550", [](Bench& b) { b.test(b.make<Uart16550>("uart", b.clock, b.line(4), &b.backend)).map({{0x3f8, 8}}).host([&b](auto& random) { type(b, random); }); }},
+    {"uart16550", make_uart},
     {"vga", make_vga},
 };
 
