@@ -78,9 +78,7 @@ void CpuCore::bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned posi
   bound.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
 }
 
-namespace {
-
-VariantChoice choice_for(const RowSpec& row, const Insn& insn) {
+VariantChoice variant_for(const RowSpec& row, const Insn& insn) {
   VariantChoice choice{};
   choice.width = insn.operand_size == 2 ? 0 : insn.operand_size == 4 ? 1 : 2;
   choice.memory = insn.memory;
@@ -91,6 +89,8 @@ VariantChoice choice_for(const RowSpec& row, const Insn& insn) {
   }
   return choice;
 }
+
+namespace {
 
 bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
@@ -157,7 +157,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     } else {
       const RowSpec& row = opcode_rows()[insn.row];
       const RowHandlers& handlers = interpreter_row(insn.row);
-      choices[count] = choice_for(row, insn);
+      choices[count] = variant_for(row, insn);
       if (trapped(row, s.mode)) {
         special[count] = interpreter_fpu_unavailable;
         ended = true;

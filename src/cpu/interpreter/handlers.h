@@ -38,6 +38,9 @@ constexpr unsigned handler_index(const VariantChoice& choice) {
   return (choice.width * 4 + place) * 6 + extra;
 }
 
+// The variant for a decoded instruction, before anything is known of the flags around it; core_decode.cc.
+VariantChoice variant_for(const RowSpec& row, const Insn& insn);
+
 // Continuations; interpreter.cc.
 [[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn* insn);
 [[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn);
