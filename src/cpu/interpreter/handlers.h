@@ -3,6 +3,8 @@
 
 #include <span>
 
+#include "cpu/block.h"
+#include "cpu/core.h"
 #include "cpu/interpreter/binding.h"
 #include "cpu/row_forms.h"
 

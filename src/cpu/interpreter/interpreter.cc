@@ -68,7 +68,7 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
 }
 
 [[clang::preserve_none]] void interpreter_invalid_opcode(CpuState* s, const BoundInsn* insn) {
-  interpreter_raise(s, insn, Vector::InvalidOpcode, 0);
+  engine_raise(s, insn, Vector::InvalidOpcode, 0);
 }
 
 // x87, MMX or SSE while CR0 or CR4 forbid it; SDM Vol. 3A tables 2-2 and 13-1.
@@ -76,47 +76,7 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
   const RowSpec& row = opcode_rows()[insn->row];
   const bool x87 = row.has(kUsesX87);
   const bool invalid = (!x87 && (s->cr0 & kCr0Em)) || (row.has(kUsesSse) && !(s->cr4 & kCr4Osfxsr));
-  interpreter_raise(s, insn, invalid ? Vector::InvalidOpcode : Vector::DeviceNotAvailable, 0);
-}
-
-void interpreter_load_slow(CpuState* s, const BoundInsn* insn, u64 linear, void* data, unsigned size) {
-  s->insn = insn;
-  s->core->load_slow(linear, data, size);
-}
-
-void interpreter_store_slow(CpuState* s, const BoundInsn* insn, u64 linear, const void* data, unsigned size) {
-  s->insn = insn;
-  s->core->store_slow(linear, data, size);
-}
-
-u8* interpreter_update_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
-  s->insn = insn;
-  return s->core->writable_host(linear, size);
-}
-
-u64 interpreter_segment(CpuState* s, const BoundInsn* insn, unsigned segment, u64 offset, unsigned size,
-                        AccessType access) {
-  s->insn = insn;
-  return s->core->segment_linear(segment, offset, size, access);
-}
-
-void interpreter_raise(CpuState* s, const BoundInsn* insn, Vector vector, u32 error_code) {
-  s->insn = insn;
-  s->core->raise(vector, error_code);
-}
-
-void interpreter_check_target(CpuState* s, const BoundInsn* insn, u64 target) {
-  const bool valid = insn->code_size_bytes == 8 ? static_cast<i64>(target << 16) >> 16 == static_cast<i64>(target)
-                                                : target <= s->segment[kCs].limit;
-  if (!valid) interpreter_raise(s, insn, Vector::GeneralProtection, 0);
-}
-
-bool interpreter_condition(u8 code, FlagOperation operation, u64 result, u64 a, u64 b) {
-  return condition_holds(code, {operation, result, a, b});
-}
-
-u32 interpreter_arithmetic_flags(FlagOperation operation, u64 result, u64 a, u64 b) {
-  return arithmetic_flags({operation, result, a, b});
+  engine_raise(s, insn, invalid ? Vector::InvalidOpcode : Vector::DeviceNotAvailable, 0);
 }
 
 const RowHandlers& interpreter_row(u16 row) {

@@ -1,0 +1,267 @@
+// How semantics reach operands, memory and the stack: the one binding of all engines, over where the engine keeps the
+// decoded fields.
+#pragma once
+
+#include "cpu/semantics/context.h"
+
+namespace vellum {
+
+// Helpers out of line, so that generated code stays small; cpu/engine_helpers.cc.
+[[gnu::noinline, clang::preserve_most]] void engine_load_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+                                                                   void* data, unsigned size);
+[[gnu::noinline, clang::preserve_most]] void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+                                                                    const void* data, unsigned size);
+// Where a read-modify-write may work in place, or nullptr when it must be split into a load and a store.
+[[gnu::noinline, clang::preserve_most]] u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear,
+                                                                    unsigned size);
+[[gnu::noinline, clang::preserve_most]] u64 engine_segment(CpuState* s, const BoundInsn* insn, unsigned segment,
+                                                                u64 offset, unsigned size, AccessType access);
+[[noreturn, gnu::noinline]] void engine_raise(CpuState* s, const BoundInsn* insn, Vector vector, u32 error_code);
+[[gnu::noinline, clang::preserve_most]] void engine_check_target(CpuState* s, const BoundInsn* insn, u64 target);
+[[gnu::noinline, clang::preserve_most]] bool engine_condition(u8 code, FlagOperation operation, u64 result, u64 a,
+                                                                   u64 b);
+[[gnu::noinline, clang::preserve_most]] u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u64 a,
+                                                                         u64 b);
+
+template <class T>
+struct [[gnu::packed]] Unaligned {
+  T value;
+};
+
+// Fields says where an engine finds what decoding settled:
+//   operand<N>(), immediate(), immediate2(), base(), index() (slots), scale(), displacement(), address_mask(), segment(),
+//   segment_mode(), stack_mode(), operand_size(), address_size(), code_size_bytes(), offset(), length()
+//   insn(): the BoundInsn, which helpers need to find the faulting instruction
+// They are fields of a BoundInsn (interpreter), holes in a stencil (baseline), or constants (optimizing translator).
+template <class Fields>
+class Binding {
+ public:
+  template <class... Arguments>
+  VELLUM_INLINE Binding(CpuState* s, Arguments... arguments) : m_s(s), m_fields(arguments...) {}
+
+  VELLUM_INLINE CpuState& state() { return *m_s; }
+  template <usize N>
+  VELLUM_INLINE u64 operand() { return m_fields.template operand<N>(); }
+  VELLUM_INLINE i64 immediate() { return m_fields.immediate(); }
+  VELLUM_INLINE u16 immediate2() { return m_fields.immediate2(); }
+
+  VELLUM_INLINE u64 effective_offset() {
+    const u64* slots = m_s->gpr.data();
+    return (slots[m_fields.base()] + (slots[m_fields.index()] << m_fields.scale()) + static_cast<u64>(m_fields.displacement())) &
+           m_fields.address_mask();
+  }
+  VELLUM_INLINE u64 linear(u64 offset, unsigned size, AccessType access) {
+    if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]]
+      return engine_segment(m_s, m_fields.insn(), m_fields.segment(), offset, size, access);
+    return offset;
+  }
+  // An offset modulo the address size.
+  VELLUM_INLINE u64 wrap_offset(u64 offset) { return offset & m_fields.address_mask(); }
+  // The linear address of `offset` in the stack segment, wrapped to the stack's size.
+  VELLUM_INLINE u64 stack_linear(u64 offset, unsigned size, AccessType access) {
+    switch (m_fields.stack_mode()) {
+      case StackMode::Flat64: return offset;
+      case StackMode::Flat32: return static_cast<u32>(offset);
+      case StackMode::Checked: return engine_segment(m_s, m_fields.insn(), kSs, offset & stack_mask(), size, access);
+    }
+    __builtin_unreachable();
+  }
+  // For runs of string instructions: the host address of a flat data offset and the bytes from there to the end of its
+  // page, or no bytes when the TLB has no such permission for it (then the ordinary access will tell).
+  VELLUM_INLINE u8* bulk_host(u64 offset, AccessType access, u64& bytes) {
+    bytes = 0;
+    if (m_fields.segment_mode() != SegmentMode::Flat) return nullptr;
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(offset)];
+    const u64 x = offset ^ (access == AccessType::Write ? entry.write_tag : entry.read_tag);
+    if (x >= kPageSize) return nullptr;
+    bytes = kPageSize - x;
+    return entry.host + x;
+  }
+  // String operands: DS:rSI with override, ES:rDI. The offset is already wrapped.
+  VELLUM_INLINE u64 segment_linear(unsigned segment, u64 offset, unsigned size, AccessType access) {
+    if (m_fields.segment_mode() == SegmentMode::Flat || (m_fields.segment_mode() == SegmentMode::BaseOnly && segment == kEs))
+      return offset;
+    return engine_segment(m_s, m_fields.insn(), segment, offset, size, access);
+  }
+
+  template <class T>
+  VELLUM_INLINE T load(u64 linear) {
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+    const u64 x = linear ^ entry.read_tag;
+    if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
+      if constexpr (Bytes<T>::kSize == sizeof(T)) {
+        return reinterpret_cast<const Unaligned<T>*>(entry.host + x)->value;
+      } else {
+        T value{};
+        std::memcpy(&value, entry.host + x, Bytes<T>::kSize);
+        return value;
+      }
+    }
+    T value{};
+    engine_load_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+    return value;
+  }
+  template <class T>
+  VELLUM_INLINE void store(u64 linear, T value) {
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+    const u64 x = linear ^ entry.write_tag;
+    if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
+      std::memcpy(entry.host + x, &value, Bytes<T>::kSize);
+      return;
+    }
+    engine_store_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+  }
+  template <class T, bool Locked, class Function>
+  VELLUM_INLINE T update_memory(u64 linear, Function f) {
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+    const u64 x = linear ^ entry.write_tag;
+    u8* host = nullptr;
+    if (x <= kPageSize - sizeof(T) && linear_readable(entry, linear)) [[likely]] host = entry.host + x;
+    else host = engine_update_host(m_s, m_fields.insn(), linear, sizeof(T));
+    if (host) [[likely]] {
+      if constexpr (Locked && sizeof(T) <= 8) {
+        if ((linear & (sizeof(T) - 1)) == 0) [[likely]] {
+          T* cell = reinterpret_cast<T*>(host);
+          T old = __atomic_load_n(cell, __ATOMIC_SEQ_CST);
+          while (!__atomic_compare_exchange_n(cell, &old, f(old), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+          }
+          return old;
+        }
+      }
+      T old;
+      std::memcpy(&old, host, sizeof(T));
+      const T replacement = f(old);
+      std::memcpy(host, &replacement, sizeof(T));
+      return old;
+    }
+    // Across pages or in MMIO: engine_update_host() has made sure that the store cannot fault.
+    T old{};
+    engine_load_slow(m_s, m_fields.insn(), linear, &old, sizeof(T));
+    const T replacement = f(old);
+    engine_store_slow(m_s, m_fields.insn(), linear, &replacement, sizeof(T));
+    return old;
+  }
+
+  VELLUM_INLINE u64 next_rip() {
+    return wrap(m_s->code_base + m_fields.offset() + m_fields.length(), m_fields.code_size_bytes());
+  }
+  VELLUM_INLINE u64 this_rip() { return m_s->code_base + m_fields.offset(); }
+  VELLUM_INLINE u64 target_rip() {
+    const u64 target = m_s->code_base + m_fields.offset() + m_fields.length() + static_cast<u64>(m_fields.immediate());
+    return wrap(target, m_fields.operand_size());
+  }
+  // A near transfer's target must be canonical and inside CS, SDM Vol. 2 "JMP", else #GP(0) at the transfer.
+  VELLUM_INLINE void check_target(u64 target) {
+    if (m_fields.code_size_bytes() == 8) {
+      if (static_cast<i64>(target << 16) >> 16 != static_cast<i64>(target)) [[unlikely]]
+        engine_check_target(m_s, m_fields.insn(), target);
+    } else if (m_fields.stack_mode() == StackMode::Checked || m_fields.code_size_bytes() == 2) {
+      engine_check_target(m_s, m_fields.insn(), target);
+    }
+  }
+
+  // Relative targets: in 64-bit mode they leave the canonical range only next to its edges, where the fetch faults.
+  VELLUM_INLINE void check_direct_target() {
+    if (m_fields.code_size_bytes() != 8) check_target(target_rip());
+  }
+
+  // Runs a chunk of a repeated string instruction; true when it is finished. SDM Vol. 2B "REP". Each iteration leaves
+  // the registers complete, so that a fault or an interrupt between two resumes with the rest.
+  template <class Semantics, Form F, class C>
+  VELLUM_INLINE bool run_string(C& c) {
+    const unsigned size = m_fields.address_size();
+    u64 count = wrap(m_s->gpr[kRcx], size);
+    u64 chunk = m_s->rflags & kTf ? 1 : 4096;
+    while (count && chunk) {
+      u64 done = 1;
+      if constexpr (requires { Semantics::bulk(c, count); }) done = Semantics::bulk(c, count < chunk ? count : chunk);
+      else Semantics::op(c);
+      count -= done;
+      chunk -= done;
+      write_counter(count, size);
+      if constexpr (requires { Semantics::kCompares; })
+        if (zero_flag(lazy_flags(*m_s)) != (F.repeat == Repeat::WhileEqual)) return true;
+    }
+    return count == 0;
+  }
+
+  // The stack. `release` counts bytes.
+  template <class T>
+  VELLUM_INLINE void push(T value) {
+    u64& rsp = m_s->gpr[kRsp];
+    switch (m_fields.stack_mode()) {
+      case StackMode::Flat64:
+        store<T>(rsp - sizeof(T), value);
+        rsp -= sizeof(T);
+        break;
+      case StackMode::Flat32: {
+        const u32 top = static_cast<u32>(rsp - sizeof(T));
+        store<T>(top, value);
+        rsp = top;
+        break;
+      }
+      case StackMode::Checked: {
+        const u64 mask = stack_mask();
+        const u64 top = (rsp - sizeof(T)) & mask;
+        store<T>(engine_segment(m_s, m_fields.insn(), kSs, top, sizeof(T), AccessType::Write), value);
+        rsp = (rsp & ~mask) | top;
+        break;
+      }
+    }
+  }
+  // The value `offset` bytes above the top of the stack.
+  template <class T>
+  VELLUM_INLINE T peek(u64 offset) {
+    const u64 rsp = m_s->gpr[kRsp];
+    switch (m_fields.stack_mode()) {
+      case StackMode::Flat64: return load<T>(rsp + offset);
+      case StackMode::Flat32: return load<T>(static_cast<u32>(rsp + offset));
+      case StackMode::Checked:
+        return load<T>(engine_segment(m_s, m_fields.insn(), kSs, (rsp + offset) & stack_mask(), sizeof(T), AccessType::Read));
+    }
+    __builtin_unreachable();
+  }
+  VELLUM_INLINE void release_stack(u64 bytes) { set_stack_pointer(m_s->gpr[kRsp] + bytes); }
+  // Writes as much of rSP as the stack's address size covers.
+  VELLUM_INLINE void set_stack_pointer(u64 value) {
+    u64& rsp = m_s->gpr[kRsp];
+    switch (m_fields.stack_mode()) {
+      case StackMode::Flat64: rsp = value; break;
+      case StackMode::Flat32: rsp = static_cast<u32>(value); break;
+      case StackMode::Checked: rsp = (rsp & ~stack_mask()) | (value & stack_mask()); break;
+    }
+  }
+  // Bits of rSP that address the stack.
+  VELLUM_INLINE u64 stack_mask() {
+    if (m_fields.stack_mode() == StackMode::Flat64) return ~u64{0};
+    return m_s->segment[kSs].big() ? 0xffffffff : 0xffff;
+  }
+
+  [[noreturn]] __attribute__((always_inline)) inline void raise(Vector vector, u32 error_code) {
+    engine_raise(m_s, m_fields.insn(), vector, error_code);
+  }
+  VELLUM_INLINE bool unknown_condition(u8 code, const LazyFlags& f) {
+    return engine_condition(code, f.operation, f.result, f.a, f.b);
+  }
+  VELLUM_INLINE u32 arithmetic_flags_of(const LazyFlags& f) {
+    return engine_arithmetic_flags(f.operation, f.result, f.a, f.b);
+  }
+  VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
+
+ private:
+  VELLUM_INLINE void write_counter(u64 value, unsigned size) {
+    u64& rcx = m_s->gpr[kRcx];
+    rcx = size == 2 ? (rcx & ~u64{0xffff}) | value : value;
+  }
+  VELLUM_INLINE static u64 wrap(u64 value, unsigned size_in_bytes) {
+    return size_in_bytes == 8 ? value : size_in_bytes == 4 ? static_cast<u32>(value) : static_cast<u16>(value);
+  }
+  VELLUM_INLINE static bool linear_readable(const TlbEntry& entry, u64 linear) {
+    return entry.read_tag == entry.write_tag;
+  }
+
+  CpuState* m_s;
+  [[no_unique_address]] Fields m_fields;
+};
+
+}  // namespace vellum

@@ -1,0 +1,47 @@
+// The helpers that every engine's code calls when its fast path does not apply.
+#include "cpu/binding.h"
+#include "cpu/core.h"
+
+namespace vellum {
+
+void engine_load_slow(CpuState* s, const BoundInsn* insn, u64 linear, void* data, unsigned size) {
+  s->insn = insn;
+  s->core->load_slow(linear, data, size);
+}
+
+void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear, const void* data, unsigned size) {
+  s->insn = insn;
+  s->core->store_slow(linear, data, size);
+}
+
+u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  s->insn = insn;
+  return s->core->writable_host(linear, size);
+}
+
+u64 engine_segment(CpuState* s, const BoundInsn* insn, unsigned segment, u64 offset, unsigned size,
+                        AccessType access) {
+  s->insn = insn;
+  return s->core->segment_linear(segment, offset, size, access);
+}
+
+void engine_raise(CpuState* s, const BoundInsn* insn, Vector vector, u32 error_code) {
+  s->insn = insn;
+  s->core->raise(vector, error_code);
+}
+
+void engine_check_target(CpuState* s, const BoundInsn* insn, u64 target) {
+  const bool valid = insn->code_size_bytes == 8 ? static_cast<i64>(target << 16) >> 16 == static_cast<i64>(target)
+                                                : target <= s->segment[kCs].limit;
+  if (!valid) engine_raise(s, insn, Vector::GeneralProtection, 0);
+}
+
+bool engine_condition(u8 code, FlagOperation operation, u64 result, u64 a, u64 b) {
+  return condition_holds(code, {operation, result, a, b});
+}
+
+u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u64 a, u64 b) {
+  return arithmetic_flags({operation, result, a, b});
+}
+
+}  // namespace vellum

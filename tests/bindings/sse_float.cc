@@ -1,0 +1,7 @@
+// The group "sse_float" in the translators' bindings.
+#include "cpu/core.h"
+#include "cpu/semantics/sse_float.h"
+
+#define VELLUM_GROUP_FILE "cpu/opcodes/sse_float.def"
+#define VELLUM_INSTANTIATE instantiate_sse_float
+#include "instantiate.inc"
