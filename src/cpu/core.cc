@@ -222,8 +222,7 @@ bool CpuCore::handle_attention() {
   }
   if (s.smi_pending && !s.in_smm) {
     s.smi_pending = false;
-    s.halted = false;
-    enter_smm();
+    enter_smm();  // wakes from HLT, and remembers it for RSM
   }
   if (s.pending_debug && !s.stack_shadow) {
     s.dr[6] = (s.dr[6] & ~u64{15}) | kDr6Fixed | s.pending_debug;
@@ -258,6 +257,10 @@ void CpuCore::update_step_attention() {
   const bool step = s.interrupt_shadow || s.stack_shadow || (s.rflags & kTf) || s.pending_debug || breakpoints;
   if (step) set_attention(s, kAttentionStep);
   else clear_attention(s, kAttentionStep);
+  // Events that waited until the state lets them in ring again.
+  if (s.interrupt_request && (s.rflags & kIf)) set_attention(s, kAttentionInterrupt);
+  if (s.nmi_pending && !s.nmi_blocked) set_attention(s, kAttentionNmi);
+  if (s.smi_pending && !s.in_smm) set_attention(s, kAttentionSmi);
 }
 
 // DR7's enabled instruction breakpoints, SDM Vol. 3B 18.2.4; sets DR6 when one matches.

@@ -56,6 +56,7 @@ VELLUM_CALLOUT(pop_flags) {
   const u32 flags = (old & ~mask) | (value & mask);
   write_rflags(s, flags);
   if ((old ^ flags) & (kTf | kAc)) cpu.update_mode();
+  else if (s.interrupt_request && (flags & kIf)) cpu.update_step_attention();
 }
 
 VELLUM_CALLOUT(clear_interrupt_flag) {

@@ -418,7 +418,10 @@ VELLUM_CALLOUT(interrupt_return) {
   } else {
     return_protected(cpu, size);
   }
-  s.nmi_blocked = false;
+  if (s.nmi_blocked) {
+    s.nmi_blocked = false;
+    cpu.update_step_attention();
+  }
 }
 
 }  // namespace callouts

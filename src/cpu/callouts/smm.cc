@@ -161,8 +161,6 @@ VELLUM_CALLOUT(resume_from_smm) {
     s.halted = true;
     __atomic_fetch_or(&s.attention, kAttentionStep, __ATOMIC_RELAXED);
   }
-  // A further SMI may have come while this one was served.
-  if (s.smi_pending) __atomic_fetch_or(&s.attention, kAttentionSmi, __ATOMIC_RELAXED);
 }
 
 }  // namespace callouts
