@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <new>
 
+#include "cpu/floating_environment.h"
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
 #include "state/assert.h"
@@ -154,6 +155,13 @@ void CpuCore::deliver_fault() {
 // --- Run loop ---------------------------------------------------------------------------------------------------------
 
 Exit CpuCore::run(u64 budget) {
+  enter_guest_fp(s);
+  const Exit exit = run_loop(budget);
+  leave_guest_fp(s);
+  return exit;
+}
+
+Exit CpuCore::run_loop(u64 budget) {
   VELLUM_ASSERT(budget <= (u64{1} << 62));
   m_retired_before = retired();
   m_budget_given = static_cast<i64>(budget);

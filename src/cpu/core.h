@@ -140,6 +140,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   Translation translate(u64 linear, AccessType type, Rights rights);
   PageTarget target_of(const Translation& translation) const;
   void split_block_for_mmio();
+  Exit run_loop(u64 budget);
   void execute(Block* block, u64 rip);
   bool handle_attention();       // true: run() must return m_exit
   void leave_insn();             // moves s.rip to the instruction that faulted and refunds the budget

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "cpu/core.h"
+#include "cpu/floating_environment.h"
 
 namespace vellum {
 
@@ -133,7 +134,7 @@ void CpuCore::init() {
 void CpuCore::reset() {
   s.cr0 = kCr0Cd | kCr0Nw;
   s.vector = {};
-  s.mxcsr = 0x1f80;
+  write_mxcsr(s, kMxcsrReset);
   s.x87 = X87State{};
   s.x87.control = 0x0040;  // table 9-1; FNINIT makes it 037F
   s.x87.valid = 0xff;

@@ -50,7 +50,7 @@ void load_guest_control(u32 mxcsr) {
 void enter_guest_fp(CpuState& s) {
   s.host_fp_control = read_host_control();
   s.guest_fp_active = true;
-  load_guest_control(s.mxcsr);
+  write_mxcsr(s, s.mxcsr);
 }
 
 void leave_guest_fp(CpuState& s) {
