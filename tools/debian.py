@@ -57,6 +57,16 @@ def _options(package, architecture):
     return options
 
 
+def mirror():
+    """The address from which this system gets Debian 12 itself."""
+    listed = _run(["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]).stdout
+    for line in listed.splitlines():
+        codename, _, address = line.partition(" ")
+        if codename == "bookworm":
+            return address
+    raise Unavailable("this system's package sources name no mirror of Debian 12")
+
+
 def dependencies(package, architecture=None):
     """Names of the packages that a package depends on."""
     architecture = architecture or native_architecture()
