@@ -32,6 +32,10 @@ class CpuEnvironment {
   // SMM was entered or left: SMRAM becomes visible or hidden.
   virtual void set_smm(bool active) = 0;
 
+  // The x87 FPU's error pin: an unmasked exception is pending and CR0.NE is 0. On a PC it leads to IRQ 13; a board that
+  // has no such wire leaves it out.
+  virtual void set_ferr(bool level) {}
+
   // Entropy for RDRAND and RDSEED; recorded runs and -clock instructions make it repeatable.
   virtual u64 random() = 0;
 };

@@ -99,4 +99,24 @@ VELLUM_CALLOUT(system_return);
 // smm.cc
 VELLUM_CALLOUT(resume_from_smm);
 
+// x87_state.cc
+VELLUM_CALLOUT(x87_load_environment);
+VELLUM_CALLOUT(x87_store_environment);
+VELLUM_CALLOUT(x87_restore);
+VELLUM_CALLOUT(x87_save);
+
+// xsave.cc
+VELLUM_CALLOUT(fx_save);
+VELLUM_CALLOUT(fx_restore);
+VELLUM_CALLOUT(x_save);
+VELLUM_CALLOUT(x_save_optimized);
+VELLUM_CALLOUT(x_save_compacted);
+VELLUM_CALLOUT(x_save_supervisor);
+VELLUM_CALLOUT(x_restore);
+VELLUM_CALLOUT(x_restore_supervisor);
+VELLUM_CALLOUT(get_extended_control);
+VELLUM_CALLOUT(set_extended_control);
+VELLUM_CALLOUT(read_protection_keys);
+VELLUM_CALLOUT(write_protection_keys);
+
 }  // namespace vellum::callouts

@@ -93,9 +93,11 @@ enum class Flow : u8 {
 //   CpuState& state()
 //   u64 operand<N>()  u64 immediate()  u64 immediate2()     the bound fields
 //   u64 effective_offset()   offset part of the memory operand, wrapped to the address size
+//   unsigned memory_segment()   the segment register of the memory operand
 //   u64 linear(u64 offset, unsigned size, access)           adds and checks the segment
 //   T load<T>(u64 linear)  void store<T>(u64 linear, T)     fault without returning
 //   T update<T, Locked>(u64 linear, f)                       read-modify-write; returns the old value
+//   u64 this_rip()                                           RIP of this instruction
 //   u64 next_rip()                                           RIP behind this instruction, wrapped to the code size
 //   u64 target_rip()                                         next_rip() + immediate, wrapped to operand and code size
 //   void push<T>(T), T pop<T>(), …                           stack accesses by the stack's mode
