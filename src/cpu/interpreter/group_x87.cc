@@ -1,5 +1,4 @@
 // The interpreter's handlers of the group "x87".
-#include "cpu/callouts/callouts.h"
 #include "cpu/semantics/x87.h"
 
 #define VELLUM_GROUP x87
