@@ -87,9 +87,10 @@ inline void set_conditions(CpuState& s, u16 mask, u16 status) {
   return s.x87.control & kInvalid;
 }
 
+// A denormal operand does not keep a load from completing, even when #D is unmasked.
 void push_result(CpuState& s, const Result& result) {
   set_conditions(s, kC1, 0);
-  if (!blocked(s, result.status)) push(s, result.value);
+  if (!(result.status & ~s.x87.control & kInvalid)) push(s, result.value);
   signal(s, result.status & kExceptions);
 }
 
@@ -135,11 +136,20 @@ void update_summary(CpuState& s) {
 }
 
 void do_binary(CpuState& s, Binary op, unsigned a, unsigned b, unsigned dest, unsigned pops) {
-  if (is_empty(s, a) || is_empty(s, b)) [[unlikely]]
+  if (is_empty(s, a) || is_empty(s, b)) [[unlikely]] {
+    if (op == Binary::Remainder || op == Binary::RemainderNearest) set_conditions(s, kC2, 0);
     return underflow(s, dest, pops);
-  const Result result = binary(op, st(s, a), st(s, b), environment(s));
-  const bool remainder = op == Binary::Remainder || op == Binary::RemainderNearest;
-  write_result(s, dest, pops, remainder ? kConditions : 0, result);
+  }
+  Result result = binary(op, st(s, a), st(s, b), environment(s));
+  u16 conditions = 0;
+  if (op == Binary::Remainder || op == Binary::RemainderNearest) {
+    // Without a quotient C0 and C3 keep what they had.
+    const bool no_quotient = blocked(s, result.status) ||
+                             ((result.value.sign_exponent & 0x7fff) == 0x7fff && result.value.significand << 1 != 0);
+    conditions = no_quotient ? kC2 : kConditions;
+    if (no_quotient) result.status &= static_cast<u16>(~(kC1 | kC2));
+  }
+  write_result(s, dest, pops, conditions, result);
 }
 
 void do_binary_f32(CpuState& s, Binary op, u32 value) {
@@ -256,10 +266,10 @@ u32 compare_to_flags(CpuState& s, Comparison kind, unsigned i, unsigned pops, u3
   }
   const u16 status = compare(kind, st(s, 0), st(s, i), environment(s));
   set_conditions(s, kC1, 0);
-  if (!blocked(s, status)) {
+  // "The status flags are set only if the exception is masked", SDM Vol. 2A "FCOMI"; that is about #IA.
+  if (!(status & ~s.x87.control & kInvalid))
     flags = (status & kC3 ? kZf : 0) | (status & kC2 ? kPf : 0) | (status & kC0 ? kCf : 0);
-    pop(s, pops);
-  }
+  if (!blocked(s, status)) pop(s, pops);
   signal(s, status & kExceptions);
   return flags;
 }
@@ -288,11 +298,11 @@ void push_constant(CpuState& s, Constant which) {
 }
 
 void push_register(CpuState& s, unsigned i) {
-  if (!room(s)) return;
   if (is_empty(s, i)) [[unlikely]] {
     if (stack_fault(s, false)) push(s, kIndefinite);
     return;
   }
+  if (!room(s)) return;
   set_conditions(s, kC1, 0);
   push(s, X87Register(st(s, i)));
 }
@@ -356,6 +366,12 @@ void store_register(CpuState& s, unsigned i, unsigned pops) {
   pop(s, pops);
 }
 
+void store_register_if_any(CpuState& s, unsigned i) {
+  if (!is_empty(s, 0)) return store_register(s, i, 1);
+  set_conditions(s, kC1, 0);
+  pop(s, 1);
+}
+
 void exchange(CpuState& s, unsigned i) {
   if (is_empty(s, 0) || is_empty(s, i)) [[unlikely]] {
     const bool first = is_empty(s, 0), second = is_empty(s, i);
@@ -375,6 +391,7 @@ void move_if(CpuState& s, unsigned i, bool condition) {
 }
 
 void free_register(CpuState& s, unsigned i, unsigned pops) {
+  set_conditions(s, kC1, 0);
   s.x87.valid &= static_cast<u8>(~(1u << physical(s, i)));
   pop(s, pops);
 }

@@ -59,6 +59,7 @@ void finish_store(CpuState& s, const Store& store, unsigned pops);
 
 // Register moves and stack management.
 void store_register(CpuState& s, unsigned i, unsigned pops);
+void store_register_if_any(CpuState& s, unsigned i);  // D9 D8: an empty ST(0) is no stack underflow
 void exchange(CpuState& s, unsigned i);
 void move_if(CpuState& s, unsigned i, bool condition);
 void free_register(CpuState& s, unsigned i, unsigned pops);

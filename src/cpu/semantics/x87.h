@@ -264,6 +264,15 @@ struct X87StoreRegister {
   }
 };
 
+struct X87StoreRegisterIfAny {
+  template <class C>
+  VELLUM_INLINE static void op(C& c) {
+    x87_wait(c);
+    x87_record(c);
+    x87::store_register_if_any(c.state(), static_cast<unsigned>(c.template operand<0>()));
+  }
+};
+
 struct X87Exchange {
   template <class C>
   VELLUM_INLINE static void op(C& c) {

@@ -28,7 +28,7 @@ class Board : public CpuEnvironment {
   u64 random() override { return 0; }
 };
 
-constexpr u32 kCode = 0x1000, kOperand = 0x3000, kDoubleFault = 0x5000;
+constexpr u32 kCode = 0x1000, kOperand = 0x3000;
 constexpr unsigned kOperandSize = 112;
 
 // 32-bit flat code without paging; a fault ends in a shutdown, as there is no IDT.
@@ -40,6 +40,9 @@ struct Guest {
   CpuCore cpu{model, memory, board, 0};
   Guest() {
     memory.map_ram("ram", GuestPhysAddr(0), 1 << 20, 0);
+    reset();
+  }
+  void reset() {
     cpu.reset();
     CpuState& s = cpu.s;
     s.cr0 = kCr0Pe | kCr0Ne | kCr0Et;
@@ -246,6 +249,24 @@ bool equal(const Outcome& a, const Outcome& b, unsigned first_memory_byte) {
          a.flags == b.flags && a.rax == b.rax;
 }
 
+bool compares_to_flags(const std::vector<u8>& insn) {
+  return (insn[0] == 0xdb || insn[0] == 0xdf) && insn[1] >= 0xe8 && insn[1] <= 0xf7;
+}
+
+// SDM Vol. 2D tables: what is left empty there and has no meaning on any CPU.
+bool is_undefined(const std::vector<u8>& insn) {
+  const u8 modrm = insn[1];
+  switch (insn[0]) {
+    case 0xd9: return (modrm >= 0xd1 && modrm <= 0xd7) || modrm == 0xe2 || modrm == 0xe3 || modrm == 0xe6 || modrm == 0xe7 || modrm == 0xef;
+    case 0xda: return modrm >= 0xe0 && modrm != 0xe9;
+    case 0xdb: return (modrm >= 0xe5 && modrm <= 0xe7) || modrm >= 0xf8;
+    case 0xdd: return modrm >= 0xf0;
+    case 0xde: return modrm >= 0xd8 && modrm <= 0xdf && modrm != 0xd9;
+    case 0xdf: return (modrm >= 0xe1 && modrm <= 0xe7) || modrm >= 0xf8;
+    default: return false;
+  }
+}
+
 std::vector<std::vector<u8>> all_encodings() {
   std::vector<std::vector<u8>> result;
   for (unsigned opcode = 0xd8; opcode <= 0xdf; ++opcode) {
@@ -276,11 +297,19 @@ TEST_CASE("x87 instructions do to every state what the host's FPU does") {
       const Case c = random_case(random, insn);
       Exit exit;
       const Outcome got = run_guest(guest, c, exit);
-      if (exit == Exit::Shutdown) {  // #UD
-        guest.cpu.reset();
+      if (exit == Exit::Shutdown || is_undefined(insn)) {  // #UD
+        INFO(hex(insn));
+        CHECK(exit == Exit::Shutdown);
+        CHECK(is_undefined(insn));
+        guest.reset();
         break;
       }
-      const Outcome expected = host.run(c.insn, c.fx, c.operand, c.flags);
+      Outcome expected = host.run(c.insn, c.fx, c.operand, c.flags);
+      if (compares_to_flags(c.insn)) {
+        // SDM Vol. 2A "FCOMI": C1 is cleared, and after an unmasked #IA the flags stay. AMD CPUs keep C1, and set them.
+        expected.fx.status &= static_cast<u16>(~0x200);
+        if (expected.fx.status & ~c.fx.control & 1) expected.flags = c.flags;
+      }
       ++run;
       if (equal(got, expected, 0)) continue;
       ++different;
