@@ -301,7 +301,9 @@ void AtapiCdrom::get_configuration() {
   const auto feature = [&](u32 code, unsigned version, bool persistent, bool current, const Bytes& fields) {
     if (!wanted(code, current)) return;
     const std::span<const u8> content = fields;
-    data.word(code).byte(version << 2 | (persistent ? 2u : 0) | (current ? 1u : 0)).byte(static_cast<u32>(content.size()));
+    data.word(code)
+        .byte(version << 2 | (persistent ? 2u : 0) | (current ? 1u : 0))
+        .byte(static_cast<u32>(content.size()));
     for (const u8 byte : content) data.byte(byte);
   };
   const bool is_cd = profile == spec::kProfileCdRom, is_dvd = profile == spec::kProfileDvdRom;
@@ -353,8 +355,8 @@ void AtapiCdrom::mode_sense(bool ten) {
   add(0x01, Bytes().byte(0).byte(5).zeroes(4));          // read error recovery: 5 retries
   add(0x0d, Bytes().byte(0).byte(0x0d).word(60).word(75));  // CD: seconds in a minute, frames in a second
   add(0x0e, Bytes().byte(4).zeroes(5).zeroes(8));        // audio control: immediate
-  // Capabilities and mechanical status, MMC-3 5.5.10, page 2Ah: reads CD-R, CD-RW, DVD-ROM; writes nothing; mode 2 forms,
-  // multisession; lock, eject, tray; speeds in kB/s.
+  // Capabilities and mechanical status, MMC-3 5.5.10, page 2Ah: reads CD-R, CD-RW, DVD-ROM; writes nothing; mode 2
+  // forms, multisession; lock, eject, tray; speeds in kB/s.
   add(0x2a, Bytes()
                 .byte(0x0b).byte(0x00).byte(0x70).byte(0x00)
                 .byte(0x29u | (m_packet.locked ? 2u : 0)).byte(0x00)

@@ -28,10 +28,27 @@ constexpr u8 kSizeCode512 = 2;
 constexpr u8 kVersion = 0x90;
 
 enum Command : u8 {  // the command byte's low five bits, table 5-1
-  kReadTrack = 0x02, kSpecify = 0x03, kSenseDrive = 0x04, kWriteData = 0x05, kReadData = 0x06, kRecalibrate = 0x07,
-  kSenseInterrupt = 0x08, kWriteDeleted = 0x09, kReadId = 0x0a, kReadDeleted = 0x0c, kFormat = 0x0d, kDumpRegisters = 0x0e,
-  kSeek = 0x0f, kVersionCommand = 0x10, kScanEqual = 0x11, kPerpendicular = 0x12, kConfigure = 0x13, kLock = 0x14,
-  kVerify = 0x16, kScanLow = 0x19, kScanHigh = 0x1d,
+  kReadTrack = 0x02,
+  kSpecify = 0x03,
+  kSenseDrive = 0x04,
+  kWriteData = 0x05,
+  kReadData = 0x06,
+  kRecalibrate = 0x07,
+  kSenseInterrupt = 0x08,
+  kWriteDeleted = 0x09,
+  kReadId = 0x0a,
+  kReadDeleted = 0x0c,
+  kFormat = 0x0d,
+  kDumpRegisters = 0x0e,
+  kSeek = 0x0f,
+  kVersionCommand = 0x10,
+  kScanEqual = 0x11,
+  kPerpendicular = 0x12,
+  kConfigure = 0x13,
+  kLock = 0x14,
+  kVerify = 0x16,
+  kScanLow = 0x19,
+  kScanHigh = 0x1d,
 };
 constexpr u8 command_length(u8 command) {
   switch (command & 0x1f) {
@@ -92,7 +109,8 @@ Result<FloppyGeometry> floppy_geometry(u64 bytes) {
     if (format.bytes() == bytes) return format;
   for (const auto& format : kFormats)
     if (format.drive >= FloppyDriveType::Inch3_1440K && format.bytes() >= bytes) return format;
-  return failure(fmt::format("{} bytes are too many for a floppy disk: the largest format holds 2949120 (2880 KiB)", bytes));
+  return failure(
+      fmt::format("{} bytes are too many for a floppy disk: the largest format holds 2949120 (2880 KiB)", bytes));
 }
 
 Floppy82077aa::Floppy82077aa(PortBus& ports, VirtualClock& clock, InterruptLine irq, DmaChannel& dma, u16 base)
@@ -118,12 +136,15 @@ void Floppy82077aa::set_drive_type(unsigned drive, FloppyDriveType type) { m_dri
 Result<void> Floppy82077aa::insert(unsigned drive, std::unique_ptr<BlockDevice> medium, bool adapt) {
   VELLUM_ASSERT(drive < kDrives);
   auto geometry = floppy_geometry(medium->size());
-  if (!geometry) return failure(fmt::format("cannot use '{}' as a floppy disk: {}", medium->path(), geometry.error().message));
+  if (!geometry)
+    return failure(fmt::format("cannot use '{}' as a floppy disk: {}", medium->path(), geometry.error().message));
   Drive& into = m_drives[drive];
   if (!fits(geometry->drive, into.type)) {
-    if (!adapt) return failure(fmt::format("'{}' does not fit into floppy drive {}: its {} KiB belong to another kind of "
-                                           "drive",
-                                           medium->path(), static_cast<char>('A' + drive), geometry->bytes() / 1024));
+    if (!adapt)
+      return failure(
+          fmt::format("'{}' does not fit into floppy drive {}: its {} KiB belong to another kind of "
+                      "drive",
+                      medium->path(), static_cast<char>('A' + drive), geometry->bytes() / 1024));
     into.type = geometry->drive;
   }
   into.medium = std::move(medium);
@@ -566,7 +587,8 @@ void Floppy82077aa::transfer_due() {
   }
   if (s.transfer == Transfer::Format) {
     if (s.n != spec::kSizeCode512) {
-      log(LogItem::Unsupported, "floppy format with sectors of {} bytes: images hold sectors of 512", 128u << (s.n & 7));
+      log(LogItem::Unsupported, "floppy format with sectors of {} bytes: images hold sectors of 512",
+          128u << (s.n & 7));
       return end_transfer(spec::kSt0Abnormal, spec::kSt1NotWritable, 0);
     }
     if (s.format_left == 0) return end_transfer(0, 0, 0);
@@ -591,7 +613,8 @@ bool Floppy82077aa::find_sector() {
   if ((s.command & 0x1f) == spec::kReadTrack) {
     // Sectors in the order in which they come after the index mark; the address only decides over ND.
     if (s.position == 0 && s.length == 0) {
-      s.wanted_seen = s.c == track && s.h == s.head && s.n == spec::kSizeCode512 && s.r >= 1 && s.r <= d.geometry.sectors;
+      s.wanted_seen =
+          s.c == track && s.h == s.head && s.n == spec::kSizeCode512 && s.r >= 1 && s.r <= d.geometry.sectors;
       s.r = 1;
     }
     wanted = s.r;
@@ -633,7 +656,8 @@ void Floppy82077aa::move_sector() {
   }
   std::array<u8, kSectorBytes> host{};
   const bool to_memory = s.transfer == Transfer::Read;
-  const std::span<u8> data = s.transfer == Transfer::Scan ? std::span<u8>(host) : std::span<u8>(s.buffer).first(s.length);
+  const std::span<u8> data =
+      s.transfer == Transfer::Scan ? std::span<u8>(host) : std::span<u8>(s.buffer).first(s.length);
   // A sector that TC cuts short is filled up with zeroes (5.1.3).
   if (!to_memory) std::ranges::fill(data, u8{0});
   const DmaResult moved = m_dma.transfer(data, to_memory ? DmaDirection::ToMemory : DmaDirection::FromMemory);
@@ -667,7 +691,8 @@ void Floppy82077aa::sector_moved(bool terminal_count) {
     const Drive& d = drive();
     const auto offset = sector_offset(s.c, s.head, s.r);
     // The disk may have been taken out while the host filled the buffer.
-    if (!d.medium || !offset || d.medium->read_only()) return end_transfer(spec::kSt0Abnormal, spec::kSt1MissingMark, 0);
+    if (!d.medium || !offset || d.medium->read_only())
+      return end_transfer(spec::kSt0Abnormal, spec::kSt1MissingMark, 0);
     if (*offset + kSectorBytes > d.medium->size()) {
       log(LogItem::Unsupported, "floppy write behind the end of an image that is shorter than its format");
       return end_transfer(spec::kSt0Abnormal, spec::kSt1NotWritable, 0);
@@ -693,8 +718,8 @@ void Floppy82077aa::sector_moved(bool terminal_count) {
   if (!next_sector()) {
     // Without TC the command runs into the end of the cylinder, an error; VERIFY without EC and SCAN end there.
     const bool regular = s.transfer == Transfer::Verify || s.transfer == Transfer::Scan;
-    return end_transfer(regular ? 0 : spec::kSt0Abnormal, static_cast<u8>((regular ? 0 : spec::kSt1EndOfCylinder) | no_data),
-                        s.scan_status);
+    return end_transfer(regular ? 0 : spec::kSt0Abnormal,
+                        static_cast<u8>((regular ? 0 : spec::kSt1EndOfCylinder) | no_data), s.scan_status);
   }
   arm_transfer(spec::kSectorTime);
 }

@@ -77,7 +77,8 @@ u64 Vga::MmioRegisters::read_mmio(u64 offset, unsigned size) {
   if (offset >= spec::kMmioVga && offset < spec::kMmioVga + spec::kMmioVgaSize) {
     u64 value = 0;
     for (unsigned i = 0; i < size; ++i)
-      value |= u64{m_vga.m_registers.read(static_cast<u16>(spec::kColorPorts + offset - spec::kMmioVga + i))} << (8 * i);
+      value |= u64{m_vga.m_registers.read(static_cast<u16>(spec::kColorPorts + offset - spec::kMmioVga + i))}
+               << (8 * i);
     return value;
   }
   if (offset >= spec::kMmioDispi && offset < spec::kMmioDispi + 2 * vga::kDispiCount) {

@@ -43,6 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, usize size) {
   std::vector<u8> all(bytes), sector(kSectorSize, 0xa5);
   if (!(*image)->read(0, all) || !std::equal(data, data + size, all.begin())) abort();
   const u64 last = bytes - kSectorSize;
-  if (!(*image)->write(last, sector) || !(*image)->read(last, all = std::vector<u8>(kSectorSize)) || all != sector) abort();
+  if (!(*image)->write(last, sector) || !(*image)->read(last, all = std::vector<u8>(kSectorSize)) || all != sector)
+    abort();
   return 0;
 }
