@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 NOT_ON_QEMU = {"events"}
 # Checks in which QEMU's TCG is known to differ from the manual: it checks neither limits nor types of data segments,
 # does not set EXT in the error code of a fault during the delivery of an exception, knows no general detect, INT1 or VME,
-# and pushes RF for no fault.
+# pushes RF for no fault, leaves P out of the error code for reserved bits, and does not keep PDPTEs.
 QEMU_DIFFERS = {
     "dword across the limit: #GP(0)", "byte behind the limit: #GP(0)", "expand-down: the limit itself is outside",
     "expand-down with B = 0: above FFFF", "access through a null segment", "write to read-only data", "write to code",
@@ -23,6 +23,8 @@ QEMU_DIFFERS = {
     "its trap comes behind the instruction after MOV SS", "access to a debug register with GD", "a fault", "DR6.BD",
     "VM and RF in the pushed flags", "segments have a limit of FFFFh", "the redirected interrupt pushed IP",
     "it pushed IF = VIF and IOPL = 3", "IRET set VIF again; PUSHF shows it as IF",
+    "reserved bit: RSVD and P", "PAE: reserved bit", "PDPTEs are loaded by MOV to CR3 only, 4.4.1",
+    "a PDPTE with reserved bits: #GP(0) of MOV to CR3",
     "the handler runs with GD clear", "a fault pushes RF", "INT1", "INT1 is a trap",
 }
 
