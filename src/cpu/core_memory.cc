@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cpu/core.h"
+#include "cpu/opcodes.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -82,9 +83,12 @@ PageTarget CpuCore::target_of(const Translation& translation) const { return mem
 Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   if (s.long_mode() && s.paging.mode != PagingMode::None && !canonical(linear, s.cr4 & kCr4La57)) {
     // SDM Vol. 3A 3.3.7.1: a stack reference raises #SS. Instructions without a memory operand that come here use the
-    // stack.
-    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn &&
-                       (s.insn->segment == kSs || s.insn->base == kRsp);
+    // stack, unless they are string instructions.
+    const auto uses_stack = [](const BoundInsn& insn) {
+      const RowSpec& row = opcode_rows()[insn.row];
+      return insn.memory ? insn.segment == kSs : !row.has(kRep) && !row.has(kRepe);
+    };
+    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn && uses_stack(*s.insn);
     raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
   }
   const TlbContext context = context_for(s, rights);

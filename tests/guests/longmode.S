@@ -116,10 +116,12 @@ test_main:
   mov al, byte ptr [rax]
   END64 13, 0, "an address that is not canonical: #GP(0)"
   mov byte ptr [IDT64 + 12 * 16 + 4], 1                  // an IST, as that stack is of no use to the handler
+  mov byte ptr [IDT64 + 13 * 16 + 4], 1
   TRY64
   mov rsp, 0x0000900000000000
   push rax
   END64 12, 0, "a stack that is not canonical: #SS(0)"
+  mov byte ptr [IDT64 + 13 * 16 + 4], 0
   TRY64
   mov rax, 0x0000800000000000
   jmp rax
