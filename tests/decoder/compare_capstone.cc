@@ -67,6 +67,7 @@ std::vector<std::string> our_operands(const Insn& insn, unsigned code_bits) {
   const RowSpec& row = opcode_rows()[insn.row];
   std::vector<std::string> result;
   const bool rex = insn.prefixes & kPrefixRex;
+  unsigned immediates = 0;
   for (const OperandSpec& operand : row.operands) {
     const unsigned size = width_of(operand.width, insn.operand_size);
     const auto memory = [&] {
@@ -92,7 +93,8 @@ std::vector<std::string> our_operands(const Insn& insn, unsigned code_bits) {
       case OperandKind::Debug: result.push_back(fmt::format("dr{}", insn.reg)); break;
       case OperandKind::Immediate: {
         const u64 mask = size >= 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
-        result.push_back(fmt::format("#{:x}", static_cast<u64>(insn.immediate) & mask));
+        const u64 value = immediates++ ? insn.immediate2 : static_cast<u64>(insn.immediate);
+        result.push_back(fmt::format("#{:x}", value & mask));
         break;
       }
       case OperandKind::Relative: {
@@ -237,6 +239,11 @@ int main(int argc, char** argv) {
       } else if (valid) {
         our_list = our_operands(ours, bits);
         their_list = capstone_operands(handle, *theirs);
+        // XCHG and TEST are symmetric; the two print them in either order.
+        const std::string_view mnemonic = opcode_rows()[ours.row].mnemonic;
+        if ((mnemonic == "xchg" || mnemonic == "test") && our_list.size() == 2 && their_list.size() == 2 &&
+            our_list[0] != their_list[0])
+          std::swap(our_list[0], our_list[1]);
         if (ours.length != theirs->size) difference = fmt::format("length of {}", theirs->mnemonic);
         else if (!operands_agree(our_list, their_list)) difference = fmt::format("operands of {}", theirs->mnemonic);
       }

@@ -2,6 +2,7 @@
 #include "known_capstone_errors.h"
 
 #include <cstring>
+#include <initializer_list>
 
 namespace {
 
@@ -17,12 +18,70 @@ bool in_missing_extension(const cs_insn& insn) {
   return false;
 }
 
+// The bytes as a decoder sees them: prefixes, then opcode.
+struct Parsed {
+  bool operand_prefix = false, repeat = false, rex_w = false;
+  const vellum::u8* opcode;
+};
+
+Parsed parse(const vellum::u8* bytes, unsigned bits) {
+  Parsed parsed;
+  const vellum::u8* end = bytes + vellum::kMaxInsnLength - 2;
+  for (; bytes < end; ++bytes) {
+    const vellum::u8 byte = *bytes;
+    if (bits == 64 && (byte & 0xf0) == 0x40) {
+      parsed.rex_w = byte & 8;
+      continue;
+    }
+    if (byte == 0x66) parsed.operand_prefix = true;
+    else if (byte == 0xf2 || byte == 0xf3) parsed.repeat = true;
+    else if (byte != 0x67 && byte != 0xf0 && byte != 0x26 && byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x64 && byte != 0x65)
+      break;
+    parsed.rex_w = false;
+  }
+  parsed.opcode = bytes;
+  return parsed;
+}
+
+bool mnemonic_is(const cs_insn* insn, std::initializer_list<const char*> names) {
+  if (!insn) return false;
+  for (const char* name : names)
+    if (std::strcmp(insn->mnemonic, name) == 0) return true;
+  return false;
+}
+
 }  // namespace
 
 const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, const vellum::Insn* ours, const cs_insn* theirs) {
-  (void)bytes;
-  (void)bits;
   static constexpr KnownError kMissing{"an extension that Vellum does not offer"};
-  if (!ours && theirs && in_missing_extension(*theirs)) return &kMissing;
+  static constexpr KnownError kRepeatOnMmx{
+      "F2 or F3 in front of an MMX or SSE opcode that has no such form: #UD on silicon, ignored by Capstone"};
+  static constexpr KnownError kOperandPrefix16{"16-bit code: 66 as a mandatory prefix is taken for an operand size"};
+  static constexpr KnownError kSyscall{"SYSCALL and SYSRET outside 64-bit mode are AMD's; Intel CPUs raise #UD"};
+  static constexpr KnownError kGetsec{"GETSEC belongs to SMX, which is not offered"};
+  static constexpr KnownError kUd{"UD0 and UD1 have a ModRM byte (SDM Vol. 2B \"UD\")"};
+  static constexpr KnownError kHint{"0F 0D and 0F 18 to 0F 1F are hints for every ModRM (SDM Vol. 2B \"NOP\", AMD APM Vol. 3 \"PREFETCH\")"};
+  static constexpr KnownError kSegment{"segment registers 6 and 7: decoded, and refused by the instruction itself"};
+  static constexpr KnownError kSelectorWidth{"a selector operand is 16 bits whatever the operand size"};
+  static constexpr KnownError kMovsxd{"MOVSXD without REX.W has a 32-bit destination"};
+  static constexpr KnownError kPorts{"REX.W does not widen IN and OUT beyond EAX"};
+  static constexpr KnownError kEnter{"ENTER's second immediate is an unsigned byte"};
+
+  const Parsed parsed = parse(bytes, bits);
+  const vellum::u8* op = parsed.opcode;
+  if (!ours && theirs) {
+    if (in_missing_extension(*theirs)) return &kMissing;
+    if (mnemonic_is(theirs, {"getsec"})) return &kGetsec;
+    if (bits != 64 && mnemonic_is(theirs, {"syscall", "sysret"})) return &kSyscall;
+    if (parsed.repeat && op[0] == 0x0f) return &kRepeatOnMmx;
+  }
+  if (op[0] == 0x0f && (op[1] == 0xff || op[1] == 0xb9)) return &kUd;
+  if (op[0] == 0x0f && (op[1] == 0x0d || (op[1] >= 0x18 && op[1] <= 0x1f))) return &kHint;
+  if (op[0] == 0x8e || op[0] == 0x8c) return ((op[1] >> 3) & 7) >= 6 ? &kSegment : &kSelectorWidth;
+  if (op[0] == 0x0f && (op[1] == 2 || op[1] == 3)) return &kSelectorWidth;
+  if (bits == 64 && op[0] == 0x63) return &kMovsxd;
+  if (op[0] == 0xc8) return &kEnter;
+  if (parsed.rex_w && (op[0] & 0xf4) == 0xe4) return &kPorts;
+  if (bits == 16 && parsed.operand_prefix && op[0] == 0x0f) return &kOperandPrefix16;
   return nullptr;
 }
