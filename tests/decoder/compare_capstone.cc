@@ -68,8 +68,12 @@ std::vector<std::string> our_operands(const Insn& insn, unsigned code_bits) {
   std::vector<std::string> result;
   const bool rex = insn.prefixes & kPrefixRex;
   unsigned immediates = 0;
+  bool system_register = false;
+  for (const OperandSpec& operand : row.operands)
+    system_register |= operand.kind == OperandKind::Control || operand.kind == OperandKind::Debug;
   for (const OperandSpec& operand : row.operands) {
-    const unsigned size = width_of(operand.width, insn.operand_size);
+    // MOV to and from control and debug registers is as wide as the mode, SDM Vol. 2B "MOV".
+    const unsigned size = system_register ? (code_bits == 64 ? 8 : 4) : width_of(operand.width, insn.operand_size);
     const auto memory = [&] {
       return memory_text(slot_name(insn.base, insn.address_size), slot_name(insn.index, insn.address_size),
                          1u << insn.scale, insn.displacement, insn.address_size);
@@ -111,7 +115,6 @@ std::vector<std::string> our_operands(const Insn& insn, unsigned code_bits) {
       default: result.push_back("*"); break;  // compared by length only: string, far pointer, x87
     }
   }
-  (void)code_bits;
   return result;
 }
 

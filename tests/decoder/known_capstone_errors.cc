@@ -67,6 +67,14 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   static constexpr KnownError kPorts{"REX.W does not widen IN and OUT beyond EAX"};
   static constexpr KnownError kEnter{"ENTER's second immediate is an unsigned byte"};
 
+  static constexpr KnownError kRepeat16{"16-bit code: a mandatory F2 or F3 is ignored"};
+  static constexpr KnownError kBranch66{"64-bit near branches with 66 keep a 32-bit displacement on Intel CPUs; Capstone follows AMD"};
+  static constexpr KnownError kBranch16{"16-bit code with 66: the target is not wrapped to the operand size"};
+  static constexpr KnownError kLockedLoad{"LOCK needs a memory destination"};
+  static constexpr KnownError kPrefixed66{"66 in front of an opcode that is defined without it only: #UD on silicon"};
+  static constexpr KnownError kFence{"fences ignore ModRM.rm"};
+  static constexpr KnownError kXchg{"XCHG with 66 prints the wrong width of the accumulator"};
+
   const Parsed parsed = parse(bytes, bits);
   const vellum::u8* op = parsed.opcode;
   if (!ours && theirs) {
@@ -75,6 +83,13 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
     if (bits != 64 && mnemonic_is(theirs, {"syscall", "sysret"})) return &kSyscall;
     if (parsed.repeat && op[0] == 0x0f) return &kRepeatOnMmx;
   }
+  const bool near_branch = op[0] == 0xe8 || op[0] == 0xe9 || op[0] == 0xeb || op[0] == 0xc2 || op[0] == 0xc3 || (op[0] & 0xf0) == 0x70 ||
+                           (op[0] & 0xfc) == 0xe0 || (op[0] == 0x0f && (op[1] & 0xf0) == 0x80) || op[0] == 0xff || op[0] == 0xc7;
+  if (parsed.operand_prefix && near_branch) return bits == 64 ? &kBranch66 : &kBranch16;
+  if (!ours && theirs && std::strncmp(theirs->mnemonic, "lock ", 5) == 0) return &kLockedLoad;
+  if (!ours && theirs && parsed.operand_prefix && op[0] == 0x0f && (op[1] == 0x77 || op[1] == 0x52 || op[1] == 0x53)) return &kPrefixed66;
+  if (ours && op[0] == 0x0f && op[1] == 0xae && op[2] >= 0xe8) return &kFence;
+  if (parsed.operand_prefix && (op[0] & 0xf8) == 0x90) return &kXchg;
   if (op[0] == 0x0f && (op[1] == 0xff || op[1] == 0xb9)) return &kUd;
   if (op[0] == 0x0f && (op[1] == 0x0d || (op[1] >= 0x18 && op[1] <= 0x1f))) return &kHint;
   if (op[0] == 0x8e || op[0] == 0x8c) return ((op[1] >> 3) & 7) >= 6 ? &kSegment : &kSelectorWidth;
@@ -83,5 +98,6 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   if (op[0] == 0xc8) return &kEnter;
   if (parsed.rex_w && (op[0] & 0xf4) == 0xe4) return &kPorts;
   if (bits == 16 && parsed.operand_prefix && op[0] == 0x0f) return &kOperandPrefix16;
+  if (bits == 16 && parsed.repeat && op[0] == 0x0f) return &kRepeat16;
   return nullptr;
 }
