@@ -1,6 +1,7 @@
 // Known differences to Capstone 4.0.2.
 #include "known_capstone_errors.h"
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 
@@ -43,6 +44,11 @@ Parsed parse(const vellum::u8* bytes, unsigned bits) {
   return parsed;
 }
 
+bool bytes_contain(const vellum::u8* bytes, const vellum::u8* opcode, vellum::u8 prefix) {
+  return std::find(bytes, opcode, prefix) != opcode;
+}
+bool bytes_contain_lock(const vellum::u8* bytes, const vellum::u8* opcode) { return bytes_contain(bytes, opcode, 0xf0); }
+
 bool mnemonic_is(const cs_insn* insn, std::initializer_list<const char*> names) {
   if (!insn) return false;
   for (const char* name : names)
@@ -75,19 +81,44 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   static constexpr KnownError kFence{"fences ignore ModRM.rm"};
   static constexpr KnownError kXchg{"XCHG with 66 prints the wrong width of the accumulator"};
 
+  static constexpr KnownError kAddressPrefix{"67 is taken for an operand-size prefix of a branch or of an MMX operation"};
+  static constexpr KnownError kPseudo{"CMPPS and its kin are printed with the predicate in the mnemonic"};
+  static constexpr KnownError kDecimal{"AAM and AAD are printed without their immediate"};
+  static constexpr KnownError kRexW{"REX.W in front of C2, C3 is taken for a longer instruction"};
+  static constexpr KnownError kOff{"MONITOR, SGX, RTM, PadLock and VIA extensions are not offered"};
+  static constexpr KnownError kSystem64{"SWAPGS exists in 64-bit mode only"};
+  static constexpr KnownError kRepeatIgnored{"F2 or F3 changes nothing here; Capstone drops the operand size or refuses"};
+  static constexpr KnownError kPkru{"RDPKRU and WRPKRU are unknown to Capstone 4"};
+
+  static constexpr KnownError kMandatoryNotLast{"a mandatory prefix with another prefix or REX.W behind it is ignored"};
+  static constexpr KnownError kInvpcid{"INVPCID's register is as wide as the mode"};
+
   const Parsed parsed = parse(bytes, bits);
   const vellum::u8* op = parsed.opcode;
   if (!ours && theirs) {
     if (in_missing_extension(*theirs)) return &kMissing;
+    // VEX-encoded instructions that Capstone puts into no group; a legacy prefix in front of VEX is #UD.
+    if (op[0] == 0xc4 || op[0] == 0xc5) return &kMissing;
     if (mnemonic_is(theirs, {"getsec"})) return &kGetsec;
     if (bits != 64 && mnemonic_is(theirs, {"syscall", "sysret"})) return &kSyscall;
     if (parsed.repeat && op[0] == 0x0f) return &kRepeatOnMmx;
+    if (mnemonic_is(theirs, {"mwait", "monitor", "enclu", "encls", "xtest", "xend", "xabort", "xbegin", "montmul", "xstorerng",
+                             "xstore", "xsha1", "xsha256", "xcryptecb", "xcryptcbc", "xcryptctr", "xcryptcfb", "xcryptofb",
+                             "clgi", "stgi", "skinit", "monitorx", "mwaitx", "clzero", "xrstors", "xrstors64", "pconfig"}))
+      return &kOff;
+    if (bits != 64 && mnemonic_is(theirs, {"swapgs"})) return &kSystem64;
+    if (std::strncmp(theirs->mnemonic, "lock ", 5) == 0 || bytes_contain_lock(bytes, op)) return &kLockedLoad;
   }
+  if (ours && !theirs && op[0] == 0x0f && op[1] == 0x01 && (op[2] == 0xee || op[2] == 0xef)) return &kPkru;
+  if (op[0] == 0xd4 || op[0] == 0xd5) return &kDecimal;
+  if (ours && theirs && (op[1] == 0xc2) && std::strncmp(theirs->mnemonic, "cmp", 3) == 0) return &kPseudo;
   const bool near_branch = op[0] == 0xe8 || op[0] == 0xe9 || op[0] == 0xeb || op[0] == 0xc2 || op[0] == 0xc3 || (op[0] & 0xf0) == 0x70 ||
                            (op[0] & 0xfc) == 0xe0 || (op[0] == 0x0f && (op[1] & 0xf0) == 0x80) || op[0] == 0xff || op[0] == 0xc7;
   if (parsed.operand_prefix && near_branch) return bits == 64 ? &kBranch66 : &kBranch16;
-  if (!ours && theirs && std::strncmp(theirs->mnemonic, "lock ", 5) == 0) return &kLockedLoad;
-  if (!ours && theirs && parsed.operand_prefix && op[0] == 0x0f && (op[1] == 0x77 || op[1] == 0x52 || op[1] == 0x53)) return &kPrefixed66;
+  if (near_branch && bytes_contain(bytes, op, 0x67)) return &kAddressPrefix;
+  if (bits == 64 && parsed.rex_w && (op[0] == 0xc2 || op[0] == 0xca)) return &kRexW;
+  if (!ours && theirs && parsed.operand_prefix && op[0] == 0x0f && (op[1] == 0x77 || op[1] == 0x52 || op[1] == 0x53 || op[1] == 0xc3 || op[1] == 0x12 || op[1] == 0x16 || op[1] == 0x38 || op[1] == 0x3a || op[1] == 0xae || op[1] == 0xc7 || op[1] == 0x01))
+    return &kPrefixed66;
   if (ours && op[0] == 0x0f && op[1] == 0xae && op[2] >= 0xe8) return &kFence;
   if (parsed.operand_prefix && (op[0] & 0xf8) == 0x90) return &kXchg;
   if (op[0] == 0x0f && (op[1] == 0xff || op[1] == 0xb9)) return &kUd;
@@ -99,5 +130,9 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   if (parsed.rex_w && (op[0] & 0xf4) == 0xe4) return &kPorts;
   if (bits == 16 && parsed.operand_prefix && op[0] == 0x0f) return &kOperandPrefix16;
   if (bits == 16 && parsed.repeat && op[0] == 0x0f) return &kRepeat16;
+  if (op[0] == 0x0f && bytes_contain(bytes, op, 0x67)) return &kAddressPrefix;
+  if (op[0] == 0x0f && op[1] == 0x38 && op[2] == 0x82) return &kInvpcid;
+  if (op[0] == 0x0f && (parsed.operand_prefix || parsed.repeat) && op - bytes >= 2) return &kMandatoryNotLast;
+  if (op[0] != 0x0f && parsed.repeat && parsed.operand_prefix) return &kRepeatIgnored;
   return nullptr;
 }
