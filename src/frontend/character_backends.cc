@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "frontend/message.h"
 #include "frontend/terminal.h"
 #include "machine/machine_clock.h"
 
@@ -246,7 +247,7 @@ Result<void> SocketBackend::open() {
   m_accepting = std::make_unique<EventSource>(
       events(), descriptor, [this]() -> short { return connected() ? 0 : POLLIN; }, [this](short) { accept_one(); });
   if (!m_spec.wait) return {};
-  fmt::print(stderr, "vellum: waiting for a connection on {}\n", m_spec.path);
+  tell_user("waiting for a connection on {}", m_spec.path);
   while (!connected()) {
     if (g_stop_waiting()) return failure(fmt::format("{}: nobody connected", m_spec.option));
     pollfd incoming{descriptor, POLLIN, 0};

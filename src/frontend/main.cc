@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/cpu.h"
+#include "frontend/message.h"
 #include "frontend/options.h"
 #include "frontend/session.h"
 
@@ -15,7 +16,7 @@ namespace {
 constexpr int kUsageError = 2, kStartError = 1;
 
 int complain(const vellum::Error& error, int status) {
-  fmt::print(stderr, "vellum: {}\n", error.message);
+  vellum::tell_user("{}", error.message);
   return status;
 }
 

@@ -6,6 +6,7 @@
 #include <initializer_list>
 
 #include "frontend/host_files.h"
+#include "frontend/message.h"
 #include "frontend/terminal.h"
 #include "state/assert.h"
 #include "state/log.h"
@@ -43,7 +44,7 @@ void catch_signals() {
 void describe_for_assert(void* context) {
   restore_terminal();
   auto& machine = *static_cast<Machine*>(context);
-  for (unsigned i = 0; i < machine.cpu_count(); ++i) fmt::print(stderr, "{}", machine.cpu(i).describe_registers());
+  for (unsigned i = 0; i < machine.cpu_count(); ++i) std::fputs(machine.cpu(i).describe_registers().c_str(), stderr);
 }
 
 }  // namespace
@@ -112,12 +113,12 @@ int Session::run() {
   g_machine = nullptr;
   for (auto& channel : m_channels) channel->host().drain();
   restore_terminal();
-  if (g_signal != 0) fmt::print(stderr, "vellum: ended by signal {} ({})\n", static_cast<int>(g_signal), sigabbrev_np(g_signal));
+  if (g_signal != 0) tell_user("ended by signal {} ({})", static_cast<int>(g_signal), sigabbrev_np(g_signal));
   return status;
 }
 
 void Session::flush() {
-  if (auto flushed = m_machine->board().flush_disks(); !flushed) fmt::print(stderr, "vellum: {}\n", flushed.error().message);
+  if (auto flushed = m_machine->board().flush_disks(); !flushed) tell_user("{}", flushed.error().message);
 }
 
 Result<void> Session::read_firmware(PcConfig& config) {
@@ -227,7 +228,7 @@ Result<void> Session::open_channels() {
   for (auto& channel : m_channels) {
     if (auto opened = channel->host().open(); !opened) return opened;
     const std::string text = channel->host().announcement();
-    if (!text.empty()) fmt::print(stderr, "vellum: {} is on {}\n", channel->first_user, text);
+    if (!text.empty()) tell_user("{} is on {}", channel->first_user, text);
   }
   return {};
 }

@@ -24,6 +24,8 @@ class Board {
   virtual bool read_apic_msr(unsigned cpu, u32 index, u64& value) = 0;
   virtual bool write_apic_msr(unsigned cpu, u32 index, u64 value) = 0;
   virtual void set_smm(unsigned cpu, bool active) = 0;
+  // FERR#, the FPU's error pin.
+  virtual void set_ferr(unsigned cpu, bool level) = 0;
   // INIT# has just reset this CPU: its local APIC follows.
   virtual void cpu_initialised(unsigned cpu) = 0;
 

@@ -11,6 +11,7 @@
 #include "devices/apic_bus.h"
 #include "devices/ata_disk.h"
 #include "devices/atapi_cdrom.h"
+#include "devices/coprocessor_error.h"
 #include "devices/debug_console.h"
 #include "devices/dma8237.h"
 #include "devices/dma_channel.h"
@@ -269,6 +270,9 @@ void PcBoard::add_isa_devices() {
                                                        [this](bool masked) { m_system_control->set_nmi_mask(masked); }));
   ports.map("rtc_mc146818", 0x70, 4, *m_rtc);
 
+  m_coprocessor_error = &m_machine.add(std::make_unique<CoprocessorError>(InterruptLine(*m_isa_bridge, 13)));
+  ports.map("coprocessor_error", 0xf0, 2, *m_coprocessor_error);
+
   m_a20 = std::make_unique<A20Gate>([this](bool enabled) { m_machine.cpu().set_a20(enabled); });
   const auto reset = [this] { m_machine.request_reset(); };
   auto& port92 = m_machine.add(std::make_unique<Port92>([this](bool level) { m_a20->set_port92(level); }, reset));
@@ -421,6 +425,8 @@ bool PcBoard::read_apic_msr(unsigned, u32 index, u64& value) { return m_local_ap
 bool PcBoard::write_apic_msr(unsigned, u32 index, u64 value) { return m_local_apic && m_local_apic->write_msr(index, value); }
 
 void PcBoard::set_smm(unsigned, bool active) { m_host_bridge->set_smm(active); }
+
+void PcBoard::set_ferr(unsigned, bool level) { m_coprocessor_error->set_ferr(level); }
 
 void PcBoard::cpu_initialised(unsigned) {
   if (m_local_apic) m_local_apic->init();

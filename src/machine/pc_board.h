@@ -16,6 +16,7 @@
 
 namespace vellum {
 
+class CoprocessorError;
 class Hpet;
 class I440fx;
 class IoApic;
@@ -78,6 +79,7 @@ class PcBoard final : public Board {
   bool read_apic_msr(unsigned cpu, u32 index, u64& value) override;
   bool write_apic_msr(unsigned cpu, u32 index, u64 value) override;
   void set_smm(unsigned cpu, bool active) override;
+  void set_ferr(unsigned cpu, bool level) override;
   void cpu_initialised(unsigned cpu) override;
   void press_power_button() override;
   void key(KeyCode code, bool down) override;
@@ -138,6 +140,7 @@ class PcBoard final : public Board {
   Pit8254* m_pit = nullptr;
   RtcMc146818* m_rtc = nullptr;
   SystemControlPort* m_system_control = nullptr;
+  CoprocessorError* m_coprocessor_error = nullptr;
   Ps2Keyboard* m_keyboard = nullptr;
   Floppy82077aa* m_floppy = nullptr;
   Vga* m_vga = nullptr;

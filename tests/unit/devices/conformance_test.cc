@@ -3,6 +3,7 @@
 
 #include "devices/ata_disk.h"
 #include "devices/atapi_cdrom.h"
+#include "devices/coprocessor_error.h"
 #include "devices/debug_console.h"
 #include "devices/dma8237.h"
 #include "devices/floppy_82077aa.h"
@@ -143,6 +144,11 @@ const Candidate kCandidates[] = {
     {"piix4_pm", make_piix4_pm},
     {"pit8254", [](Bench& b) { b.test(b.make<Pit8254>(b.clock, b.line())).map({{0x40, 4}}); }},
     {"port61", make_port61},
+    {"coprocessor_error",
+     [](Bench& b) {
+       auto& logic = b.make<CoprocessorError>(b.line(13));
+       b.test(logic).map({{0xf0, 2}}).host([&](std::mt19937_64& random) { logic.set_ferr(random() & 1); });
+     }},
     {"port92", [](Bench& b) { b.test(b.make<Port92>([](bool) {}, [] {})).map({{0x92, 1}}); }},
     {"ps2_keyboard", [](Bench& b) { keyboard_controller(b, [](auto&, auto& k, auto&) -> Device* { return &k; }); }},
     {"ps2_mouse", [](Bench& b) { keyboard_controller(b, [](auto&, auto&, auto& m) -> Device* { return &m; }); }},

@@ -62,6 +62,7 @@ class FakeBoard : public Board {
   bool read_apic_msr(unsigned, u32, u64&) override { return false; }
   bool write_apic_msr(unsigned, u32, u64) override { return false; }
   void set_smm(unsigned, bool) override {}
+  void set_ferr(unsigned, bool) override {}
   void cpu_initialised(unsigned) override { ++initialised; }
   void key(KeyCode code, bool down) override { keys.emplace_back(code, down); }
   void press_power_button() override { ++power_button; }
