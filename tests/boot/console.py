@@ -87,8 +87,9 @@ class Machine:
         self.send(f"{line}; echo MA''RK{self._count}=$?\n")
         start = self._position
         self.expect(rf"MARK{self._count}=(\d+)", timeout=timeout)
-        output = self.serial[start:self.match.start()]
-        return output.replace("\r", "").partition("\n")[2]
+        # What stands before the echo's end belongs to the prompt.
+        output = self.serial[start:self.match.start()].replace("\r", "")
+        return output.partition("=$?")[2].partition("\n")[2]
 
     def wait(self, timeout, status=0):
         """Waits for vellum to end with this status."""
