@@ -82,13 +82,12 @@ PageTarget CpuCore::target_of(const Translation& translation) const { return mem
 // Walks the tables, raises what they say, and enters the result into the TLB when the page is plain memory.
 Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   if (s.long_mode() && s.paging.mode != PagingMode::None && !canonical(linear, s.cr4 & kCr4La57)) {
-    // SDM Vol. 3A 3.3.7.1: a stack reference raises #SS. Instructions without a memory operand that come here use the
-    // stack, unless they are string instructions.
-    const auto uses_stack = [](const BoundInsn& insn) {
-      const RowSpec& row = opcode_rows()[insn.row];
-      return insn.memory ? insn.segment == kSs : !row.has(kRep) && !row.has(kRepe);
-    };
-    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn && uses_stack(*s.insn);
+    // SDM Vol. 3A 3.3.7.1: a stack reference raises #SS: one through SS, or the implicit one of PUSH, CALL, ENTER and
+    // their like, which is near rSP where there is a memory operand beside it.
+    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn &&
+                       (s.insn->segment == kSs ||
+                        ((opcode_rows()[s.insn->row].attributes & (kDefault64 | kForce64)) &&
+                         (!s.insn->memory || linear - s.gpr[kRsp] + kPageSize < 2 * kPageSize)));
     raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
   }
   const TlbContext context = context_for(s, rights);

@@ -53,27 +53,34 @@ VELLUM_INLINE T leading_zeros(T value) {
   return static_cast<T>(value ? static_cast<unsigned>(__builtin_clzll(value)) - (64 - kBits<T>) : kBits<T>);
 }
 
-// BSF and BSR leave the destination alone when the source is 0, all 64 bits of it. Of the flags ZF is defined.
+VELLUM_INLINE u32 parity_bit(u64 value) { return __builtin_parity(static_cast<u8>(value)) ? 0 : kPf; }
+
+// BSF and BSR leave the destination alone when the source is 0, all 64 bits of it. ZF tells of that; the other flags are
+// undefined: 0, but for PF, which is the index's (of 0 if there is none).
 enum class ScanDirection : u8 { Forward, Reverse };
 template <ScanDirection Direction>
 struct BitScan {
-  static constexpr FlagEffect kFlags = kReplacesZero;
+  static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
     const T source = c.template read<1>();
-    if (source != 0) {
-      c.template write<0>(Direction == ScanDirection::Forward ? trailing_zeros(source)
-                                                              : static_cast<T>(kBits<T> - 1 - leading_zeros(source)));
+    if (source == 0) {
+      c.set_explicit_flags(kZf | kPf);
+      return;
     }
-    replace_flags(c, kZf, source == 0 ? kZf : 0);
+    const T index = Direction == ScanDirection::Forward ? trailing_zeros(source)
+                                                        : static_cast<T>(kBits<T> - 1 - leading_zeros(source));
+    c.template write<0>(index);
+    c.set_explicit_flags(parity_bit(index));
   }
 };
 
+// TZCNT and LZCNT. OF, SF, AF and PF are undefined: 0, but for PF, which is the result's.
 template <ScanDirection Direction>
 struct CountZeros {
-  static constexpr FlagEffect kFlags = kReplacesFlags(kZf | kCf);
+  static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -81,7 +88,7 @@ struct CountZeros {
     const T source = c.template read<1>();
     const T result = Direction == ScanDirection::Forward ? trailing_zeros(source) : leading_zeros(source);
     c.template write<0>(result);
-    replace_flags(c, kZf | kCf, (source == 0 ? kCf : 0) | (result == 0 ? kZf : 0));
+    c.set_explicit_flags((source == 0 ? kCf : 0) | (result == 0 ? kZf : 0) | parity_bit(result));
   }
 };
 
@@ -118,13 +125,12 @@ struct Crc32 {
 
 // --- BMI1 -------------------------------------------------------------------------------------------------------------
 
-// AF and PF are undefined in this group.
+// AF and PF are undefined in this group: 0, and the result's.
 template <class C, class T>
 VELLUM_INLINE void set_bmi_flags(C& c, T result, bool carry) {
-  replace_flags(c, kCf | kOf | kZf | kSf,
-                (carry ? kCf : 0) | (result == 0 ? kZf : 0) | (top_bit(result) ? kSf : 0));
+  c.set_result_flags(result, carry ? kCf : 0);
 }
-inline constexpr FlagEffect kBmiFlags = kReplacesFlags(kCf | kOf | kZf | kSf);
+inline constexpr FlagEffect kBmiFlags = kWritesArithmetic;
 
 struct AndNot {
   static constexpr FlagEffect kFlags = kBmiFlags;

@@ -120,6 +120,9 @@ VELLUM_INLINE unsigned through_carry_count(unsigned count) {
   if constexpr (sizeof(T) <= 2) return count % (kBits<T> + 1);
   else return count;
 }
+// Whether CF and OF are left alone: by a masked count of 0, not by 9 of a byte.
+template <ShiftBy By, class T>
+VELLUM_INLINE bool no_rotation(unsigned count) { return By == ShiftBy::Count && (count & kCountMask<T>) == 0; }
 template <class T>
 VELLUM_INLINE T rotate_left_through_carry(T value, bool carry, unsigned count) {
   if (count == 0) return value;
@@ -135,12 +138,12 @@ struct RotateLeftThroughCarry {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
-    const unsigned count = through_carry_count<T>(static_cast<unsigned>(c.template read<1>()));
+    const unsigned given = static_cast<unsigned>(c.template read<1>()), count = through_carry_count<T>(given);
     const bool carry_in = c.carry();
     const T old = c.template update<0>([=](T value) { return rotate_left_through_carry(value, carry_in, count); });
-    if (By == ShiftBy::Count && count == 0) return;
+    if (no_rotation<By, T>(given)) return;
     const T result = rotate_left_through_carry(old, carry_in, count);
-    const bool carry = (u64{old} >> (kBits<T> - count)) & 1;
+    const bool carry = count == 0 ? carry_in : (u64{old} >> (kBits<T> - count)) & 1;
     replace_flags(c, kCf | kOf, carry_and_overflow(carry, carry != top_bit(result)));
   }
 };
@@ -157,12 +160,12 @@ struct RotateRightThroughCarry {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
-    const unsigned count = through_carry_count<T>(static_cast<unsigned>(c.template read<1>()));
+    const unsigned given = static_cast<unsigned>(c.template read<1>()), count = through_carry_count<T>(given);
     const bool carry_in = c.carry();
     const T old = c.template update<0>([=](T value) { return rotate_right_through_carry(value, carry_in, count); });
-    if (By == ShiftBy::Count && count == 0) return;
+    if (no_rotation<By, T>(given)) return;
     const T result = rotate_right_through_carry(old, carry_in, count);
-    const bool carry = (u64{old} >> (count - 1)) & 1;
+    const bool carry = count == 0 ? carry_in : (u64{old} >> (count - 1)) & 1;
     replace_flags(c, kCf | kOf,
                   carry_and_overflow(carry, top_bit(result) != top_bit(static_cast<T>(result << 1))));
   }

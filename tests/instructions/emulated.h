@@ -1,0 +1,37 @@
+// Runs a test case on the interpreter: a bare CPU with page tables, an IDT and nothing else.
+#pragma once
+
+#include <memory>
+
+#include "cpu/core.h"
+#include "instructions/test_case.h"
+
+namespace vellum::instructions {
+
+class EmulatedCpu {
+ public:
+  explicit EmulatedCpu(const CpuModel& model);
+  ~EmulatedCpu();
+  void run(const TestCase& test, Outcome& outcome);
+  CpuCore& core() { return *m_cpu; }
+
+ private:
+  class Board;
+  void build_tables();
+  void load_segments(Environment environment);
+  template <class T>
+  void put(u64 physical, T value);
+
+  std::unique_ptr<GuestRam> m_ram;
+  std::unique_ptr<AddressSpace> m_memory;
+  std::unique_ptr<Board> m_board;
+  std::unique_ptr<CpuCore> m_cpu;
+  std::vector<u8> m_pristine;
+  u32 m_memory_seed = 0;
+  bool m_memory_valid = false;
+};
+
+// Where control ended in the filler the outcome becomes kStopped.
+void recognize_stop(const TestCase& test, Outcome& outcome);
+
+}  // namespace vellum::instructions

@@ -1,0 +1,440 @@
+// The instruction test: random cases of every user-mode row, run by the host's CPU and by the interpreter, compared.
+// Also writes recordings of what silicon did, and replays them on hosts that are no x86.
+#include <capstone/capstone.h>
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <stdexcept>
+
+#include "cpu/interpreter/handlers.h"
+#include "cpu/opcodes.h"
+#include "instructions/emulated.h"
+#include "instructions/generator.h"
+#include "instructions/native.h"
+
+namespace vellum::instructions {
+
+namespace {
+
+constexpr u32 kComparedFlags = 0x3e7ed5;  // all but TF, RF, and bit 1
+constexpr int kSkipStatus = 77;           // meson: the test does not apply here
+
+struct Exceptions {
+  std::map<std::string, u32, std::less<>> flags;
+  std::map<std::string, bool, std::less<>> skip, small, order;
+};
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
+
+u32 flag_bits(const std::string& names) {
+  u32 bits = 0;
+  for (const std::string& name : split(names)) {
+    if (name == "CF") bits |= kCf;
+    else if (name == "PF") bits |= kPf;
+    else if (name == "AF") bits |= kAf;
+    else if (name == "ZF") bits |= kZf;
+    else if (name == "SF") bits |= kSf;
+    else if (name == "OF") bits |= kOf;
+    else throw std::runtime_error("unknown flag " + name);
+  }
+  return bits;
+}
+
+Exceptions read_exceptions(const std::string& path) {
+  Exceptions exceptions;
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  for (std::string line; std::getline(file, line);) {
+    std::stringstream words(line);
+    std::string kind, host, mnemonics, flags;
+    if (!(words >> kind) || kind[0] == '#') continue;
+    words >> host >> mnemonics >> flags;
+    if (host != "any" && (host == "amd") != host_is_amd()) continue;
+    for (const std::string& mnemonic : split(mnemonics)) {
+      if (kind == "flags") exceptions.flags[mnemonic] |= flag_bits(flags);
+      else if (kind == "small") exceptions.small[mnemonic] = true;
+      else if (kind == "order") exceptions.order[mnemonic] = true;
+      else if (kind == "skip") exceptions.skip[mnemonic] = true;
+      else throw std::runtime_error("unknown kind of exception: " + kind);
+    }
+  }
+  return exceptions;
+}
+
+// A feature that the host's CPUID does not have; found by which CPUID bits the feature sets in a model.
+bool host_has(Feature feature) {
+  if (feature == Feature::Base) return true;
+  CpuModel without = *parse_cpu_model("max");
+  without.features.reset();
+  CpuModel with = without;
+  with.features.set(static_cast<usize>(feature));
+  constexpr std::pair<u32, u32> leaves[] = {{1, 0}, {7, 0}, {0xd, 1}, {0x80000001, 0}};
+  for (const auto& [leaf, subleaf] : leaves) {
+    const CpuidResult a = without.cpuid(leaf, subleaf), b = with.cpuid(leaf, subleaf);
+    const HostCpuid host = host_cpuid(leaf, subleaf);
+    if ((b.eax & ~a.eax & ~host.eax) || (b.ebx & ~a.ebx & ~host.ebx) || (b.ecx & ~a.ecx & ~host.ecx) ||
+        (b.edx & ~a.edx & ~host.edx))
+      return false;
+  }
+  return true;
+}
+
+struct Group {
+  const char* name;
+  usize rows;
+};
+std::vector<Group> groups() {
+  return {
+#define VELLUM_GROUP_SIZE(group) {#group, interpreter_handlers_##group().size()},
+      VELLUM_OPCODE_GROUPS(VELLUM_GROUP_SIZE)
+#undef VELLUM_GROUP_SIZE
+  };
+}
+
+class Disassembler {
+ public:
+  Disassembler() {
+    cs_open(CS_ARCH_X86, CS_MODE_64, &m_handle[0]);
+    cs_open(CS_ARCH_X86, CS_MODE_32, &m_handle[1]);
+    cs_open(CS_ARCH_X86, CS_MODE_16, &m_handle[2]);
+  }
+  ~Disassembler() {
+    for (csh& handle : m_handle) cs_close(&handle);
+  }
+  Disassembler(const Disassembler&) = delete;
+  std::string text(const TestCase& test) {
+    const csh handle = m_handle[test.environment == Environment::Long64 ? 0 : test.environment == Environment::Segmented16 ? 2 : 1];
+    cs_insn* insns = nullptr;
+    const usize count = cs_disasm(handle, test.code.data(), test.code.size(), 0, 0, &insns);
+    std::string result;
+    for (usize i = 0; i < count; ++i)
+      result += fmt::format("{}{} {}", i ? "; " : "", insns[i].mnemonic, insns[i].op_str);
+    if (count) cs_free(insns, count);
+    return result;
+  }
+
+ private:
+  csh m_handle[3];
+};
+
+std::string bytes_text(std::span<const u8> bytes) {
+  std::string text;
+  for (usize i = bytes.size(); i-- > 0;) text += fmt::format("{:02x}", bytes[i]);
+  return text;
+}
+
+// What differs, as "name got/expected"; empty when nothing does.
+std::string differences(const TestCase& test, const Outcome& expected, const Outcome& got, u32 ignored_flags) {
+  std::string text;
+  const auto differ = [&](std::string_view name, u64 a, u64 b) {
+    if (a != b) text += fmt::format(" {} {:x} not {:x}", name, b, a);
+  };
+  differ("vector", expected.vector, got.vector);
+  if (expected.vector == kHung) return {};
+  differ("rip", expected.state.rip, got.state.rip);
+  constexpr const char* names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+  for (unsigned i = 0; i < 16; ++i) differ(names[i], expected.state.gpr[i], got.state.gpr[i]);
+  const u32 flags = kComparedFlags & ~ignored_flags;
+  differ("flags", expected.state.rflags & flags, got.state.rflags & flags);
+  if (expected.vector != kStopped && expected.vector == got.vector) {
+    // The kernel reports P for addresses of its own half, so that nobody learns what is mapped there.
+    const u32 hidden = expected.vector == 14 && expected.fault_address >> 47 ? 1 : 0;
+    differ("error code", expected.error_code | hidden, got.error_code | hidden);
+    differ("fault address", expected.fault_address, got.fault_address);
+  }
+  const VectorState &a = expected.state.vector, &b = got.state.vector;
+  for (unsigned i = 0; i < 16; ++i)
+    if (a.xmm[i] != b.xmm[i]) text += fmt::format(" xmm{} {} not {}", i, bytes_text(b.xmm[i]), bytes_text(a.xmm[i]));
+  for (unsigned i = 0; i < 8; ++i)
+    if (a.st[i] != b.st[i]) text += fmt::format(" st{} {} not {}", i, bytes_text(b.st[i]), bytes_text(a.st[i]));
+  differ("mxcsr", a.mxcsr, b.mxcsr);
+  differ("fcw", a.control, b.control);
+  differ("fsw", a.status, b.status);
+  differ("ftw", a.tags, b.tags);
+  if (expected.memory != got.memory) {
+    text += " memory";
+    const auto list = [&](const std::vector<ChangedByte>& bytes) {
+      for (usize i = 0; i < std::min<usize>(bytes.size(), 16); ++i) text += fmt::format(" {:x}:{:02x}", bytes[i].offset, bytes[i].value);
+    };
+    list(got.memory);
+    text += " not";
+    list(expected.memory);
+  }
+  return text;
+}
+
+std::string state_text(const TestCase& test) {
+  const MachineState before = initial_state(test);
+  std::string text;
+  for (const u64 value : before.gpr) text += fmt::format(" {:x}", value);
+  return text;
+}
+
+struct Options {
+  u64 cases = 1000000, seed = 1;
+  std::string exceptions, record, check, replay, rows, group, environments;
+  bool verbose = false;
+};
+
+struct Recording {
+  static constexpr char kMagic[8] = {'V', 'L', 'M', 'C', 'A', 'S', 'E', '1'};
+  static void write(const std::string& path, const std::vector<u8>& data, u64 cases) {
+    uLongf size = compressBound(data.size());
+    std::vector<u8> packed(size);
+    if (compress2(packed.data(), &size, data.data(), data.size(), 9) != Z_OK) throw std::runtime_error("cannot compress");
+    const u64 header[] = {cases, data.size()};
+    std::ofstream file(path, std::ios::binary);
+    file.write(kMagic, sizeof(kMagic));
+    file.write(reinterpret_cast<const char*>(header), sizeof(header));
+    file.write(reinterpret_cast<const char*>(packed.data()), static_cast<std::streamsize>(size));
+    if (!file) throw std::runtime_error("cannot write " + path);
+  }
+  static std::vector<u8> read(const std::string& path, u64& cases) {
+    std::ifstream file(path, std::ios::binary);
+    const std::string content{std::istreambuf_iterator<char>(file), {}};
+    u64 header[2];
+    constexpr usize start = sizeof(kMagic) + sizeof(header);
+    if (content.size() < start || std::memcmp(content.data(), kMagic, sizeof(kMagic)) != 0)
+      throw std::runtime_error(path + " is not a recording of instruction tests");
+    std::memcpy(header, content.data() + sizeof(kMagic), sizeof(header));
+    cases = header[0];
+    if (header[1] > u64{1} << 30) throw std::runtime_error(path + " is damaged");
+    std::vector<u8> data(header[1]);
+    uLongf size = data.size();
+    if (uncompress(data.data(), &size, reinterpret_cast<const u8*>(content.data()) + start, content.size() - start) != Z_OK ||
+        size != data.size())
+      throw std::runtime_error(path + " is damaged");
+    return data;
+  }
+};
+
+class Judge {
+ public:
+  explicit Judge(const Exceptions& exceptions) : m_exceptions(exceptions) {}
+
+  u32 ignored_flags(u16 row) const {
+    const auto found = m_exceptions.flags.find(std::string_view(opcode_rows()[row].mnemonic));
+    return found == m_exceptions.flags.end() ? 0 : found->second;
+  }
+  void judge(const TestCase& test, const Outcome& expected, const Outcome& got, std::string_view mnemonic, u32 ignored) {
+    const std::string difference = differences(test, expected, got, ignored);
+    if (difference.empty()) return;
+    if (faulted(expected) && faulted(got) && m_exceptions.order.contains(mnemonic)) return;
+    ++m_failures;
+    if (++m_failures_of[std::string(mnemonic)] > m_shown) return;
+    fmt::print("FAIL {} | {} |{} | before{}\n", format_case(test), m_disassembler.text(test), difference, state_text(test));
+  }
+  u64 failures() const { return m_failures; }
+  void summary() const {
+    for (const auto& [mnemonic, count] : m_failures_of) fmt::print("{:6} differences: {}\n", count, mnemonic);
+  }
+  Disassembler& disassembler() { return m_disassembler; }
+
+ private:
+  static bool faulted(const Outcome& outcome) { return outcome.vector < 32; }
+  const Exceptions& m_exceptions;
+  Disassembler m_disassembler;
+  std::map<std::string, u64> m_failures_of;
+  u64 m_failures = 0;
+  static constexpr u64 m_shown = 40;
+};
+
+std::vector<u16> rows_to_test(const Options& options, const Exceptions& exceptions, const CpuModel& model) {
+  std::vector<u16> rows;
+  std::map<Feature, bool> host;
+  const std::vector<std::string> wanted = split(options.rows), wanted_groups = split(options.group);
+  u16 index = 0;
+  for (const Group& group : groups()) {
+    for (usize i = 0; i < group.rows; ++i, ++index) {
+      const RowSpec& row = opcode_rows()[index];
+      if (interpreter_row(index).flow == Flow::Callout || !model.has(row.feature)) continue;
+      if (!host.contains(row.feature)) host[row.feature] = host_has(row.feature);
+      std::string encoding = row.encoding;
+      std::ranges::replace(encoding, ' ', '_');
+      if (exceptions.skip.contains(encoding)) continue;
+      if (!host[row.feature] || exceptions.skip.contains(std::string_view(row.mnemonic))) continue;
+      if (!wanted.empty() && std::ranges::find(wanted, row.mnemonic) == wanted.end()) continue;
+      if (!wanted_groups.empty() && std::ranges::find(wanted_groups, group.name) == wanted_groups.end()) continue;
+      rows.push_back(index);
+    }
+  }
+  return rows;
+}
+
+CpuModel model_for_tests() {
+  CpuModel model = *parse_cpu_model("max");
+  model.features.set(static_cast<usize>(Feature::Base));
+  return model;
+}
+
+int check(const Options& options, const Exceptions&) {
+  u64 cases = 0;
+  const std::vector<u8> data = Recording::read(options.check, cases);
+  EmulatedCpu emulated(model_for_tests());
+  const Exceptions none;
+  Judge judge(none);
+  std::span<const u8> in = data;
+  for (u64 i = 0; i < cases; ++i) {
+    TestCase test;
+    Outcome expected, got;
+    read_case(in, test, expected);
+    emulated.run(test, got);
+    recognize_stop(test, got);
+    // What may not be compared was replaced by the interpreter's own value when the case was recorded.
+    judge.judge(test, expected, got, "recorded", 0);
+  }
+  fmt::print("{} recorded cases, {} differences\n", cases, judge.failures());
+  return judge.failures() ? 1 : 0;
+}
+
+int replay(const Options& options) {
+  const auto test = parse_case(options.replay);
+  if (!test) throw std::runtime_error("cannot parse the case");
+  std::string why;
+  const auto native = NativeCpu::create(why);
+  EmulatedCpu emulated(model_for_tests());
+  Disassembler disassembler;
+  Outcome expected, got;
+  emulated.run(*test, got);
+  recognize_stop(*test, got);
+  fmt::print("{}\nbefore{}\n", disassembler.text(*test), state_text(*test));
+  const auto show = [](const char* name, const Outcome& outcome) {
+    fmt::print("{}: vector {} error {:x} address {:x} rip {:x} flags {:x}\n   ", name, outcome.vector, outcome.error_code,
+               outcome.fault_address, outcome.state.rip, outcome.state.rflags);
+    for (const u64 value : outcome.state.gpr) fmt::print(" {:x}", value);
+    for (usize i = 0; i < std::min<usize>(outcome.memory.size(), 32); ++i)
+      fmt::print(" @{:x}:{:02x}", outcome.memory[i].offset, outcome.memory[i].value);
+    fmt::print("\n");
+  };
+  show("interpreter", got);
+  if (!native) {
+    fmt::print("no silicon: {}\n", why);
+    return 0;
+  }
+  native->run(*test, expected);
+  recognize_stop(*test, expected);
+  show("silicon", expected);
+  const std::string difference = differences(*test, expected, got, 0);
+  fmt::print("{}\n", difference.empty() ? "equal" : difference);
+  return difference.empty() ? 0 : 1;
+}
+
+int run(const Options& options, const Exceptions& exceptions) {
+  std::string why;
+  const auto native = NativeCpu::create(why);
+  if (!native) {
+    fmt::print("skipped: {}\n", why);
+    return kSkipStatus;
+  }
+  const CpuModel model = model_for_tests();
+  EmulatedCpu emulated(model);
+  GeneratorOptions generator_options;
+  generator_options.rows = rows_to_test(options, exceptions, model);
+  if (generator_options.rows.empty()) throw std::runtime_error("no row is left to test");
+  generator_options.memory_seed = static_cast<u32>(options.seed);
+  for (const Environment environment :
+       {Environment::Long64, Environment::Flat32, Environment::Segmented32, Environment::Segmented16}) {
+    if (!options.environments.empty() && options.environments.find(environment_name(environment)) == std::string::npos) continue;
+    if (native->supports(environment)) generator_options.environments.push_back(environment);
+    else fmt::print("skipped: {}: the kernel refuses segments of its own\n", environment_name(environment));
+  }
+  Judge judge(exceptions);
+  for (const auto& [mnemonic, unused] : exceptions.small) generator_options.small_counts.push_back(mnemonic);
+  for (const u16 row : generator_options.rows)
+    if (judge.ignored_flags(row)) generator_options.last_only.push_back(row);
+  Generator generator(model, generator_options);
+  fmt::print("seed {}: {} cases of {} rows\n", options.seed, options.cases, generator_options.rows.size());
+
+  std::vector<u8> recording;
+  u64 hung = 0, faults = 0;
+  std::map<u16, u64> cases_of;
+  const auto start = std::chrono::steady_clock::now();
+  for (u64 i = 0; i < options.cases; ++i) {
+    u16 row = 0;
+    const TestCase test = generator.make(options.seed * 0x100000001 + i, row);
+    if (options.verbose) {
+      fmt::print("{} | {}\n", format_case(test), judge.disassembler().text(test));
+      std::fflush(stdout);
+    }
+    Outcome expected, got;
+    native->run(test, expected);
+    if (expected.vector == kHung) {
+      ++hung;
+      continue;
+    }
+    emulated.run(test, got);
+    recognize_stop(test, expected);
+    recognize_stop(test, got);
+    if (expected.vector != kStopped) ++faults;
+    ++cases_of[row];
+    const u32 ignored = judge.ignored_flags(row);
+    judge.judge(test, expected, got, opcode_rows()[row].mnemonic, ignored);
+    if (!options.record.empty()) {
+      expected.state.rflags = (expected.state.rflags & kComparedFlags & ~ignored) | (got.state.rflags & (ignored | ~kComparedFlags));
+      write_case(recording, test, expected);
+    }
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  judge.summary();
+  u64 fewest = options.cases;
+  for (const u16 row : generator_options.rows) fewest = std::min(fewest, cases_of[row]);
+  fmt::print("{} cases in {:.1f} s, {} ended in a fault, {} without end (not compared), at least {} of each row; {} differences\n",
+             options.cases, seconds, faults, hung, fewest, judge.failures());
+  if (!options.record.empty()) Recording::write(options.record, recording, options.cases - hung);
+  return judge.failures() ? 1 : 0;
+}
+
+int main_checked(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view name = argv[i];
+    if (name == "--verbose") {
+      options.verbose = true;
+      continue;
+    }
+    if (i + 1 == argc) throw std::runtime_error("usage: instruction-oracle [--cases N] [--seed N] [--exceptions FILE] [--rows A,B] "
+                                                "[--group G] [--environments E,F] [--record FILE] [--check FILE] [--replay CASE] [--verbose]");
+    const std::string value = argv[++i];
+    if (name == "--cases") options.cases = std::stoull(value);
+    else if (name == "--seed") options.seed = std::stoull(value);
+    else if (name == "--exceptions") options.exceptions = value;
+    else if (name == "--rows") options.rows = value;
+    else if (name == "--group") options.group = value;
+    else if (name == "--environments") options.environments = value;
+    else if (name == "--record") options.record = value;
+    else if (name == "--check") options.check = value;
+    else if (name == "--replay") options.replay = value;
+    else throw std::runtime_error("unknown option " + std::string(name));
+  }
+  const Exceptions exceptions = options.exceptions.empty() ? Exceptions{} : read_exceptions(options.exceptions);
+  if (!options.check.empty()) return check(options, exceptions);
+  if (!options.replay.empty()) return replay(options);
+  return run(options, exceptions);
+}
+
+}  // namespace
+
+}  // namespace vellum::instructions
+
+int main(int argc, char** argv) {
+  try {
+    return vellum::instructions::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "instruction-oracle: {}\n", error.what());
+    return 2;
+  }
+}
