@@ -131,6 +131,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   void protect_code_page(u64 ram_offset);
   u64 checked_code_address(u64 rip);
   u64 linear_sum(u64 linear, u64 bytes) const;
+  void check_flat_limit(u64 linear, unsigned size, Rights rights);
   void check_alignment(u64 linear, unsigned size, Rights rights);
   void read_slow(u64 linear, void* data, unsigned size, Rights rights);
   void write_slow(u64 linear, const void* data, unsigned size, Rights rights);

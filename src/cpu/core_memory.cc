@@ -79,15 +79,29 @@ u64 CpuCore::operand_linear(const BoundInsn& insn, unsigned size, AccessType acc
 
 PageTarget CpuCore::target_of(const Translation& translation) const { return memory.lookup(translation.page); }
 
+namespace {
+
+// Whether an operand of the instruction in progress is a stack reference, which raises #SS where others raise #GP: one
+// through SS, or the implicit one of PUSH, CALL, ENTER and their like, which is near rSP where there is a memory operand
+// beside it. SDM Vol. 3A 3.3.7.1 and 6.15.
+bool stack_reference(const CpuState& s, u64 linear) {
+  return s.insn->segment == kSs || ((opcode_rows()[s.insn->row].attributes & (kDefault64 | kForce64)) &&
+                                    (!s.insn->memory || linear - s.gpr[kRsp] + kPageSize < 2 * kPageSize));
+}
+
+}  // namespace
+
+// Flat segments need no limit check on the fast path: only an access across 4 GiB exceeds their limit.
+void CpuCore::check_flat_limit(u64 linear, unsigned size, Rights rights) {
+  if (linear + size - 1 <= 0xffffffff || rights != Rights::Current || !s.insn || s.code64() || !(s.mode & kModeFlatData)) return;
+  if (s.insn->memory && s.insn->segment_mode != SegmentMode::Flat) return;  // checked by segment_linear()
+  raise(stack_reference(s, linear) ? Vector::StackFault : Vector::GeneralProtection, 0);
+}
+
 // Walks the tables, raises what they say, and enters the result into the TLB when the page is plain memory.
 Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   if (s.long_mode() && s.paging.mode != PagingMode::None && !canonical(linear, s.cr4 & kCr4La57)) {
-    // SDM Vol. 3A 3.3.7.1: a stack reference raises #SS: one through SS, or the implicit one of PUSH, CALL, ENTER and
-    // their like, which is near rSP where there is a memory operand beside it.
-    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn &&
-                       (s.insn->segment == kSs ||
-                        ((opcode_rows()[s.insn->row].attributes & (kDefault64 | kForce64)) &&
-                         (!s.insn->memory || linear - s.gpr[kRsp] + kPageSize < 2 * kPageSize)));
+    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn && stack_reference(s, linear);
     raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
   }
   const TlbContext context = context_for(s, rights);
@@ -155,6 +169,7 @@ void CpuCore::check_alignment(u64 linear, unsigned size, Rights rights) {
 }
 
 void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
+  check_flat_limit(linear, size, rights);
   check_alignment(linear, size, rights);
   Piece pieces[2];
   unsigned count = 0;
@@ -183,6 +198,7 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
 }
 
 void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
+  check_flat_limit(linear, size, rights);
   check_alignment(linear, size, rights);
   Piece pieces[2];
   unsigned count = 0;
@@ -232,6 +248,7 @@ void CpuCore::load_slow(u64 linear, void* data, unsigned size) { read_slow(linea
 void CpuCore::store_slow(u64 linear, const void* data, unsigned size) { write_slow(linear, data, size, Rights::Current); }
 
 u8* CpuCore::writable_host(u64 linear, unsigned size) {
+  check_flat_limit(linear, size, Rights::Current);
   check_alignment(linear, size, Rights::Current);
   if ((linear & kPageMask) + size > kPageSize) {
     probe_write(linear, size);

@@ -29,7 +29,7 @@ constexpr int kSkipStatus = 77;           // meson: the test does not apply here
 
 struct Exceptions {
   std::map<std::string, u32, std::less<>> flags;
-  std::map<std::string, bool, std::less<>> skip, small, order;
+  std::map<std::string, bool, std::less<>> skip, small, faults;
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -66,7 +66,7 @@ Exceptions read_exceptions(const std::string& path) {
     for (const std::string& mnemonic : split(mnemonics)) {
       if (kind == "flags") exceptions.flags[mnemonic] |= flag_bits(flags);
       else if (kind == "small") exceptions.small[mnemonic] = true;
-      else if (kind == "order") exceptions.order[mnemonic] = true;
+      else if (kind == "faults") exceptions.faults[mnemonic] = true;
       else if (kind == "skip") exceptions.skip[mnemonic] = true;
       else throw std::runtime_error("unknown kind of exception: " + kind);
     }
@@ -233,7 +233,7 @@ class Judge {
   void judge(const TestCase& test, const Outcome& expected, const Outcome& got, std::string_view mnemonic, u32 ignored) {
     const std::string difference = differences(test, expected, got, ignored);
     if (difference.empty()) return;
-    if (faulted(expected) && faulted(got) && m_exceptions.order.contains(mnemonic)) return;
+    if (faulted(expected) && faulted(got) && m_exceptions.faults.contains(mnemonic)) return;
     ++m_failures;
     if (++m_failures_of[std::string(mnemonic)] > m_shown) return;
     fmt::print("FAIL {} | {} |{} | before{}\n", format_case(test), m_disassembler.text(test), difference, state_text(test));
@@ -355,7 +355,8 @@ int run(const Options& options, const Exceptions& exceptions) {
   Judge judge(exceptions);
   for (const auto& [mnemonic, unused] : exceptions.small) generator_options.small_counts.push_back(mnemonic);
   for (const u16 row : generator_options.rows)
-    if (judge.ignored_flags(row)) generator_options.last_only.push_back(row);
+    if (judge.ignored_flags(row) || exceptions.faults.contains(std::string_view(opcode_rows()[row].mnemonic)))
+      generator_options.last_only.push_back(row);
   Generator generator(model, generator_options);
   fmt::print("seed {}: {} cases of {} rows\n", options.seed, options.cases, generator_options.rows.size());
 
