@@ -253,6 +253,8 @@ bool Generator::Builder::add_instruction(u16 index) {
       pin(kRcx, count);
     }
   }
+  if (mnemonic.starts_with("maskmov") && !is_pinned(kRdi))
+    pin(kRdi, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
   if (mnemonic == "xlat" && !is_pinned(kRbx)) pin(kRbx, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
   if ((mnemonic.starts_with("loop") || mnemonic == "jcxz") && random.chance(60) && !is_pinned(kRcx)) pin(kRcx, random.below(3));
   const bool small_count = std::ranges::find(options.small_counts, mnemonic) != options.small_counts.end();

@@ -114,7 +114,8 @@ std::string format_case(const TestCase& test);
 std::optional<TestCase> parse_case(std::string_view text);
 
 // Compact form for recordings: appended to `out`; read from `in`, which is advanced. Reading throws on damage.
-void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome);
-void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome);
+// `ignored_flags` are those that silicon is not asked about.
+void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome, u32 ignored_flags);
+void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, u32& ignored_flags);
 
 }  // namespace vellum::instructions
