@@ -147,7 +147,7 @@ void CpuCore::reset() {
   s.pat = 0x0007040600070406;
   s.misc_enable = 1;
   s.smbase = 0x30000;
-  s.mcg_status = s.xss = s.feature_control = 0;
+  s.mcg_status = s.xss = s.feature_control = s.spec_ctrl = 0;
   s.mtrr_def_type = 0;
   s.mtrr_fixed = {};
   s.mtrr_variable = {};
@@ -203,7 +203,7 @@ void CpuCore::visit(Archive& archive) {
   archive("star", s.star)("lstar", s.lstar)("cstar", s.cstar)("fmask", s.fmask)("kernel_gs_base", s.kernel_gs_base);
   archive("sysenter_cs", s.sysenter_cs)("sysenter_esp", s.sysenter_esp)("sysenter_eip", s.sysenter_eip);
   archive("pat", s.pat)("misc_enable", s.misc_enable)("debugctl", s.debugctl)("smbase", s.smbase);
-  archive("mcg_status", s.mcg_status)("xss", s.xss)("feature_control", s.feature_control);
+  archive("mcg_status", s.mcg_status)("xss", s.xss)("feature_control", s.feature_control)("spec_ctrl", s.spec_ctrl);
   archive("mtrr_def_type", s.mtrr_def_type)("mtrr_fixed", s.mtrr_fixed)("mtrr_variable", s.mtrr_variable);
   archive("mc_banks", s.mc_banks);
 

@@ -93,6 +93,8 @@ const FeatureInfo kFeatures[] = {
     {F::La57, "la57", 7, 0, Ecx, 16, true, {F::Lm}},
     {F::Rdpid, "rdpid", 7, 0, Ecx, 22, true, {}},
     {F::Fsrm, "fsrm", 7, 0, Edx, 4, true, {F::Erms}},
+    {F::SpecCtrl, "spec-ctrl", 7, 0, Edx, 26, true, {F::Msr}},
+    {F::ArchCapabilities, "arch-capabilities", 7, 0, Edx, 29, true, {F::Msr}},
     {F::Xsaveopt, "xsaveopt", 0xd, 1, Eax, 0, true, {F::Xsave}},
     {F::Xsavec, "xsavec", 0xd, 1, Eax, 1, true, {F::Xsave}},
     {F::Xgetbv1, "xgetbv1", 0xd, 1, Eax, 2, true, {F::Xsave}},

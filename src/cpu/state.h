@@ -150,7 +150,7 @@ struct alignas(64) CpuState {
   u64 star = 0, lstar = 0, cstar = 0, fmask = 0, kernel_gs_base = 0;
   u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   u64 pat = 0x0007040600070406, misc_enable = 1, debugctl = 0, smbase = 0x30000, mcg_status = 0, xss = 0;
-  u64 feature_control = 0;
+  u64 feature_control = 0, spec_ctrl = 0;
   u64 mtrr_def_type = 0;
   std::array<u64, 11> mtrr_fixed{};
   std::array<u64, 16> mtrr_variable{};

@@ -8,7 +8,8 @@ namespace {
 
 namespace spec {
 // SDM Vol. 4 table 2-2.
-constexpr u32 kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kUpdateTrigger = 0x79,
+constexpr u32 kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kSpecCtrl = 0x48, kPredCmd = 0x49,
+              kArchCapabilities = 0x10a, kUpdateTrigger = 0x79,
               kUpdateSignature = 0x8b, kMtrrCap = 0xfe, kSysenterCs = 0x174, kSysenterEsp = 0x175, kSysenterEip = 0x176,
               kMcgCap = 0x179, kMcgStatus = 0x17a, kMcgCtl = 0x17b, kMiscEnable = 0x1a0, kDebugCtl = 0x1d9,
               kLastBranchFrom = 0x1db, kLastInterruptTo = 0x1de, kMtrrVariable = 0x200, kMtrrFix64k = 0x250,
@@ -24,6 +25,12 @@ constexpr u32 kAmdRegisters[] = {0xc0010010, 0xc0010015, 0xc001001f, 0xc0010055,
 constexpr u64 kMcgCapValue = 10 | (1 << 8);     // ten banks, MCG_CTL present
 constexpr u64 kMtrrCapValue = 8 | (1 << 8) | (1 << 10);  // eight variable ranges, fixed ranges, write combining
 constexpr u64 kSyntheticUpdate = u64{1} << 32;  // microcode revision 1
+
+// What a CPU that executes nothing speculatively may say: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO,
+// PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO. It spares guests their
+// countermeasures: page-table isolation above all, which would flush the TLB twice in each system call.
+constexpr u64 kArchCapabilitiesValue = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 |
+                                       1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27;
 
 bool is_amd_register(const CpuModel& model, u32 index) {
   if (model.vendor != "AuthenticAMD" && model.vendor != "HygonGenuine") return false;
@@ -62,6 +69,8 @@ bool read(CpuCore& cpu, u32 index, u64& value) {
     case spec::kApicBase:
     case spec::kTscDeadline: return cpu.environment.read_apic_msr(index, value);
     case spec::kFeatureControl: value = s.feature_control; return true;
+    case spec::kSpecCtrl: value = s.spec_ctrl; return cpu.model.has(Feature::SpecCtrl);
+    case spec::kArchCapabilities: value = kArchCapabilitiesValue; return cpu.model.has(Feature::ArchCapabilities);
     case spec::kUpdateSignature: value = kSyntheticUpdate; return true;
     case spec::kMtrrCap: value = kMtrrCapValue; return cpu.model.has(Feature::Mtrr);
     case spec::kSysenterCs: value = s.sysenter_cs; return cpu.model.has(Feature::Sep);
@@ -130,6 +139,7 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
     case spec::kTsc: s.tsc_offset = value - cpu.environment.time_stamp_counter(); return true;
     case spec::kApicBase:
     case spec::kTscDeadline: return cpu.environment.write_apic_msr(index, value);
+    case spec::kPredCmd: return cpu.model.has(Feature::SpecCtrl) && !(value & ~u64{1});  // nothing is predicted
     case spec::kUpdateTrigger:
     case spec::kUpdateSignature: return true;  // microcode updates are accepted and do nothing
     default: break;
@@ -137,6 +147,8 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
   if (index >= spec::kX2apicFirst && index <= spec::kX2apicLast) return cpu.environment.write_apic_msr(index, value);
   if (!read(cpu, index, old)) return false;
   switch (index) {
+    case spec::kSpecCtrl: return set(s.spec_ctrl, !(value & ~u64{3}));
+    case spec::kArchCapabilities: return false;
     case spec::kFeatureControl: return !(s.feature_control & 1) && set(s.feature_control);  // bit 0 locks it
     case spec::kSysenterCs: s.sysenter_cs = static_cast<u32>(value); return true;
     case spec::kSysenterEsp: return set(s.sysenter_esp, canonical(s, value));

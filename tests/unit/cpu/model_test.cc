@@ -54,7 +54,7 @@ TEST_CASE("a feature's bit stands where the manual says, and goes with the featu
       {Feature::Invpcid, 7, 0, ebx, 10}, {Feature::Rdseed, 7, 0, ebx, 18}, {Feature::Adx, 7, 0, ebx, 19},
       {Feature::Smap, 7, 0, ebx, 20}, {Feature::Clflushopt, 7, 0, ebx, 23}, {Feature::Clwb, 7, 0, ebx, 24},
       {Feature::Sha, 7, 0, ebx, 29}, {Feature::Umip, 7, 0, ecx, 2}, {Feature::Rdpid, 7, 0, ecx, 22},
-      {Feature::Fsrm, 7, 0, edx, 4}, {Feature::Xsaveopt, 0xd, 1, eax, 0}, {Feature::Xsavec, 0xd, 1, eax, 1},
+      {Feature::Fsrm, 7, 0, edx, 4}, {Feature::SpecCtrl, 7, 0, edx, 26}, {Feature::ArchCapabilities, 7, 0, edx, 29}, {Feature::Xsaveopt, 0xd, 1, eax, 0}, {Feature::Xsavec, 0xd, 1, eax, 1},
       {Feature::Xgetbv1, 0xd, 1, eax, 2}, {Feature::Xsaves, 0xd, 1, eax, 3},
       {Feature::LahfLm, 0x80000001, 0, ecx, 0}, {Feature::Lzcnt, 0x80000001, 0, ecx, 5},
       {Feature::Prefetchw, 0x80000001, 0, ecx, 8}, {Feature::Syscall, 0x80000001, 0, edx, 11},

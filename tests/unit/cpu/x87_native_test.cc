@@ -8,54 +8,13 @@
 #include <cstring>
 #include <random>
 
-#include "cpu/core.h"
+#include "cpu/x87_fixture.h"
 
 using namespace vellum;
 
 namespace {
 
-class Board : public CpuEnvironment {
- public:
-  u32 read_port(u16, unsigned) override { return ~0u; }
-  void write_port(u16, unsigned, u32) override {}
-  std::optional<u8> acknowledge_interrupt() override { return std::nullopt; }
-  u64 time_stamp_counter() override { return 0; }
-  u8 task_priority() override { return 0; }
-  void set_task_priority(u8) override {}
-  bool read_apic_msr(u32, u64&) override { return false; }
-  bool write_apic_msr(u32, u64) override { return false; }
-  void set_smm(bool) override {}
-  u64 random() override { return 0; }
-};
-
-constexpr u32 kCode = 0x1000, kOperand = 0x3000;
 constexpr unsigned kOperandSize = 112;
-
-// 32-bit flat code without paging; a fault ends in a shutdown, as there is no IDT.
-struct Guest {
-  std::unique_ptr<GuestRam> ram = std::move(*GuestRam::create(1 << 20));
-  AddressSpace memory{*ram};
-  Board board;
-  CpuModel model = *parse_cpu_model("max");
-  CpuCore cpu{model, memory, board, 0};
-  Guest() {
-    memory.map_ram("ram", GuestPhysAddr(0), 1 << 20, 0);
-    reset();
-  }
-  void reset() {
-    cpu.reset();
-    CpuState& s = cpu.s;
-    s.cr0 = kCr0Pe | kCr0Ne | kCr0Et;
-    for (unsigned i = kEs; i <= kGs; ++i) {
-      s.segment[i] = {};
-      s.segment[i].selector = i == kCs ? 8 : 16;
-      s.segment[i].attributes = i == kCs ? 0xc09b : 0xc093;
-      s.segment[i].limit = 0xffffffff;
-      s.segment[i].usable = true;
-    }
-    cpu.update_mode();
-  }
-};
 
 struct alignas(16) FxImage {
   u16 control, status;
