@@ -59,7 +59,6 @@ void push(CpuState& s, const X87Register& value) {
 [[gnu::cold, gnu::noinline]] void summary_changed(CpuState& s, bool pending) {
   if (pending) {
     s.x87.status |= kSummary | kBusy;
-    record_opcode(s);
   } else {
     s.x87.status &= static_cast<u16>(~(kSummary | kBusy));
   }
@@ -69,8 +68,10 @@ void push(CpuState& s, const X87Register& value) {
 // Exception flags of an operation that is over (its result, if any, is written).
 inline void signal(CpuState& s, u16 raised) {
   s.x87.status |= raised & (kExceptions | kStackFault);
-  if (raised & ~s.x87.control & kExceptions) [[unlikely]]
+  if (raised & ~s.x87.control & kExceptions) [[unlikely]] {
     update_summary(s);
+    record_opcode(s);
+  }
 }
 
 // The operation ends before it changes anything because an unmasked exception came first.

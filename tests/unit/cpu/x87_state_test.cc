@@ -45,7 +45,7 @@ TEST_CASE("8.7.1: with CR0.NE an unmasked exception waits for the next waiting i
   fpu.leave_pending_exception();
   CHECK(fpu.taken() == -1);
   CHECK((fpu.s.x87.status & 0x80ff) == 0x8084);  // B, ES, ZE
-  const std::vector<u8> next = GENERATE(kFnop, kFwait, kFld1, std::vector<u8>{0xd9, 0x29});  // the last: FLDCW
+  const std::vector<u8> next = GENERATE(values<std::vector<u8>>({kFnop, kFwait, kFld1, {0xd9, 0x29}}));  // the last: FLDCW
   fpu.run(next);
   CHECK(fpu.taken() == kMf);
   CHECK(fpu.dword(static_cast<u32>(fpu.s.gpr[kRsp])) == kCode);  // a fault
@@ -55,7 +55,8 @@ TEST_CASE("8.7.1: with CR0.NE an unmasked exception waits for the next waiting i
 TEST_CASE("8.3.11: the no-wait forms do not report a pending exception") {
   Fpu fpu;
   fpu.leave_pending_exception();
-  fpu.run(GENERATE(kFnclex, kFninit, kFnstenv, kFnsave, std::vector<u8>{0xdf, 0xe0}, std::vector<u8>{0xd9, 0x39}));
+  const auto next = GENERATE(values<std::vector<u8>>({kFnclex, kFninit, kFnstenv, kFnsave, {0xdf, 0xe0}, {0xd9, 0x39}}));
+  fpu.run(next);
   CHECK(fpu.taken() == -1);
 }
 
@@ -87,7 +88,8 @@ TEST_CASE("FDP is the operand's offset") {
 
 TEST_CASE("tables 2-2 of Vol. 3A: CR0.EM and TS make x87 instructions #NM, MP and TS make WAIT one") {
   Fpu fpu;
-  fpu.s.cr0 |= GENERATE(kCr0Em, kCr0Ts);
+  const u64 bit = GENERATE(u64{4}, u64{8});
+  fpu.s.cr0 |= bit;
   fpu.cpu.update_mode();
   fpu.run(kFwait);
   CHECK(fpu.taken() == -1);
@@ -198,7 +200,8 @@ TEST_CASE("FXRSTOR restores what FXSAVE saved, and refuses reserved bits of MXCS
   }
   SECTION("alignment") {
     fpu.s.gpr[kRcx] = kArea + 8;
-    fpu.run(GENERATE(kFxsave, kFxrstor));
+    const auto next = GENERATE(values<std::vector<u8>>({kFxsave, kFxrstor}));
+    fpu.run(next);
     CHECK(fpu.taken() == kGp);
   }
 }
@@ -213,7 +216,8 @@ TEST_CASE("13.3: XSETBV demands bit 0 and refuses what the CPU does not have") {
   fpu.run(kXsetbv);
   CHECK(fpu.taken() == -1);
   CHECK(fpu.s.xcr0 == 3);
-  fpu.s.gpr[kRax] = GENERATE(2, 0, 7);
+  const u64 bad = GENERATE(u64{2}, u64{0}, u64{7});
+  fpu.s.gpr[kRax] = bad;
   fpu.run(kXsetbv);
   CHECK(fpu.taken() == kGp);
   CHECK(fpu.s.xcr0 == 3);
