@@ -120,10 +120,20 @@ FaultClass fault_class(int vector) {
   }
 }
 
+// A handler whose first instruction faults, and the like: no instruction retires, so no budget would ever end the run.
+constexpr u64 kDeliveriesUntilStuck = 1000;
+
 }  // namespace
+
+void CpuCore::count_delivery() {
+  const u64 now = retired();
+  m_deliveries = now == m_retired_at_delivery ? m_deliveries + 1 : 0;
+  m_retired_at_delivery = now;
+}
 
 // Delivers m_fault. A fault during the delivery comes back here through the recovery point, SDM Vol. 3A table 6-5.
 void CpuCore::deliver_fault() {
+  count_delivery();
   const FaultClass second = fault_class(static_cast<int>(m_fault.vector));
   if (m_delivering >= 0) {
     const FaultClass first = fault_class(m_delivering);
@@ -195,6 +205,10 @@ Exit CpuCore::run_loop(u64 budget) {
     }
     if (s.halted) return Exit::Halted;
     if (s.budget <= 0) return Exit::BudgetSpent;
+    if (m_deliveries >= kDeliveriesUntilStuck) {
+      m_deliveries = 0;
+      return Exit::Stuck;
+    }
     if (single_step) {
       step();
       continue;
@@ -242,6 +256,7 @@ bool CpuCore::handle_attention() {
   if (s.nmi_pending && !s.nmi_blocked && !s.stack_shadow && !s.interrupt_shadow) {
     s.nmi_pending = false;
     s.halted = false;
+    count_delivery();
     m_delivering = static_cast<int>(Vector::Nmi);
     log(LogItem::Interrupts, "NMI at {:#x}", s.rip);
     deliver_event(static_cast<u8>(Vector::Nmi), EventKind::Nmi, false, 0);
@@ -251,6 +266,7 @@ bool CpuCore::handle_attention() {
   if (s.interrupt_request && (s.rflags & kIf) && !s.interrupt_shadow && !s.stack_shadow) {
     if (const auto vector = environment.acknowledge_interrupt()) {
       s.halted = false;
+      count_delivery();
       m_delivering = *vector >= 32 ? 32 : 1;  // an external interrupt is benign whatever its vector, table 6-5
       log(LogItem::Interrupts, "interrupt {:#x} at {:#x}:{:#x}", *vector, s.segment[kCs].selector, s.rip);
       deliver_event(*vector, EventKind::External, false, 0);

@@ -146,6 +146,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   bool handle_attention();       // true: run() must return m_exit
   void leave_insn();             // moves s.rip to the instruction that faulted and refunds the budget
   void deliver_fault();
+  void count_delivery();
   u64 code_address(u64 rip) const;
   void check_watchpoints(u64 linear, unsigned size, bool write);
   bool code_breakpoint_hit();
@@ -161,6 +162,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   int m_delivering = -1;         // vector of the event being delivered, -1: none
   bool m_layout_changed = false;
   bool m_trap_suppressed = false;
+  u64 m_deliveries = 0;          // events delivered since an instruction last retired
+  u64 m_retired_at_delivery = 0;
   Exit m_exit = Exit::BudgetSpent;
   u64 m_retired_before = 0;      // instructions retired before the current budget was handed out
   i64 m_budget_given = 0;

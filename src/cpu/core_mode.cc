@@ -211,7 +211,7 @@ void CpuCore::visit(Archive& archive) {
   archive("nmi_blocked", s.nmi_blocked)("nmi_pending", s.nmi_pending)("smi_pending", s.smi_pending);
   archive("init_pending", s.init_pending)("interrupt_request", s.interrupt_request)("pending_debug", s.pending_debug);
   u64 retired_count = retired();
-  archive("retired", retired_count);
+  archive("retired", retired_count)("deliveries", m_deliveries)("retired_at_delivery", m_retired_at_delivery);
 
   if (!archive.loading()) return;
   write_rflags(s, rflags & 0x3f7fd7);

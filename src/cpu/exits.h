@@ -10,6 +10,7 @@ enum class Exit : u8 {
   Requested,    // request_exit() was called, from any thread
   Halted,       // HLT (or MWAIT) with nothing to wake it: call run() again after an interrupt became pending
   Shutdown,     // triple fault: the board resets the machine
+  Stuck,        // exceptions follow each other without an instruction between them: only time can bring a change
 };
 
 }  // namespace vellum

@@ -18,6 +18,8 @@ namespace {
 // Between two looks at the host (its clock, its descriptors) a slice of guest work takes at most about this long.
 constexpr u64 kSliceNanoseconds = 1'000'000;
 constexpr u64 kLongestBudget = 10'000'000;
+// How far instruction time goes on when the CPU is stuck.
+constexpr Ticks kStuckTicks = 1000;
 
 }  // namespace
 
@@ -172,6 +174,13 @@ void Machine::run_slice(u64 limit) {
     case Exit::BudgetSpent:
     case Exit::Requested:
     case Exit::Halted: break;
+    case Exit::Stuck:
+      // As many nanoseconds as there were events, so that timers go on; an interrupt may lead the guest out.
+      if (m_config.clock == ClockMode::Instructions) {
+        const Ticks later = m_clock.now() + kStuckTicks;
+        m_clock.skip_to(std::min(later, m_clock.next_deadline().value_or(later)));
+      }
+      break;
     case Exit::Shutdown:
       // A triple fault: the chipset answers the processor's shutdown cycle with a reset.
       log(LogItem::CpuReset, "triple fault");

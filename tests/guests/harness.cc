@@ -105,6 +105,11 @@ int main(int argc, char** argv) {
       if (!cpu->state().dr[0]) return 3;
       cpu->reset();  // a test of triple faults leaves a mark in DR0
     }
+    if (exit == Exit::Stuck) {
+      std::puts("exceptions without end");
+      std::fputs(cpu->describe_registers().c_str(), stdout);
+      return 3;
+    }
     if (exit == Exit::Halted) {
       std::puts("halted with nothing to wake it");
       std::fputs(cpu->describe_registers().c_str(), stdout);
