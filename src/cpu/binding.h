@@ -56,6 +56,11 @@ class Binding {
       return engine_segment(m_s, m_fields.insn(), m_fields.segment(), offset, size, access);
     return offset;
   }
+  // The linear address of an offset in the memory operand's segment, without the segment's checks.
+  VELLUM_INLINE u64 unchecked_linear(u64 offset) {
+    if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]] return m_s->segment[m_fields.segment()].base + offset;
+    return offset;
+  }
   // An offset modulo the address size.
   VELLUM_INLINE u64 wrap_offset(u64 offset) { return offset & m_fields.address_mask(); }
   // The linear address of `offset` in the stack segment, wrapped to the stack's size.
@@ -112,6 +117,8 @@ class Binding {
     }
     engine_store_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
   }
+  // Faults now if a store of these bytes would.
+  VELLUM_INLINE void probe_write(u64 linear, unsigned size) { engine_update_host(m_s, m_fields.insn(), linear, size); }
   template <class T, bool Locked, class Function>
   VELLUM_INLINE T update_memory(u64 linear, Function f) {
     const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];

@@ -214,7 +214,7 @@ constexpr RowHandlers row_handlers() {
   handlers.producer = producer_of<S>();
   handlers.flow = flow_of<S>();
   handlers.callout = callout_of<S>();
-  handlers.never_faults = never_faults<S>();
+  handlers.never_faults = never_faults<S>() && !Row::kSpec.has(kUsesMmx);  // MMX reports x87 exceptions
   if constexpr (flow_of<S>() != Flow::Callout) {
     fill_width<Row, 2>(handlers, 0);
     fill_width<Row, 4>(handlers, 1);

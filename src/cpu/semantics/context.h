@@ -178,11 +178,12 @@ class Context : public E {
       return old;
     }
   }
-  // #GP(0) unless the memory operand is aligned to `alignment` bytes; SDM Vol. 2 "Exceptions Type 4" and others.
+  // #GP(0) unless the memory operand is aligned to `alignment` bytes; SDM Vol. 2 "Exceptions Type 4" and others. Comes
+  // before the segment's limit, as on silicon: a misaligned operand beyond the end of SS is #GP, not #SS.
   template <usize N>
   VELLUM_INLINE void require_aligned(unsigned alignment) {
     if constexpr (kIsMemory<N>)
-      if (address(alignment, AccessType::Read) & (alignment - 1)) [[unlikely]]
+      if (this->unchecked_linear(this->effective_offset()) & (alignment - 1)) [[unlikely]]
         this->raise(Vector::GeneralProtection, 0);
   }
 

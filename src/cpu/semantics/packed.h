@@ -65,6 +65,12 @@ VELLUM_INLINE auto concatenate(V low, V high) {
 template <class C, usize N>
 inline constexpr usize kOperandSize = sizeof(typename C::template Type<N>);
 
+// A pending x87 exception comes before any MMX instruction, SDM Vol. 3A 12.6.
+template <class C>
+VELLUM_INLINE void mmx_wait(C& c) {
+  const CpuState& s = c.state();
+  if ((s.x87.status & 0x80) && (s.cr0 & kCr0Ne)) [[unlikely]] c.raise(Vector::X87FloatingPoint, 0);
+}
 // Any MMX instruction but EMMS makes all eight registers valid and sets TOP to 0, SDM Vol. 1 9.5.1.
 template <class C>
 VELLUM_INLINE void enter_mmx(C& c) {
@@ -104,6 +110,7 @@ struct Packed {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     const auto b = read_packed<1>(c);
     const auto a = read_packed<0>(c);
     write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(a, b)));
@@ -115,6 +122,7 @@ struct PackedImmediate {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     const auto b = read_packed<1>(c);
     const auto a = read_packed<0>(c);
     write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(a, b, static_cast<u8>(c.immediate()))));
@@ -126,6 +134,7 @@ struct PackedUnary {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<1>(c))));
   }
 };
@@ -135,6 +144,7 @@ struct PackedUnaryImmediate {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<1>(c), static_cast<u8>(c.immediate()))));
   }
 };
@@ -144,6 +154,7 @@ struct PackedShift {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     u64 count;
     if constexpr (C::kForm.operand[1].place == Place::Immediate) count = static_cast<u8>(c.immediate());
     else count = read_packed<1>(c)[0];

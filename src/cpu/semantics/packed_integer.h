@@ -260,6 +260,7 @@ template <class T>
 struct SignMask {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (kOperandSize<C, 1> == 8) mmx_wait(c);
     const auto lanes = to_array<T>(c.template read<1>());
     if constexpr (kOperandSize<C, 1> == 8) enter_mmx(c);
     u32 mask = 0;

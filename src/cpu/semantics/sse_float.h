@@ -193,16 +193,16 @@ struct FloatDotProduct {
       delivered[i] = control >> i & 1 ? ~U{0} : U{0};
     }
     const V128 x = a & from_array(chosen), y = b & from_array(chosen);
-    const V128 result = sse_operation(c, [=](u32& flags) {
-      V128 sum = with_nans<T>(packed_float<T, FloatMultiply>(flags, x, y), x, y);
-      for (usize step = 1; step < kLanes; step *= 2) {
-        const auto lanes = as<U>(sum);
-        const V128 left = raw(alternate_lanes<0>(lanes, lanes)), right = raw(alternate_lanes<1>(lanes, lanes));
-        sum = with_nans<T>(packed_float<T, FloatAdd>(flags, left, right), left, right);
-      }
-      return sum;
-    });
-    c.template write<0>(result & from_array(delivered));
+    // Each step reports its exceptions before the next begins, SDM Vol. 2A "DPPS".
+    V128 sum = sse_operation(c, [=](u32& flags) { return packed_float<T, FloatMultiply>(flags, x, y); });
+    sum = with_nans<T>(sum, x, y);
+    for (usize step = 1; step < kLanes; step *= 2) {
+      const V128 left = raw(alternate_lanes<0>(as<U>(sum), as<U>(sum)));
+      const V128 right = raw(alternate_lanes<1>(as<U>(sum), as<U>(sum)));
+      sum = sse_operation(c, [=](u32& flags) { return packed_float<T, FloatAdd>(flags, left, right); });
+      sum = with_nans<T>(sum, left, right);
+    }
+    c.template write<0>(sum & from_array(delivered));
   }
 };
 
@@ -337,21 +337,24 @@ struct ConvertPackedToInteger {  // CVTPS2DQ, CVTTPS2DQ; CVTPD2DQ, CVTTPD2DQ, wh
   }
 };
 
-// Conversions with MMX registers. The form with memory of CVTPI2PD leaves the x87 state alone, SDM Vol. 2A "CVTPI2PD".
+// Conversions with MMX registers. From memory they leave the x87 state alone: SDM Vol. 2A "CVTPI2PD", and silicon does so
+// for CVTPI2PS as well. To MMX registers the x87 state changes even if an unmasked SSE exception follows.
 struct ConvertMmxToSingle {  // CVTPI2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (!C::template kIsMemory<1>) mmx_wait(c);
     const u64 b = c.template read<1>();
+    if constexpr (!C::template kIsMemory<1>) enter_mmx(c);
     const u64 result = sse_operation(c, [=](u32&) {
       return std::bit_cast<u64>(__builtin_convertvector(std::bit_cast<Lanes<i32, 8>>(b), Lanes<float, 8>));
     });
-    enter_mmx(c);
     c.template write<0>(result);
   }
 };
 struct ConvertMmxToDouble {  // CVTPI2PD
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    if constexpr (!C::template kIsMemory<1>) mmx_wait(c);
     const u64 b = c.template read<1>();
     if constexpr (!C::template kIsMemory<1>) enter_mmx(c);
     c.template write<0>(raw(__builtin_convertvector(std::bit_cast<Lanes<i32, 8>>(b), Packed128<double>)));
@@ -361,9 +364,11 @@ template <class From, HostRounding Rounding>
 struct ConvertToMmx {  // CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI
   template <class C>
   VELLUM_INLINE static void op(C& c) {
+    mmx_wait(c);
     V128 b;
     if constexpr (sizeof(From) == 4) b = V128{c.template read<1>(), 0};
     else b = read_packed<1>(c);
+    enter_mmx(c);
     const V128 result = sse_operation(c, [=](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); });
     write_mmx<0>(c, result[0]);
   }
