@@ -22,6 +22,13 @@ enum BlockMode : u32 {
   kModeSseTrap = 256,         // CR0.EM, CR0.TS or !CR4.OSFXSR
 };
 
+// What else decides whether a RIP may be entered without looking at the mapping again: the upper half of CpuState::mode,
+// and of a jump cache entry's. Blocks themselves do not depend on it.
+enum EntryMode : u64 {
+  kEntryUser = u64{1} << 63,       // CPL 3: another right to fetch
+  kEntryCodeSegment = u64{1} << 32, // times the slot of CS's base and limit, with kModeCheckedCode
+};
+
 inline constexpr unsigned kMaxBlockInsns = 48;
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;

@@ -157,6 +157,7 @@ void CpuCore::deliver_fault() {
   // Faults push RF set, so that the instruction does not hit its code breakpoint again, SDM Vol. 3B 18.3.1.1.
   s.rflags |= m_fault.vector == Vector::Debug ? 0 : kRf;
   s.interrupt_shadow = s.stack_shadow = false;
+  m_shadow_retired = kNoShadow;
   deliver_event(static_cast<u8>(m_fault.vector), EventKind::Exception,
                 has_error_code(m_fault.vector) && s.protected_mode(), m_fault.error_code);
   m_delivering = -1;
@@ -231,6 +232,11 @@ constexpr u64 kDr6Fixed = 0xffff0ff0, kDr6SingleStep = u64{1} << 14;
 
 // Takes what asked for attention, in the order of SDM Vol. 3A table 6-2.
 bool CpuCore::handle_attention() {
+  if (m_shadow_retired == retired()) {  // something happens right behind STI: from now on the shadow is real
+    m_shadow_retired = kNoShadow;
+    s.interrupt_shadow = true;
+    set_attention(s, kAttentionStep);
+  }
   const u32 attention = __atomic_load_n(&s.attention, __ATOMIC_RELAXED);
   // These are doorbells: what they announce stays in the state until it can be taken.
   clear_attention(s, kAttentionExit | kAttentionInterrupt | kAttentionNmi | kAttentionSmi | kAttentionInit);
@@ -279,12 +285,24 @@ bool CpuCore::handle_attention() {
 void CpuCore::update_step_attention() {
   const bool breakpoints = (s.dr[7] & 0xff) != 0;
   const bool step = s.interrupt_shadow || s.stack_shadow || (s.rflags & kTf) || s.pending_debug || breakpoints;
-  if (step) set_attention(s, kAttentionStep);
-  else clear_attention(s, kAttentionStep);
+  if (step != ((__atomic_load_n(&s.attention, __ATOMIC_RELAXED) & kAttentionStep) != 0)) {
+    if (step) set_attention(s, kAttentionStep);
+    else clear_attention(s, kAttentionStep);
+  }
   // Events that waited until the state lets them in ring again.
   if (s.interrupt_request && (s.rflags & kIf)) set_attention(s, kAttentionInterrupt);
   if (s.nmi_pending && !s.nmi_blocked) set_attention(s, kAttentionNmi);
   if (s.smi_pending && !s.in_smm) set_attention(s, kAttentionSmi);
+}
+
+// Most often nothing is waiting, and the shadow ends unseen: then only its place is noted, which costs no single step.
+void CpuCore::begin_interrupt_shadow() {
+  if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED) == 0 && !s.interrupt_request) {
+    m_shadow_retired = retired();
+    return;
+  }
+  s.interrupt_shadow = true;
+  update_step_attention();
 }
 
 // DR7's enabled instruction breakpoints, SDM Vol. 3B 18.2.4; sets DR6 when one matches.

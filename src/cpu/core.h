@@ -1,6 +1,7 @@
 // The CPU behind Cpu: state, memory access with faults, event delivery, the run loop. Callouts work on this.
 #pragma once
 
+#include <array>
 #include <csetjmp>
 #include <cstring>
 #include <vector>
@@ -89,6 +90,9 @@ class CpuCore final : public Cpu, public MemoryListener {
   void update_step_attention();
   // A software interrupt or a task switch took the place of the single-step trap of the instruction in progress.
   void suppress_trap() { m_trap_suppressed = true; }
+  // STI: maskable interrupts wait until the next instruction is done.
+  void begin_interrupt_shadow();
+  bool in_interrupt_shadow() const { return s.interrupt_shadow || m_shadow_retired == retired(); }
   void flush_tlb();              // all entries
   void flush_tlb_non_global();
   void flush_tlb_page(u64 linear);
@@ -169,8 +173,16 @@ class CpuCore final : public Cpu, public MemoryListener {
   i64 m_budget_given = 0;
   std::vector<JumpCacheEntry> m_jump_cache;
   std::unique_ptr<u8[]> m_once;  // the block of lookup_once()
-  u64 m_cs_base_seen = 0;        // for which the jump cache holds, where RIP is not the linear address
-  u32 m_cs_limit_seen = 0;
+  // Code segments whose entries the jump cache holds, where RIP is not the linear address; one per hash slot.
+  struct CodeSegment {
+    u64 base;
+    u32 limit;
+  };
+  static constexpr unsigned kCodeSegments = 256;
+  std::array<CodeSegment, kCodeSegments> m_code_segments{};
+  unsigned code_segment_slot();
+  static constexpr u64 kNoShadow = ~u64{0};
+  u64 m_shadow_retired = kNoShadow;  // STI was the instruction that made retired() this
 };
 
 // A callout: a function of the VMM that an instruction becomes. s.rip already holds the next instruction's address; a

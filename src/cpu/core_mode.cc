@@ -67,19 +67,25 @@ void update_paging(CpuState& s) {
 
 }  // namespace
 
+// Where CS has a base, one RIP means different code; each base and limit has a slot of its own in the key, and a slot's
+// change empties the jump cache.
+unsigned CpuCore::code_segment_slot() {
+  const SegmentRegister& cs = s.segment[kCs];
+  const unsigned slot = static_cast<unsigned>((cs.base >> 4) ^ (cs.base >> 12) ^ cs.limit) % kCodeSegments;
+  CodeSegment& held = m_code_segments[slot];
+  if (held.base != cs.base || held.limit != cs.limit) {
+    held = {cs.base, cs.limit};
+    clear_jump_cache();
+  }
+  return slot;
+}
+
 void CpuCore::update_mode() {
   update_paging(s);
   s.mode = block_mode(s);
+  if (s.mode & kModeCheckedCode) s.mode |= kEntryCodeSegment * code_segment_slot();
+  if (s.cpl == 3) s.mode |= kEntryUser;
   s.tlb = tlb.table(tlb_context(s));
-  // The jump cache is keyed by RIP; where RIP is not the linear address, another base means other code.
-  const SegmentRegister& cs = s.segment[kCs];
-  if (s.mode & kModeCheckedCode) {
-    if (cs.base != m_cs_base_seen || cs.limit != m_cs_limit_seen) {
-      m_cs_base_seen = cs.base;
-      m_cs_limit_seen = cs.limit;
-      clear_jump_cache();
-    }
-  }
   update_step_attention();
 }
 
@@ -122,6 +128,7 @@ void CpuCore::init() {
   s.paging.pdpte = {};
 
   s.halted = s.interrupt_shadow = s.stack_shadow = s.nmi_blocked = false;
+  m_shadow_retired = kNoShadow;
   s.nmi_pending = s.smi_pending = s.init_pending = false;
   s.pending_debug = 0;
   __atomic_fetch_and(&s.attention, ~u32{kAttentionNmi | kAttentionSmi | kAttentionInit | kAttentionStep}, __ATOMIC_RELAXED);
@@ -207,13 +214,16 @@ void CpuCore::visit(Archive& archive) {
   archive("mtrr_def_type", s.mtrr_def_type)("mtrr_fixed", s.mtrr_fixed)("mtrr_variable", s.mtrr_variable);
   archive("mc_banks", s.mc_banks);
 
-  archive("halted", s.halted)("interrupt_shadow", s.interrupt_shadow)("stack_shadow", s.stack_shadow);
+  bool interrupt_shadow = in_interrupt_shadow();
+  archive("halted", s.halted)("interrupt_shadow", interrupt_shadow)("stack_shadow", s.stack_shadow);
   archive("nmi_blocked", s.nmi_blocked)("nmi_pending", s.nmi_pending)("smi_pending", s.smi_pending);
   archive("init_pending", s.init_pending)("interrupt_request", s.interrupt_request)("pending_debug", s.pending_debug);
   u64 retired_count = retired();
   archive("retired", retired_count)("deliveries", m_deliveries)("retired_at_delivery", m_retired_at_delivery);
 
   if (!archive.loading()) return;
+  s.interrupt_shadow = interrupt_shadow;
+  m_shadow_retired = kNoShadow;
   write_rflags(s, rflags & 0x3f7fd7);
   s.x87.control &= 0x1f7f;
   s.mxcsr &= 0xffff;
@@ -295,7 +305,7 @@ std::string CpuCore::describe_registers() const {
   const bool a20 = s.paging.a20_mask == ~u64{0};
   if (wide) out += fmt::format("RIP={:016x} RFL={:08x} ", s.rip, flags);
   else out += fmt::format("EIP={:08x} EFL={:08x} ", static_cast<u32>(s.rip), flags);
-  out += fmt::format("{} CPL={} II={} A20={} SMM={} HLT={}\n", flag_text, s.cpl, s.interrupt_shadow || s.stack_shadow ? 1 : 0,
+  out += fmt::format("{} CPL={} II={} A20={} SMM={} HLT={}\n", flag_text, s.cpl, in_interrupt_shadow() || s.stack_shadow ? 1 : 0,
                      a20 ? 1 : 0, s.in_smm ? 1 : 0, s.halted ? 1 : 0);
   static constexpr const char* kSegmentNames[] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR"};
   for (unsigned i = 0; i < kSegmentCount; ++i) out += describe_segment(kSegmentNames[i], s.segment[i], wide);

@@ -80,8 +80,7 @@ VELLUM_CALLOUT(set_interrupt_flag) {
   }
   if (s.rflags & kIf) return;
   s.rflags |= kIf;
-  s.interrupt_shadow = true;
-  cpu.update_step_attention();
+  cpu.begin_interrupt_shadow();
 }
 
 VELLUM_CALLOUT(clear_alignment_check) {
