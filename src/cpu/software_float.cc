@@ -86,6 +86,54 @@ V128 choose_lanes(V128 result, V128 a, V128 b) {
   return std::bit_cast<V128>(lanes);
 }
 
+#if defined(__x86_64__)
+
+// The x87 FPU rounds to 24 or 53 bits, with 15 bits of exponent that nothing here leaves. SDM Vol. 1 8.1.5.
+#define VELLUM_X87_STEP(load, operation)                                                                          \
+  asm volatile("fnstcw %[saved]\n\tfnclex\n\tfldcw %[control]\n\t" load " %[a]\n\t" operation " %[b]\n\t"          \
+               "fnstsw %[status]\n\tfstp %%st(0)\n\tfnclex\n\tfldcw %[saved]"                                      \
+               : [saved] "=m"(saved), [status] "=m"(status)                                                       \
+               : [control] "m"(control), [a] "m"(a), [b] "m"(b)                                                   \
+               : "st", "st(1)", "memory")
+
+constexpr u16 kX87Masked = 0x3f, kX87Single = 0, kX87Double = 0x200, kX87Precision = 0x20;
+constexpr unsigned kX87RoundingShift = 10;
+
+template <class U>
+bool x87_inexact(FloatStep step, U a, U b, u32 mxcsr, u16 precision) {
+  if (mxcsr & kMxcsrDenormalsAreZeros) {
+    if (!(a & kExponentMask<U>)) a &= kSign<U>;
+    if (!(b & kExponentMask<U>)) b &= kSign<U>;
+  }
+  const u16 control = static_cast<u16>(kX87Masked | precision | ((mxcsr >> kMxcsrRoundingShift) & 3) << kX87RoundingShift);
+  u16 saved, status;
+  if constexpr (sizeof(U) == 4) {
+    switch (step) {
+      case FloatStep::Add: VELLUM_X87_STEP("flds", "fadds"); break;
+      case FloatStep::Subtract: VELLUM_X87_STEP("flds", "fsubs"); break;
+      case FloatStep::Multiply: VELLUM_X87_STEP("flds", "fmuls"); break;
+      case FloatStep::Divide: VELLUM_X87_STEP("flds", "fdivs"); break;
+    }
+  } else {
+    switch (step) {
+      case FloatStep::Add: VELLUM_X87_STEP("fldl", "faddl"); break;
+      case FloatStep::Subtract: VELLUM_X87_STEP("fldl", "fsubl"); break;
+      case FloatStep::Multiply: VELLUM_X87_STEP("fldl", "fmull"); break;
+      case FloatStep::Divide: VELLUM_X87_STEP("fldl", "fdivl"); break;
+    }
+  }
+  return status & kX87Precision;
+}
+#undef VELLUM_X87_STEP
+
+#else
+
+constexpr u16 kX87Single = 0, kX87Double = 0;
+template <class U>
+bool x87_inexact(FloatStep, U, U, u32, u16) { return true; }
+
+#endif
+
 constexpr u32 kInfinity = kExponentMask<u32>, kHidden = u32{1} << 23;
 constexpr u32 kSignificantBits = 12;  // behind the leading one
 
@@ -130,6 +178,12 @@ u32 approximate_reciprocal_square_root(u32 bits) {
   const u64 root = (integer_square_root((u64{1} << 51) / significand) + 1) / 2;  // 2^12 < root <= 2^13
   return static_cast<u32>((i64{-1} - exponent / 2 + 127) * kHidden +
                           static_cast<i64>((root - (u64{1} << kSignificantBits)) << (23 - kSignificantBits)));
+}
+
+bool inexact_without_bounds(FloatStep step, u32 a, u32 b, u32 mxcsr) { return x87_inexact(step, a, b, mxcsr, kX87Single); }
+bool inexact_without_bounds(FloatStep step, u64 a, u64 b, u32 mxcsr) { return x87_inexact(step, a, b, mxcsr, kX87Double); }
+bool narrowing_inexact_without_bounds(u64 bits, u32 mxcsr) {
+  return x87_inexact(FloatStep::Multiply, bits, std::bit_cast<u64>(1.0), mxcsr, kX87Single);
 }
 
 V128 chosen_nans_f32(V128 result, V128 a, V128 b) { return choose_lanes<u32>(result, a, b); }

@@ -15,6 +15,14 @@ u64 round_to_integral(u64 bits, u8 control, u32 mxcsr, u32& flags);
 u32 approximate_reciprocal(u32 bits);
 u32 approximate_reciprocal_square_root(u32 bits);
 
+// Whether the result of an operation would be inexact if exponents had no bounds. That is the precision flag beside an
+// unmasked overflow or underflow, SDM Vol. 1 4.9.1.4 and 4.9.1.5; the host's own is about the masked response. Hosts
+// without a wider format answer true.
+enum class FloatStep : u8 { Add, Subtract, Multiply, Divide };
+bool inexact_without_bounds(FloatStep step, u32 a, u32 b, u32 mxcsr);
+bool inexact_without_bounds(FloatStep step, u64 a, u64 b, u32 mxcsr);
+bool narrowing_inexact_without_bounds(u64 bits, u32 mxcsr);  // double to float
+
 // Replaces each NaN lane of `result` of an operation on a and b by the one that SSE delivers: a if it is a NaN, else b,
 // as quiet NaN; the default NaN if neither is. SDM Vol. 1 tables 4-7 and 4-8.
 V128 chosen_nans_f32(V128 result, V128 a, V128 b);

@@ -15,31 +15,43 @@ template <class T>
 using Packed128 = Lanes<T, 16>;
 
 // Out-of-line: the guest unmasks an exception, so the flags of this one instruction matter.
-template <class C, class Function>
-[[gnu::noinline]] auto observed_sse_operation(C& c, Function& function) {
+template <class C, class Function, class Inexact>
+[[gnu::noinline]] auto observed_sse_operation(C& c, Function& function, Inexact& inexact) {
   using Result = decltype(function(std::declval<u32&>()));
   struct Run {
     Function& function;
     u32 software_flags;
     Result result;
   } run{function, 0, {}};
-  const u32 flags = observe_sse_flags(c.state(), [](void* data) {
+  u32 flags = observe_sse_flags(c.state(), [](void* data) {
     Run& r = *static_cast<Run*>(data);
     r.result = r.function(r.software_flags);
   }, &run);
+  const u32 mxcsr = c.state().mxcsr;
+  // A lane with the masked response to overflow or underflow is inexact; one with the unmasked response need not be.
+  const u32 out_of_range = flags & (kMxcsrOverflow | kMxcsrUnderflow);
+  if (out_of_range && !(out_of_range & (mxcsr >> kMxcsrMaskShift)) && (flags & kMxcsrPrecision) && !inexact(mxcsr))
+    flags &= ~kMxcsrPrecision;
   if (sse_exception_due(c.state(), flags | run.software_flags))
     c.raise(c.state().cr4 & kCr4Osxmmexcpt ? Vector::SimdFloatingPoint : Vector::InvalidOpcode, 0);
   return run.result;
 }
 
+// For operations whose results always fit, or are inexact whenever they do not.
+struct AlwaysInexact {
+  bool operator()(u32) const { return true; }
+};
+
 // Does the arithmetic of an instruction: function(flags) returns the result and adds to `flags` what it raises without
-// the host's knowledge. It may run twice. Whatever faults by an unmasked exception faults here.
-template <class C, class Function>
-VELLUM_INLINE auto sse_operation(C& c, Function function) {
+// the host's knowledge. It may run twice. Whatever faults by an unmasked exception faults here. inexact(mxcsr) tells
+// whether a result out of range would be inexact even so; see inexact_without_bounds().
+template <class C, class Function, class Inexact = AlwaysInexact>
+VELLUM_INLINE auto sse_operation(C& c, Function function, Inexact inexact = {}) {
   if (c.state().sse_unmasked) [[unlikely]] {
     C context = c;  // copies, so that the originals can stay in registers
-    Function copy = function;
-    return observed_sse_operation(context, copy);
+    Function function_copy = function;
+    Inexact inexact_copy = inexact;
+    return observed_sse_operation(context, function_copy, inexact_copy);
   }
   u32 flags = 0;
   const auto result = function(flags);
@@ -74,23 +86,38 @@ VELLUM_INLINE U with_nan(U result, U a, U b) {
 
 // Operations, on vectors and on scalars.
 struct FloatAdd {
+  static constexpr FloatStep kStep = FloatStep::Add;
   template <class V> VELLUM_INLINE static V op(V a, V b) { return a + b; }
 };
 struct FloatSubtract {
+  static constexpr FloatStep kStep = FloatStep::Subtract;
   template <class V> VELLUM_INLINE static V op(V a, V b) { return a - b; }
 };
 struct FloatMultiply {
+  static constexpr FloatStep kStep = FloatStep::Multiply;
   template <class V> VELLUM_INLINE static V op(V a, V b) { return a * b; }
 };
 struct FloatDivide {
+  static constexpr FloatStep kStep = FloatStep::Divide;
   template <class V> VELLUM_INLINE static V op(V a, V b) { return a / b; }
 };
 struct FloatSquareRoot {
   template <class V> VELLUM_INLINE static V op(V v) { return __builtin_elementwise_sqrt(v); }
 };
 
-template <class T, class Op>
-VELLUM_INLINE V128 packed_float(u32&, V128 a, V128 b) { return raw(Op::op((Packed128<T>)a, (Packed128<T>)b)); }
+// The lanes of one operation on a and b, with SSE's NaNs.
+template <class T, class Op, class C>
+VELLUM_INLINE V128 packed_float(C& c, V128 a, V128 b) {
+  const V128 result = sse_operation(
+      c, [=](u32&) { return raw(Op::op((Packed128<T>)a, (Packed128<T>)b)); },
+      [=](u32 mxcsr) {
+        const auto x = to_array<BitsOf<T>>(a), y = to_array<BitsOf<T>>(b);
+        for (usize i = 0; i < x.size(); ++i)
+          if (inexact_without_bounds(Op::kStep, x[i], y[i], mxcsr)) return true;
+        return false;
+      });
+  return with_nans<T>(result, a, b);
+}
 
 // destination = destination Op source, with SSE's NaNs.
 template <class T, class Op>
@@ -98,8 +125,7 @@ struct FloatPacked {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
-    const V128 result = sse_operation(c, [=](u32& flags) { return packed_float<T, Op>(flags, a, b); });
-    c.template write<0>(with_nans<T>(result, a, b));
+    c.template write<0>(packed_float<T, Op>(c, a, b));
   }
 };
 template <class T, class Op>
@@ -108,7 +134,8 @@ struct FloatScalar {
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
     const BitsOf<T> result = sse_operation(
-        c, [=](u32&) { return std::bit_cast<BitsOf<T>>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b))); });
+        c, [=](u32&) { return std::bit_cast<BitsOf<T>>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b))); },
+        [=](u32 mxcsr) { return inexact_without_bounds(Op::kStep, a, b, mxcsr); });
     c.template write<0>(with_nan(result, a, b));
   }
 };
@@ -160,8 +187,8 @@ struct FloatAddSubtract {
   VELLUM_INLINE static void op(C& c) {
     constexpr V128 kEvenSigns = sizeof(T) == 4 ? V128{0x80000000, 0x80000000} : V128{u64{1} << 63, 0};
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
-    const V128 negated = b ^ kEvenSigns;
-    const V128 result = sse_operation(c, [=](u32& flags) { return packed_float<T, FloatAdd>(flags, a, negated); });
+    // A NaN that came from b has its sign to get back; NaNs of a are never touched.
+    const V128 result = packed_float<T, FloatAdd>(c, a, b ^ kEvenSigns);
     c.template write<0>(with_nans<T>(result, a, b));
   }
 };
@@ -173,8 +200,7 @@ struct FloatHorizontal {
     const V128 b = read_packed<1>(c), a = read_packed<0>(c);
     const V128 even = raw(alternate_lanes<0>(as<BitsOf<T>>(a), as<BitsOf<T>>(b)));
     const V128 odd = raw(alternate_lanes<1>(as<BitsOf<T>>(a), as<BitsOf<T>>(b)));
-    const V128 result = sse_operation(c, [=](u32& flags) { return packed_float<T, Op>(flags, even, odd); });
-    c.template write<0>(with_nans<T>(result, even, odd));
+    c.template write<0>(packed_float<T, Op>(c, even, odd));
   }
 };
 
@@ -194,13 +220,11 @@ struct FloatDotProduct {
     }
     const V128 x = a & from_array(chosen), y = b & from_array(chosen);
     // Each step reports its exceptions before the next begins, SDM Vol. 2A "DPPS".
-    V128 sum = sse_operation(c, [=](u32& flags) { return packed_float<T, FloatMultiply>(flags, x, y); });
-    sum = with_nans<T>(sum, x, y);
+    V128 sum = packed_float<T, FloatMultiply>(c, x, y);
     for (usize step = 1; step < kLanes; step *= 2) {
       const V128 left = raw(alternate_lanes<0>(as<U>(sum), as<U>(sum)));
       const V128 right = raw(alternate_lanes<1>(as<U>(sum), as<U>(sum)));
-      sum = sse_operation(c, [=](u32& flags) { return packed_float<T, FloatAdd>(flags, left, right); });
-      sum = with_nans<T>(sum, left, right);
+      sum = packed_float<T, FloatAdd>(c, left, right);
     }
     c.template write<0>(sum & from_array(delivered));
   }
@@ -272,7 +296,12 @@ struct FloatScalarConvert {  // CVTSS2SD, CVTSD2SS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<From> b = c.template read<1>();
-    c.template write<0>(sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(std::bit_cast<From>(b))); }));
+    c.template write<0>(sse_operation(
+        c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(std::bit_cast<From>(b))); },
+        [=](u32 mxcsr) {
+          if constexpr (sizeof(From) == 8) return narrowing_inexact_without_bounds(b, mxcsr);
+          else return true;
+        }));
   }
 };
 struct ConvertPackedToDouble {  // CVTPS2PD
@@ -288,9 +317,11 @@ struct ConvertPackedToSingle {  // CVTPD2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V128 b = read_packed<1>(c);
-    const u64 result = sse_operation(c, [=](u32&) {
-      return std::bit_cast<u64>(__builtin_convertvector((Packed128<double>)b, Lanes<float, 8>));
-    });
+    const u64 result = sse_operation(
+        c, [=](u32&) { return std::bit_cast<u64>(__builtin_convertvector((Packed128<double>)b, Lanes<float, 8>)); },
+        [=](u32 mxcsr) {
+          return narrowing_inexact_without_bounds(b[0], mxcsr) || narrowing_inexact_without_bounds(b[1], mxcsr);
+        });
     c.template write<0>(V128{result, 0});
   }
 };
