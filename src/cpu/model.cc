@@ -29,7 +29,7 @@ struct FeatureInfo {
 using enum CpuidRegister;
 using F = Feature;
 
-// In the order of the leaves. `needs` are direct requirements: SDM Vol. 1 chapters 12 to 14, and for paging Vol. 3A 4.1.4.
+// In the order of the leaves. `needs` are direct requirements: SDM Vol. 1 chapters 12 to 14; for paging Vol. 3A 4.1.4.
 const FeatureInfo kFeatures[] = {
     {F::Fpu, "fpu", 1, 0, Edx, 0, true, {}},
     {F::Vme, "vme", 1, 0, Edx, 1, true, {}},
@@ -118,7 +118,8 @@ constexpr Alias kFeatureAliases[] = {{"sse4-1", "sse4.1"}, {"sse4-2", "sse4.2"},
                                      {"cmpxchg8b", "cx8"}, {"cmpxchg16b", "cx16"}, {"prefetchw", "3dnowprefetch"},
                                      {"xd", "nx"}, {"i64", "lm"}, {"sha", "sha-ni"},
                                      {"tsc-deadline-timer", "tsc-deadline"}};
-constexpr Alias kModelAliases[] = {{"i486", "486"}, {"qemu32", "pentium3"}, {"kvm32", "pentium3"}, {"core2duo", "core2"},
+constexpr Alias kModelAliases[] = {{"i486", "486"}, {"qemu32", "pentium3"}, {"kvm32", "pentium3"},
+                                   {"core2duo", "core2"},
                                    {"Conroe", "core2"}, {"Penryn", "core2"}, {"qemu64", "nehalem"}, {"kvm64", "core2"},
                                    {"Nehalem", "nehalem"}, {"Westmere", "nehalem"}, {"Haswell", "haswell"},
                                    {"host", "max"}};
@@ -161,8 +162,8 @@ const ModelInfo kModels[] = {
     {"haswell", "Intel Core Processor (Haswell, Vellum)", 6, 60, 4, 0xd, 0x80000008, 40, kHaswell},
     {"max", "Vellum Virtual CPU", 6, 94, 3, 0x16, 0x80000008, 40, FeatureSet().set()},
 };
-// Implemented, and yet in no model: 5-level paging changes what addresses are canonical, which old guests do not expect;
-// guests that find MONITOR idle by MWAIT, which takes more of the host than HLT.
+// Implemented, and yet in no model: 5-level paging changes what addresses are canonical, which old guests do not
+// expect; guests that find MONITOR idle by MWAIT, which takes more of the host than HLT.
 const FeatureSet kOnlyOnRequest = set_of({F::La57, F::Monitor});
 
 const FeatureInfo& info_of(Feature feature) {
@@ -181,8 +182,10 @@ void switch_on(FeatureSet& set, Feature feature) {
 
 void switch_off(FeatureSet& set, Feature feature) {
   set.reset(static_cast<usize>(feature));
-  for (const FeatureInfo& info : kFeatures)
-    if (has(set, info.feature) && std::ranges::find(info.needs, feature) != info.needs.end()) switch_off(set, info.feature);
+  for (const FeatureInfo& info : kFeatures) {
+    const bool needs_it = std::ranges::find(info.needs, feature) != info.needs.end();
+    if (needs_it && has(set, info.feature)) switch_off(set, info.feature);
+  }
 }
 
 std::string normalized(std::string_view name) {

@@ -3,7 +3,7 @@
 
 #include "cpu/state.h"
 
-// Two implementations: x87_native.cc on x86-64 hosts, by the host's own x87 unit, and x87_soft.cc everywhere.
+// Implemented once per kind of host: x87_native.cc on x86-64, by the host's own x87 unit. Nothing outside of it knows.
 namespace vellum::x87 {
 
 // Bits of the status word, SDM Vol. 1 8.1.3; the low six are exceptions, in the order of the control word's masks.

@@ -53,7 +53,8 @@ class Session {
   asm volatile(text " %[a]" VELLUM_X87_STATUS "fstpt %[r]"                                                   \
                : [r] "+m"(result.value), "=&a"(result.status) : [a] "m"(value) : VELLUM_X87_CLOBBERS)
 #define VELLUM_X87_CONSTANT(text)                                                                            \
-  asm volatile(text VELLUM_X87_STATUS "fstpt %[r]" : [r] "+m"(result.value), "=&a"(result.status) : : VELLUM_X87_CLOBBERS)
+  asm volatile(text VELLUM_X87_STATUS "fstpt %[r]"                                                           \
+               : [r] "+m"(result.value), "=&a"(result.status) : : VELLUM_X87_CLOBBERS)
 
 }  // namespace
 

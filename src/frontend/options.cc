@@ -58,11 +58,7 @@ Result<void> option_machine(Parsing& parsing, std::string_view value) {
 }
 
 Result<void> option_cpu(Parsing& parsing, std::string_view value) {
-  if (value == "help" || value == "?") {
-    std::string text = "CPU models (add ,+feature or ,-feature):\n";
-    for (const auto name : cpu_model_names()) text += fmt::format("  {}\n", name);
-    return show(parsing, text);
-  }
+  if (value == "help" || value == "?") return show(parsing, cpu_model_help());
   parsing.cpu_text = value;
   return {};
 }

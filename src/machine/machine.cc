@@ -28,6 +28,9 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, EventLoop
   auto ram = GuestRam::create(config.ram_mapping_size);
   if (!ram) return std::unexpected(ram.error());
   auto machine = std::unique_ptr<Machine>(new Machine(std::move(config), events, std::move(*ram)));
+  // The TSC counts nanoseconds of virtual time, and so does the local APIC's timer before its divider.
+  constexpr u64 kNanosecondsPerSecond = 1'000'000'000;
+  machine->m_config.cpu_model.tsc_frequency_hz = machine->m_config.cpu_model.bus_frequency_hz = kNanosecondsPerSecond;
   for (unsigned index = 0; index < machine->m_config.cpu_count; ++index) {
     auto& socket = *machine->m_sockets.emplace_back(std::make_unique<CpuSocket>(*machine, index));
     machine->m_cpus.push_back(create_cpu(machine->m_config.cpu_model, machine->m_memory, socket, index));

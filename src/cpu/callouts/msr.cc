@@ -8,8 +8,8 @@ namespace {
 
 namespace spec {
 // SDM Vol. 4 table 2-2.
-constexpr u32 kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kSpecCtrl = 0x48, kPredCmd = 0x49,
-              kArchCapabilities = 0x10a, kUpdateTrigger = 0x79,
+constexpr u32 kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kSpecCtrl = 0x48,
+              kPredCmd = 0x49, kArchCapabilities = 0x10a, kUpdateTrigger = 0x79,
               kUpdateSignature = 0x8b, kMtrrCap = 0xfe, kSysenterCs = 0x174, kSysenterEsp = 0x175, kSysenterEip = 0x176,
               kMcgCap = 0x179, kMcgStatus = 0x17a, kMcgCtl = 0x17b, kMiscEnable = 0x1a0, kDebugCtl = 0x1d9,
               kLastBranchFrom = 0x1db, kLastInterruptTo = 0x1de, kMtrrVariable = 0x200, kMtrrFix64k = 0x250,
@@ -27,10 +27,10 @@ constexpr u64 kMtrrCapValue = 8 | (1 << 8) | (1 << 10);  // eight variable range
 constexpr u64 kSyntheticUpdate = u64{1} << 32;  // microcode revision 1
 
 // What a CPU that executes nothing speculatively may say: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO,
-// PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO. It spares guests their
-// countermeasures: page-table isolation above all, which would flush the TLB twice in each system call.
-constexpr u64 kArchCapabilitiesValue = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 |
-                                       1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27;
+// PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO. It spares
+// guests their countermeasures: page-table isolation above all, which would flush the TLB twice in each system call.
+constexpr u64 kArchCapabilitiesValue = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 |
+                                       1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27 | u64{1} << 62;
 
 bool is_amd_register(const CpuModel& model, u32 index) {
   if (model.vendor != "AuthenticAMD" && model.vendor != "HygonGenuine") return false;
