@@ -49,6 +49,11 @@ VELLUM_INLINE void x87_store(C& c, const x87::Store& store, unsigned pops) {
     if constexpr (Bytes<T>::kSize == 10) value = T{store.low, store.high};
     else value = static_cast<T>(store.low);
     c.template store<T>(c.linear(offset, Bytes<T>::kSize, AccessType::Write), value);
+  } else {
+    // An unmasked exception keeps the value back; the operand's own faults come first all the same.
+    using Probe = std::conditional_t<Bytes<T>::kSize == 10, u64, T>;
+    c.template update_memory<Probe, false>(c.linear(offset, Bytes<T>::kSize, AccessType::Write),
+                                            [](auto old) { return old; });
   }
   x87_record_data(c, offset);
   x87::finish_store(c.state(), store, pops);
