@@ -1,6 +1,9 @@
 // Runs one guest test image on the bare CPU: RAM, the image as BIOS ROM, a console, an exit port, and a few triggers.
 //
-//   harness IMAGE      prints what the guest writes to port E9h; the exit status is what it writes to port F4h
+//   harness IMAGE [CPU-MODEL] [LOG-ITEMS]
+//   harness --reload IMAGE …      saves the CPU's state and loads it again after every instruction
+//
+// Prints what the guest writes to port E9h; the exit status is what it writes to port F4h.
 //
 // Ports beyond those of QEMU's isa-debug-exit and isa-debugcon (tests must not rely on them where QEMU runs them too):
 //   B2h  SMI, as the PIIX4's APM control port          E0h  raises the interrupt whose vector is written, once
@@ -9,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <string_view>
 #include <vector>
 
 #include "cpu/cpu.h"
@@ -67,11 +71,28 @@ class TestBoard final : public CpuEnvironment {
   bool smm = false;
 };
 
+// Whether state that was saved and loaded is the same state.
+bool reload(Cpu& cpu) {
+  ArchiveWriter writer;
+  cpu.visit(writer);
+  ArchiveReader reader(writer.data());
+  cpu.visit(reader);
+  ArchiveWriter again;
+  cpu.visit(again);
+  return !reader.failed() && reader.at_end() && again.data() == writer.data();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  bool reloads = false;
+  if (argc > 1 && std::string_view(argv[1]) == "--reload") {
+    reloads = true;
+    --argc;
+    ++argv;
+  }
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s IMAGE [CPU-MODEL] [LOG-ITEMS]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s [--reload] IMAGE [CPU-MODEL] [LOG-ITEMS]\n", argv[0]);
     return 2;
   }
   std::ifstream file(argv[1], std::ios::binary);
@@ -99,7 +120,11 @@ int main(int argc, char** argv) {
   board.cpu = cpu.get();
   constexpr u64 kLimit = 50'000'000;
   while (board.exit_status < 0 && cpu->retired() < kLimit) {
-    const Exit exit = cpu->run(1'000'000);
+    const Exit exit = cpu->run(reloads ? 1 : 1'000'000);
+    if (reloads && !reload(*cpu)) {
+      std::puts("state changed by saving and loading it");
+      return 3;
+    }
     if (exit == Exit::Shutdown) {
       std::puts("shutdown");
       if (!cpu->state().dr[0]) return 3;

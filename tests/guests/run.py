@@ -64,7 +64,7 @@ def main():
         build.mkdir(parents=True, exist_ok=True)
         for source in sources:
             image = assemble(source, build)
-            runs = [("harness", [options.harness, image], 0)]
+            runs = [("harness", [options.harness, image], 0), ("harness, reloaded", [options.harness, "--reload", image], 0)]
             if options.qemu and source.stem not in NOT_ON_QEMU:
                 qemu = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "16", "-bios", image, "-display", "none",
                         "-debugcon", "stdio", "-global", "isa-debugcon.iobase=0xe9", "-no-reboot",
