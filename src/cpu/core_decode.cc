@@ -92,6 +92,13 @@ VariantChoice variant_for(const RowSpec& row, const Insn& insn) {
 
 namespace {
 
+// A shift whose count is surely not 0 after masking: an immediate with one of its low five bits.
+bool shifts_by_immediate(const Insn& insn) {
+  for (const OperandSpec& operand : opcode_rows()[insn.row].operands)
+    if (operand.kind == OperandKind::Immediate) return (insn.immediate & 31) != 0;
+  return false;
+}
+
 bool trapped(const RowSpec& row, u64 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
          (row.has(kUsesSse) && (mode & kModeSseTrap));
@@ -186,7 +193,8 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     const RowHandlers& handlers = interpreter_row(insns[i].row);
     const bool overwrites = handlers.flags.written == kArithmeticFlags && handlers.flow == Flow::Next;
     if (overwrites && dead) choices[i].flags_dead = true;
-    if (handlers.flags.read || insns[i].memory || !handlers.never_faults) dead = false;
+    const bool reads = handlers.flags.read && !(handlers.count_decides && shifts_by_immediate(insns[i]));
+    if (reads || insns[i].memory || !handlers.never_faults) dead = false;
     else if (overwrites) dead = true;
   }
   FlagProducer producer = FlagProducer::Unknown;

@@ -93,7 +93,8 @@ bool stack_reference(const CpuState& s, u64 linear) {
 
 // Flat segments need no limit check on the fast path: only an access across 4 GiB exceeds their limit.
 void CpuCore::check_flat_limit(u64 linear, unsigned size, Rights rights) {
-  if (linear + size - 1 <= 0xffffffff || rights != Rights::Current || !s.insn || s.code64() || !(s.mode & kModeFlatData)) return;
+  if (linear + size - 1 <= 0xffffffff || rights != Rights::Current) return;
+  if (!s.insn || s.code64() || !(s.mode & kModeFlatData)) return;
   if (s.insn->memory && s.insn->segment_mode != SegmentMode::Flat) return;  // checked by segment_linear()
   raise(stack_reference(s, linear) ? Vector::StackFault : Vector::GeneralProtection, 0);
 }

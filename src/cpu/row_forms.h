@@ -118,6 +118,13 @@ consteval bool has_place(const RowSpec& row, bool memory) {
   return memory ? either || absolute : !absolute;
 }
 
+// The instruction leaves all flags alone if its count is 0, and otherwise overwrites them all.
+template <class S>
+consteval bool count_decides() {
+  if constexpr (requires { S::kCountDecides; }) return S::kCountDecides;
+  else return false;
+}
+
 template <class S>
 consteval bool never_faults() {
   if constexpr (requires { S::kNeverFaults; }) return S::kNeverFaults;

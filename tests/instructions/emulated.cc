@@ -78,11 +78,11 @@ void EmulatedCpu::build_tables() {
   for (u64 page = 0; page < kCodeSize >> 12; ++page)
     put<u64>(kCodePt + 8 * page, (kCodePages + (page << 12)) | kPresent | kUser);
   for (u64 page = 0; page < kDataSize >> 12; ++page)
-    put<u64>(kDataPt + 8 * page, (kDataPages + (page << 12)) | kPresent | kUser | kNoExecute |
-                                     (page < kWritableSize >> 12 ? kWrite : 0));
+    put<u64>(kDataPt + 8 * page,
+             (kDataPages + (page << 12)) | kPresent | kUser | kNoExecute | (page < kWritableSize >> 12 ? kWrite : 0));
   put<u64>(kGdt + 0x08, 0x00af9b000000ffff);  // 64-bit code
   put<u64>(kGdt + 0x10, 0x00cf93000000ffff);  // data
-  put<u64>(kTss + 4, kKernel + kStackTop);              // RSP0
+  put<u64>(kTss + 4, kKernel + kStackTop);    // RSP0
   for (u64 vector = 0; vector < 256; ++vector) {
     const u64 physical = kHandlers + vector * kHandlerSpacing, handler = kKernel + physical;
     put<u8>(physical, 0xf4);
@@ -119,7 +119,8 @@ void EmulatedCpu::load_segments(Environment environment) {
       segment(kCs, 0x1f, code16, kCodeSegment);
       segment(kSs, 0x3f, data32 & bytes, kSsSegment);
       break;
-    case Environment::Count: break;
+    case Environment::Count:
+      break;
   }
   if (environment == Environment::Segmented32 || environment == Environment::Segmented16) {
     segment(kDs, 0x27, data32 & 0x7fff, kDsSegment);

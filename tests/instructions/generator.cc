@@ -46,11 +46,20 @@ struct Generator::Builder {
   u32 data_offset(unsigned alignment_percent) {
     u32 offset;
     switch (random.below(20)) {
-      case 0: offset = 0x1000 * (1 + random.below(3)) - random.below(20); break;  // about a page's end
-      case 1: offset = static_cast<u32>(kWritableSize) - random.below(20); break;
-      case 2: offset = static_cast<u32>(kWritableSize) + random.below(0x1000); break;
-      case 3: offset = random.below(2) ? static_cast<u32>(kDataSize) - random.below(20) : 0u - random.below(20); break;
-      default: offset = 0x100 + random.below(static_cast<u32>(kWritableSize) - 0x300);
+      case 0:
+        offset = 0x1000 * (1 + random.below(3)) - random.below(20);
+        break;  // about a page's end
+      case 1:
+        offset = static_cast<u32>(kWritableSize) - random.below(20);
+        break;
+      case 2:
+        offset = static_cast<u32>(kWritableSize) + random.below(0x1000);
+        break;
+      case 3:
+        offset = random.below(2) ? static_cast<u32>(kDataSize) - random.below(20) : 0u - random.below(20);
+        break;
+      default:
+        offset = 0x100 + random.below(static_cast<u32>(kWritableSize) - 0x300);
     }
     if (random.chance(alignment_percent)) offset &= ~15u;
     return offset;
@@ -69,17 +78,21 @@ struct Generator::Builder {
   };
 
   bool add_instruction(u16 index);
-  void memory_operand(const RowSpec& row, Encoding& encoding, u8& rex, u8 reg_field, unsigned address_size, bool gs, bool es,
-                      std::vector<u8>& tail);
+  void memory_operand(const RowSpec& row, Encoding& encoding, u8& rex, u8 reg_field, unsigned address_size, bool gs,
+                      bool es, std::vector<u8>& tail);
   void immediate(std::vector<u8>& bytes, unsigned size, u64 value) {
     for (unsigned i = 0; i < size; ++i) bytes.push_back(static_cast<u8>(value >> (8 * i)));
   }
   u64 random_immediate() {
     switch (random.below(4)) {
-      case 0: return random.below(70);
-      case 1: return u64{1} << random.below(64);
-      case 2: return ~u64{0} - random.below(130);
-      default: return random.next();
+      case 0:
+        return random.below(70);
+      case 1:
+        return u64{1} << random.below(64);
+      case 2:
+        return ~u64{0} - random.below(130);
+      default:
+        return random.next();
     }
   }
 };
@@ -115,8 +128,10 @@ void Generator::Builder::memory_operand(const RowSpec& row, Encoding& encoding, 
       if (!is_pinned(indices[rm])) pin16(indices[rm], random.below(0x200));
       index_value = test.overrides[indices[rm]];
     }
-    if (is_pinned(bases[rm]) && mod == 2) disp = static_cast<i16>(target - test.overrides[bases[rm]] - index_value);
-    else pin16(bases[rm], target - index_value - static_cast<u64>(disp));
+    if (is_pinned(bases[rm]) && mod == 2)
+      disp = static_cast<i16>(target - test.overrides[bases[rm]] - index_value);
+    else
+      pin16(bases[rm], target - index_value - static_cast<u64>(disp));
     if (mod) immediate(tail, mod, static_cast<u64>(disp));
     return;
   }
@@ -139,7 +154,8 @@ void Generator::Builder::memory_operand(const RowSpec& row, Encoding& encoding, 
     tail.push_back(static_cast<u8>(scale << 6 | index << 3 | base));
     const unsigned used = index | (rex & 2 ? 8u : 0u);
     if (used != 4) {
-      if (!is_pinned(used)) pin(used, random.chance(70) ? random.below(0x100) : bits64() ? random.next() : random.next() & 0xffffffff);
+      if (!is_pinned(used))
+        pin(used, random.chance(70) ? random.below(0x100) : bits64() ? random.next() : random.next() & 0xffffffff);
       sum = test.overrides[used] << scale;
     }
   }
@@ -216,14 +232,25 @@ bool Generator::Builder::add_instruction(u16 index) {
   }
 
   const auto width_of = [&](OperandWidth width) -> unsigned {
-    const unsigned operand_size = bits64() ? ((rex & 8) ? 8 : row.has(kForce64) ? 8 : operand_prefix && row.prefix != PrefixRule::P66 ? 2 : row.has(kDefault64) ? 8 : 4)
-                                           : bits16 != (operand_prefix && row.prefix != PrefixRule::P66) ? 2 : 4;
+    const unsigned operand_size = bits64()                                                      ? ((rex & 8)                                         ? 8
+                                                                                                   : row.has(kForce64)                               ? 8
+                                                                                                   : operand_prefix && row.prefix != PrefixRule::P66 ? 2
+                                                                                                   : row.has(kDefault64)                             ? 8
+                                                                                                                                                     : 4)
+                                  : bits16 != (operand_prefix && row.prefix != PrefixRule::P66) ? 2
+                                                                                                : 4;
     switch (width) {
-      case OperandWidth::B: case OperandWidth::SignedB: return 1;
-      case OperandWidth::W: return 2;
-      case OperandWidth::D: return 4;
-      case OperandWidth::V: return operand_size;
-      default: return operand_size == 2 ? 2 : 4;
+      case OperandWidth::B:
+      case OperandWidth::SignedB:
+        return 1;
+      case OperandWidth::W:
+        return 2;
+      case OperandWidth::D:
+        return 4;
+      case OperandWidth::V:
+        return operand_size;
+      default:
+        return operand_size == 2 ? 2 : 4;
     }
   };
 
@@ -255,8 +282,10 @@ bool Generator::Builder::add_instruction(u16 index) {
   }
   if (mnemonic.starts_with("maskmov") && !is_pinned(kRdi))
     pin(kRdi, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
-  if (mnemonic == "xlat" && !is_pinned(kRbx)) pin(kRbx, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
-  if ((mnemonic.starts_with("loop") || mnemonic == "jcxz") && random.chance(60) && !is_pinned(kRcx)) pin(kRcx, random.below(3));
+  if (mnemonic == "xlat" && !is_pinned(kRbx))
+    pin(kRbx, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
+  if ((mnemonic.starts_with("loop") || mnemonic == "jcxz") && random.chance(60) && !is_pinned(kRcx))
+    pin(kRcx, random.below(3));
   const bool small_count = std::ranges::find(options.small_counts, mnemonic) != options.small_counts.end();
   if (small_count && width_of(OperandWidth::V) == 2 && has_operand(row, OperandKind::FixedCl)) {
     if (is_pinned(kRcx) || !test.code.empty()) return false;
@@ -278,12 +307,15 @@ bool Generator::Builder::add_instruction(u16 index) {
       const bool bit_string = mnemonic.starts_with("bt") && !has_operand(row, OperandKind::Immediate);
       if (bit_string && random.chance(85)) {
         const unsigned number = reg_field | (rex & 4 ? 8u : 0u);
-        if (!is_pinned(number)) pin(number, visible(test.environment, static_cast<u64>(static_cast<i64>(random.below(0x4000)) - 0x2000)));
+        if (!is_pinned(number))
+          pin(number, visible(test.environment, static_cast<u64>(static_cast<i64>(random.below(0x4000)) - 0x2000)));
       }
       memory_operand(row, encoding, rex, reg_field, address_size, segment == 0x65, segment == 0x26, tail);
     }
   }
-  if (absolute) immediate(tail, address_size, data_address(data_offset(30), segment == 0x26) - (segment == 0x65 && bits64() ? kGsBase : 0));
+  if (absolute)
+    immediate(tail, address_size,
+              data_address(data_offset(30), segment == 0x26) - (segment == 0x65 && bits64() ? kGsBase : 0));
 
   std::vector<u8>& bytes = encoding.bytes;
   bytes = prefixes;
@@ -293,7 +325,10 @@ bool Generator::Builder::add_instruction(u16 index) {
     const u8 vvvv = uses_vvvv ? static_cast<u8>(random.below(bits64() ? 16 : 8)) : 0;
     const u8 w = row.rex_w == 1 || (row.rex_w < 0 && (bits64() ? (rex & 8) != 0 : random.chance(10))) ? 1 : 0;
     const u8 l = row.vex_l >= 0 ? static_cast<u8>(row.vex_l) : static_cast<u8>(random.below(2));
-    const u8 pp = row.prefix == PrefixRule::P66 ? 1 : row.prefix == PrefixRule::PF3 ? 2 : row.prefix == PrefixRule::PF2 ? 3 : 0;
+    const u8 pp = row.prefix == PrefixRule::P66   ? 1
+                  : row.prefix == PrefixRule::PF3 ? 2
+                  : row.prefix == PrefixRule::PF2 ? 3
+                                                  : 0;
     const u8 last_byte = static_cast<u8>((~vvvv & 15) << 3 | l << 2 | pp);
     const u8 map = row.map == OpcodeMap::Vex0F ? 1 : row.map == OpcodeMap::Vex0F38 ? 2 : 3;
     if (map == 1 && w == 0 && (rex & 3) == 0 && random.chance(70)) {
@@ -317,7 +352,10 @@ bool Generator::Builder::add_instruction(u16 index) {
   for (const OperandSpec& operand : row.operands) {
     if (operand.kind == OperandKind::Immediate) {
       u64 value = random_immediate();
-      if (mnemonic == "enter") value = operand.width == OperandWidth::W ? random.below(random.chance(80) ? 0x100 : 0x10000) : random.chance(80) ? random.below(5) : random.next();
+      if (mnemonic == "enter")
+        value = operand.width == OperandWidth::W ? random.below(random.chance(80) ? 0x100 : 0x10000)
+                : random.chance(80)              ? random.below(5)
+                                                 : random.next();
       if (small_count && width_of(OperandWidth::V) == 2) value = random.below(16);
       if (mnemonic == "ret") value = random.chance(80) ? random.below(64) : random.next();
       const unsigned size = operand.width == OperandWidth::V ? width_of(OperandWidth::V) : width_of(operand.width);
@@ -341,10 +379,13 @@ bool Generator::Builder::add_instruction(u16 index) {
   const u64 next_rip = code_base + start_offset + bytes.size();
   if (encoding.rip_displacement >= 0) {
     const u64 value = encoding.rip_target - next_rip;
-    for (unsigned i = 0; i < 4; ++i) bytes[tail_position + static_cast<unsigned>(encoding.rip_displacement) + i] = static_cast<u8>(value >> (8 * i));
+    for (unsigned i = 0; i < 4; ++i)
+      bytes[tail_position + static_cast<unsigned>(encoding.rip_displacement) + i] = static_cast<u8>(value >> (8 * i));
   }
   // Branches leave the case's own bytes: into the filler, or far away.
-  const auto inside = [&](u64 offset) { return offset + 16 > test.code_offset && offset < start_offset + bytes.size() + 2; };
+  const auto inside = [&](u64 offset) {
+    return offset + 16 > test.code_offset && offset < start_offset + bytes.size() + 2;
+  };
   const auto branch_target = [&] {
     u64 offset;
     do offset = random.below(static_cast<u32>(kCodeSize));
@@ -354,11 +395,15 @@ bool Generator::Builder::add_instruction(u16 index) {
   if (relative_position >= 0) {
     u64 displacement;
     do {
-      if (relative_size == 1) displacement = static_cast<u64>(static_cast<i64>(static_cast<i8>(random.next())));
-      else if (random.chance(80)) displacement = branch_target() - next_rip;
-      else displacement = random.next();
+      if (relative_size == 1)
+        displacement = static_cast<u64>(static_cast<i64>(static_cast<i8>(random.next())));
+      else if (random.chance(80))
+        displacement = branch_target() - next_rip;
+      else
+        displacement = random.next();
     } while (inside((next_rip + displacement - code_base) & 0xffff));
-    for (unsigned i = 0; i < relative_size; ++i) bytes[static_cast<unsigned>(relative_position) + i] = static_cast<u8>(displacement >> (8 * i));
+    for (unsigned i = 0; i < relative_size; ++i)
+      bytes[static_cast<unsigned>(relative_position) + i] = static_cast<u8>(displacement >> (8 * i));
   }
 
   // The decoder must agree that this is the row; otherwise another row's encoding was hit.
@@ -384,15 +429,19 @@ bool Generator::Builder::add_instruction(u16 index) {
       for (unsigned i = 0; i < size; ++i) test.patch.push_back(static_cast<u8>(value >> (8 * i)));
     };
     if (indirect) {
-      const u64 target = random.chance(85) ? branch_target() : random.chance(50) ? 0x00800000 + random.below(0x1000) : u64{1} << 47 | random.next() << 48;
+      const u64 target = random.chance(85)   ? branch_target()
+                         : random.chance(50) ? 0x00800000 + random.below(0x1000)
+                                             : u64{1} << 47 | random.next() << 48;
       if (mnemonic == "ret") {
         const u64 top = bits16 ? test.overrides[kRsp] & 0xffff : test.overrides[kRsp];
         patch_at(top, target, insn.operand_size, flat(test.environment) ? 0 : kSsSegment.base);
       } else if (insn.memory) {
         u64 address = static_cast<u64>(insn.displacement);
         const auto reg_value = [&](u8 slot) { return slot < 16 && is_pinned(slot) ? test.overrides[slot] : 0; };
-        if (insn.base == kCodeBaseSlot) address += next_rip;
-        else address += reg_value(insn.base) + (reg_value(insn.index) << insn.scale);
+        if (insn.base == kCodeBaseSlot)
+          address += next_rip;
+        else
+          address += reg_value(insn.base) + (reg_value(insn.index) << insn.scale);
         if (insn.address_size < 8) address &= insn.address_size == 4 ? 0xffffffff : 0xffff;
         u64 base = 0;
         if (!flat(test.environment)) base = insn.segment == kEs ? kEsSegment.base : kDsSegment.base;
@@ -450,7 +499,7 @@ TestCase Generator::make(u64 seed, u16& row) {
       const u16 other = m_options.rows[random.below(static_cast<u32>(m_options.rows.size()))];
       const RowSpec& other_spec = opcode_rows()[other];
       if (is_branch(other) || std::ranges::find(m_options.last_only, other) != m_options.last_only.end() ||
-           (other_spec.has(kNo64) && test.environment == Environment::Long64) ||
+          (other_spec.has(kNo64) && test.environment == Environment::Long64) ||
           (other_spec.has(kOnly64) && test.environment != Environment::Long64))
         continue;
       builder.add_instruction(other);

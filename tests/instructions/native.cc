@@ -106,7 +106,8 @@ struct Mapping {
   bool make(u64 base, u64 size, int protection) {
     const int file = memfd_create("instructions", 0);
     if (file < 0 || ftruncate(file, static_cast<off_t>(size)) != 0) return false;
-    void* fixed = mmap(reinterpret_cast<void*>(base), size, protection, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, file, 0);
+    void* fixed =
+        mmap(reinterpret_cast<void*>(base), size, protection, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, file, 0);
     void* second = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
     if (fixed != reinterpret_cast<void*>(base) || second == MAP_FAILED) return false;
@@ -118,14 +119,16 @@ struct Mapping {
 class HostCpu final : public NativeCpu {
  public:
   bool prepare(std::string& why) {
-    if (!m_code.make(kCodeBase, kCodeSize, PROT_READ | PROT_EXEC) || !m_data.make(kDataBase, kDataSize, PROT_READ | PROT_WRITE) ||
+    if (!m_code.make(kCodeBase, kCodeSize, PROT_READ | PROT_EXEC) ||
+        !m_data.make(kDataBase, kDataSize, PROT_READ | PROT_WRITE) ||
         mprotect(reinterpret_cast<void*>(kDataBase + kWritableSize), kDataSize - kWritableSize, PROT_READ) != 0) {
       why = "cannot map the test pages at their fixed addresses";
       return false;
     }
     std::memset(m_code.alias, kFiller, kCodeSize);
     // Every page must be in the page tables: the error code of a fault says whether it was.
-    for (u64 page = 0; page < kDataSize; page += 0x1000) static_cast<void>(*reinterpret_cast<volatile u8*>(kDataBase + page));
+    for (u64 page = 0; page < kDataSize; page += 0x1000)
+      static_cast<void>(*reinterpret_cast<volatile u8*>(kDataBase + page));
 
     stack_t stack{};
     m_stack.resize(1 << 16);
@@ -151,7 +154,8 @@ class HostCpu final : public NativeCpu {
     syscall(SYS_arch_prctl, ARCH_SET_GS, kGsBase);
     constexpr SegmentLayout flat{0, 0xfffff};
     m_has_ldt = set_ldt(kLdtFlatCode32, flat, true, true, true) && set_ldt(kLdtFlatData, flat, false, true, true) &&
-                set_ldt(kLdtCode32, kCodeSegment, true, true, false) && set_ldt(kLdtCode16, kCodeSegment, true, false, false) &&
+                set_ldt(kLdtCode32, kCodeSegment, true, true, false) &&
+                set_ldt(kLdtCode16, kCodeSegment, true, false, false) &&
                 set_ldt(kLdtDs, kDsSegment, false, true, false) && set_ldt(kLdtEs, kEsSegment, false, true, false) &&
                 set_ldt(kLdtSs32, kSsSegment, false, true, false) && set_ldt(kLdtSs16, kSsSegment, false, false, false);
     return true;
@@ -206,10 +210,20 @@ class HostCpu final : public NativeCpu {
     u64 cs = 0x33, ss = 0x2b;
     u16 ds = 0x2b, es = 0x2b;
     switch (environment) {
-      case Environment::Flat32: cs = ldt_selector(kLdtFlatCode32); ss = ds = es = ldt_selector(kLdtFlatData); break;
-      case Environment::Segmented32: cs = ldt_selector(kLdtCode32); ss = ldt_selector(kLdtSs32); break;
-      case Environment::Segmented16: cs = ldt_selector(kLdtCode16); ss = ldt_selector(kLdtSs16); break;
-      default: break;
+      case Environment::Flat32:
+        cs = ldt_selector(kLdtFlatCode32);
+        ss = ds = es = ldt_selector(kLdtFlatData);
+        break;
+      case Environment::Segmented32:
+        cs = ldt_selector(kLdtCode32);
+        ss = ldt_selector(kLdtSs32);
+        break;
+      case Environment::Segmented16:
+        cs = ldt_selector(kLdtCode16);
+        ss = ldt_selector(kLdtSs16);
+        break;
+      default:
+        break;
     }
     if (environment == Environment::Segmented32 || environment == Environment::Segmented16) {
       ds = ldt_selector(kLdtDs);

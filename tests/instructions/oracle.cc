@@ -42,13 +42,20 @@ std::vector<std::string> split(const std::string& text) {
 u32 flag_bits(const std::string& names) {
   u32 bits = 0;
   for (const std::string& name : split(names)) {
-    if (name == "CF") bits |= kCf;
-    else if (name == "PF") bits |= kPf;
-    else if (name == "AF") bits |= kAf;
-    else if (name == "ZF") bits |= kZf;
-    else if (name == "SF") bits |= kSf;
-    else if (name == "OF") bits |= kOf;
-    else throw std::runtime_error("unknown flag " + name);
+    if (name == "CF")
+      bits |= kCf;
+    else if (name == "PF")
+      bits |= kPf;
+    else if (name == "AF")
+      bits |= kAf;
+    else if (name == "ZF")
+      bits |= kZf;
+    else if (name == "SF")
+      bits |= kSf;
+    else if (name == "OF")
+      bits |= kOf;
+    else
+      throw std::runtime_error("unknown flag " + name);
   }
   return bits;
 }
@@ -64,11 +71,16 @@ Exceptions read_exceptions(const std::string& path) {
     words >> host >> mnemonics >> flags;
     if (host != "any" && (host == "amd") != host_is_amd()) continue;
     for (const std::string& mnemonic : split(mnemonics)) {
-      if (kind == "flags") exceptions.flags[mnemonic] |= flag_bits(flags);
-      else if (kind == "small") exceptions.small[mnemonic] = true;
-      else if (kind == "faults") exceptions.faults[mnemonic] = true;
-      else if (kind == "skip") exceptions.skip[mnemonic] = true;
-      else throw std::runtime_error("unknown kind of exception: " + kind);
+      if (kind == "flags")
+        exceptions.flags[mnemonic] |= flag_bits(flags);
+      else if (kind == "small")
+        exceptions.small[mnemonic] = true;
+      else if (kind == "faults")
+        exceptions.faults[mnemonic] = true;
+      else if (kind == "skip")
+        exceptions.skip[mnemonic] = true;
+      else
+        throw std::runtime_error("unknown kind of exception: " + kind);
     }
   }
   return exceptions;
@@ -116,7 +128,9 @@ class Disassembler {
   }
   Disassembler(const Disassembler&) = delete;
   std::string text(const TestCase& test) {
-    const csh handle = m_handle[test.environment == Environment::Long64 ? 0 : test.environment == Environment::Segmented16 ? 2 : 1];
+    const csh handle = m_handle[test.environment == Environment::Long64        ? 0
+                                : test.environment == Environment::Segmented16 ? 2
+                                                                               : 1];
     cs_insn* insns = nullptr;
     const usize count = cs_disasm(handle, test.code.data(), test.code.size(), 0, 0, &insns);
     std::string result;
@@ -168,7 +182,8 @@ std::string differences(const TestCase& test, const Outcome& expected, const Out
   if (expected.memory != got.memory) {
     text += " memory";
     const auto list = [&](const std::vector<ChangedByte>& bytes) {
-      for (usize i = 0; i < std::min<usize>(bytes.size(), 16); ++i) text += fmt::format(" {:x}:{:02x}", bytes[i].offset, bytes[i].value);
+      for (usize i = 0; i < std::min<usize>(bytes.size(), 16); ++i)
+        text += fmt::format(" {:x}:{:02x}", bytes[i].offset, bytes[i].value);
     };
     list(got.memory);
     text += " not";
@@ -195,7 +210,8 @@ struct Recording {
   static void write(const std::string& path, const std::vector<u8>& data, u64 cases) {
     uLongf size = compressBound(data.size());
     std::vector<u8> packed(size);
-    if (compress2(packed.data(), &size, data.data(), data.size(), 9) != Z_OK) throw std::runtime_error("cannot compress");
+    if (compress2(packed.data(), &size, data.data(), data.size(), 9) != Z_OK)
+      throw std::runtime_error("cannot compress");
     const u64 header[] = {cases, data.size()};
     std::ofstream file(path, std::ios::binary);
     file.write(kMagic, sizeof(kMagic));
@@ -215,7 +231,8 @@ struct Recording {
     if (header[1] > u64{1} << 30) throw std::runtime_error(path + " is damaged");
     std::vector<u8> data(header[1]);
     uLongf size = data.size();
-    if (uncompress(data.data(), &size, reinterpret_cast<const u8*>(content.data()) + start, content.size() - start) != Z_OK ||
+    if (uncompress(data.data(), &size, reinterpret_cast<const u8*>(content.data()) + start, content.size() - start) !=
+            Z_OK ||
         size != data.size())
       throw std::runtime_error(path + " is damaged");
     return data;
@@ -230,13 +247,15 @@ class Judge {
     const auto found = m_exceptions.flags.find(std::string_view(opcode_rows()[row].mnemonic));
     return found == m_exceptions.flags.end() ? 0 : found->second;
   }
-  void judge(const TestCase& test, const Outcome& expected, const Outcome& got, std::string_view mnemonic, u32 ignored) {
+  void judge(const TestCase& test, const Outcome& expected, const Outcome& got, std::string_view mnemonic,
+             u32 ignored) {
     const std::string difference = differences(test, expected, got, ignored);
     if (difference.empty()) return;
     if (faulted(expected) && faulted(got) && m_exceptions.faults.contains(mnemonic)) return;
     ++m_failures;
     if (++m_failures_of[std::string(mnemonic)] > m_shown) return;
-    fmt::print("FAIL {} | {} |{} | before{}\n", format_case(test), m_disassembler.text(test), difference, state_text(test));
+    fmt::print("FAIL {} | {} |{} | before{}\n", format_case(test), m_disassembler.text(test), difference,
+               state_text(test));
   }
   u64 failures() const { return m_failures; }
   void summary() const {
@@ -313,8 +332,8 @@ int replay(const Options& options) {
   recognize_stop(*test, got);
   fmt::print("{}\nbefore{}\n", disassembler.text(*test), state_text(*test));
   const auto show = [](const char* name, const Outcome& outcome) {
-    fmt::print("{}: vector {} error {:x} address {:x} rip {:x} flags {:x}\n   ", name, outcome.vector, outcome.error_code,
-               outcome.fault_address, outcome.state.rip, outcome.state.rflags);
+    fmt::print("{}: vector {} error {:x} address {:x} rip {:x} flags {:x}\n   ", name, outcome.vector,
+               outcome.error_code, outcome.fault_address, outcome.state.rip, outcome.state.rflags);
     for (const u64 value : outcome.state.gpr) fmt::print(" {:x}", value);
     for (usize i = 0; i < std::min<usize>(outcome.memory.size(), 32); ++i)
       fmt::print(" @{:x}:{:02x}", outcome.memory[i].offset, outcome.memory[i].value);
@@ -348,9 +367,12 @@ int run(const Options& options, const Exceptions& exceptions) {
   generator_options.memory_seed = static_cast<u32>(options.seed);
   for (const Environment environment :
        {Environment::Long64, Environment::Flat32, Environment::Segmented32, Environment::Segmented16}) {
-    if (!options.environments.empty() && options.environments.find(environment_name(environment)) == std::string::npos) continue;
-    if (native->supports(environment)) generator_options.environments.push_back(environment);
-    else fmt::print("skipped: {}: the kernel refuses segments of its own\n", environment_name(environment));
+    if (!options.environments.empty() && options.environments.find(environment_name(environment)) == std::string::npos)
+      continue;
+    if (native->supports(environment))
+      generator_options.environments.push_back(environment);
+    else
+      fmt::print("skipped: {}: the kernel refuses segments of its own\n", environment_name(environment));
   }
   Judge judge(exceptions);
   for (const auto& [mnemonic, unused] : exceptions.small) generator_options.small_counts.push_back(mnemonic);
@@ -384,7 +406,8 @@ int run(const Options& options, const Exceptions& exceptions) {
     ++cases_of[row];
     const u32 ignored = judge.ignored_flags(row);
     judge.judge(test, expected, got, opcode_rows()[row].mnemonic, ignored);
-    const bool excepted = exceptions.faults.contains(std::string_view(opcode_rows()[row].mnemonic)) && expected.vector < 32;
+    const bool excepted =
+        exceptions.faults.contains(std::string_view(opcode_rows()[row].mnemonic)) && expected.vector < 32;
     if (!options.record.empty() && !excepted) {
       write_case(recording, test, expected, ignored);
       ++recorded;
@@ -394,8 +417,10 @@ int run(const Options& options, const Exceptions& exceptions) {
   judge.summary();
   u64 fewest = options.cases;
   for (const u16 row : generator_options.rows) fewest = std::min(fewest, cases_of[row]);
-  fmt::print("{} cases in {:.1f} s, {} ended in a fault, {} without end (not compared), at least {} of each row; {} differences\n",
-             options.cases, seconds, faults, hung, fewest, judge.failures());
+  fmt::print(
+      "{} cases in {:.1f} s, {} ended in a fault, {} without end (not compared), at least {} of each row; {} "
+      "differences\n",
+      options.cases, seconds, faults, hung, fewest, judge.failures());
   if (!options.record.empty()) Recording::write(options.record, recording, recorded);
   return judge.failures() ? 1 : 0;
 }
@@ -408,19 +433,31 @@ int main_checked(int argc, char** argv) {
       options.verbose = true;
       continue;
     }
-    if (i + 1 == argc) throw std::runtime_error("usage: instruction-oracle [--cases N] [--seed N] [--exceptions FILE] [--rows A,B] "
-                                                "[--group G] [--environments E,F] [--record FILE] [--check FILE] [--replay CASE] [--verbose]");
+    if (i + 1 == argc)
+      throw std::runtime_error(
+          "usage: instruction-oracle [--cases N] [--seed N] [--exceptions FILE] [--rows A,B] "
+          "[--group G] [--environments E,F] [--record FILE] [--check FILE] [--replay CASE] [--verbose]");
     const std::string value = argv[++i];
-    if (name == "--cases") options.cases = std::stoull(value);
-    else if (name == "--seed") options.seed = std::stoull(value);
-    else if (name == "--exceptions") options.exceptions = value;
-    else if (name == "--rows") options.rows = value;
-    else if (name == "--group") options.group = value;
-    else if (name == "--environments") options.environments = value;
-    else if (name == "--record") options.record = value;
-    else if (name == "--check") options.check = value;
-    else if (name == "--replay") options.replay = value;
-    else throw std::runtime_error("unknown option " + std::string(name));
+    if (name == "--cases")
+      options.cases = std::stoull(value);
+    else if (name == "--seed")
+      options.seed = std::stoull(value);
+    else if (name == "--exceptions")
+      options.exceptions = value;
+    else if (name == "--rows")
+      options.rows = value;
+    else if (name == "--group")
+      options.group = value;
+    else if (name == "--environments")
+      options.environments = value;
+    else if (name == "--record")
+      options.record = value;
+    else if (name == "--check")
+      options.check = value;
+    else if (name == "--replay")
+      options.replay = value;
+    else
+      throw std::runtime_error("unknown option " + std::string(name));
   }
   const Exceptions exceptions = options.exceptions.empty() ? Exceptions{} : read_exceptions(options.exceptions);
   if (!options.check.empty()) return check(options, exceptions);

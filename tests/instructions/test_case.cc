@@ -18,28 +18,44 @@ constexpr const char* kEnvironmentNames[] = {"long64", "flat32", "seg32", "seg16
 u64 interesting(Random& random) {
   const u64 bits = random.next();
   switch (random.below(8)) {
-    case 0: return bits & 0xff;
-    case 1: return static_cast<u64>(static_cast<i64>(static_cast<i8>(bits)));
-    case 2: return u64{1} << (bits & 63);
-    case 3: return (u64{1} << (bits & 63)) - 1;
-    case 4: return ~u64{0} << (bits & 63);
-    case 5: return static_cast<u32>(bits) | (bits & 1 ? 0x7fffffff00000000 : 0x8000000000000000);
-    default: return bits;
+    case 0:
+      return bits & 0xff;
+    case 1:
+      return static_cast<u64>(static_cast<i64>(static_cast<i8>(bits)));
+    case 2:
+      return u64{1} << (bits & 63);
+    case 3:
+      return (u64{1} << (bits & 63)) - 1;
+    case 4:
+      return ~u64{0} << (bits & 63);
+    case 5:
+      return static_cast<u32>(bits) | (bits & 1 ? 0x7fffffff00000000 : 0x8000000000000000);
+    default:
+      return bits;
   }
 }
 
 u32 float_bits(Random& random) {
   const u32 bits = static_cast<u32>(random.next());
   switch (random.below(10)) {
-    case 0: return bits & 0x80000000;                     // zero
-    case 1: return 0x7f800000 | (bits & 0x80000000);      // infinity
-    case 2: return 0x7fc00000 | (bits & 0x803fffff);      // quiet NaN
-    case 3: return 0x7f800001 | (bits & 0x803ffffe);      // signalling NaN
-    case 4: return bits & 0x807fffff;                     // denormal
-    case 5: return (bits & 0x80ffffff) | 0x3f000000;      // around 1
-    case 6: return std::bit_cast<u32>(static_cast<float>(static_cast<i32>(bits) >> random.below(32)));
-    case 7: return (bits & 0x807fffff) | (0x4b + random.below(8)) << 24;  // around the integers' limits
-    default: return bits;
+    case 0:
+      return bits & 0x80000000;  // zero
+    case 1:
+      return 0x7f800000 | (bits & 0x80000000);  // infinity
+    case 2:
+      return 0x7fc00000 | (bits & 0x803fffff);  // quiet NaN
+    case 3:
+      return 0x7f800001 | (bits & 0x803ffffe);  // signalling NaN
+    case 4:
+      return bits & 0x807fffff;  // denormal
+    case 5:
+      return (bits & 0x80ffffff) | 0x3f000000;  // around 1
+    case 6:
+      return std::bit_cast<u32>(static_cast<float>(static_cast<i32>(bits) >> random.below(32)));
+    case 7:
+      return (bits & 0x807fffff) | (0x4b + random.below(8)) << 24;  // around the integers' limits
+    default:
+      return bits;
   }
 }
 
@@ -47,15 +63,24 @@ u64 double_bits(Random& random) {
   const u64 bits = random.next();
   constexpr u64 sign = u64{1} << 63, fraction = (u64{1} << 52) - 1;
   switch (random.below(10)) {
-    case 0: return bits & sign;
-    case 1: return u64{0x7ff} << 52 | (bits & sign);
-    case 2: return u64{0x7ff8} << 48 | (bits & (sign | fraction));
-    case 3: return u64{0x7ff} << 52 | (bits & (sign | (fraction >> 1))) | 1;
-    case 4: return bits & (sign | fraction);
-    case 5: return (bits & (sign | fraction)) | static_cast<u64>(0x3fe + random.below(3)) << 52;
-    case 6: return std::bit_cast<u64>(static_cast<double>(static_cast<i64>(bits) >> random.below(64)));
-    case 7: return (bits & (sign | fraction)) | static_cast<u64>(0x380 + random.below(0x110)) << 52;
-    default: return bits;
+    case 0:
+      return bits & sign;
+    case 1:
+      return u64{0x7ff} << 52 | (bits & sign);
+    case 2:
+      return u64{0x7ff8} << 48 | (bits & (sign | fraction));
+    case 3:
+      return u64{0x7ff} << 52 | (bits & (sign | (fraction >> 1))) | 1;
+    case 4:
+      return bits & (sign | fraction);
+    case 5:
+      return (bits & (sign | fraction)) | static_cast<u64>(0x3fe + random.below(3)) << 52;
+    case 6:
+      return std::bit_cast<u64>(static_cast<double>(static_cast<i64>(bits) >> random.below(64)));
+    case 7:
+      return (bits & (sign | fraction)) | static_cast<u64>(0x380 + random.below(0x110)) << 52;
+    default:
+      return bits;
   }
 }
 
@@ -87,17 +112,44 @@ std::array<u8, 10> x87_value(Random& random) {
   u16 exponent = static_cast<u16>(random.next());
   constexpr u64 integer_bit = u64{1} << 63;
   switch (random.below(10)) {
-    case 0: significand = 0; exponent &= 0x8000; break;
-    case 1: significand = integer_bit; exponent |= 0x7fff; break;
-    case 2: significand |= integer_bit | integer_bit >> 1; exponent |= 0x7fff; break;
-    case 3: significand = (significand | integer_bit | 1) & ~(integer_bit >> 1); exponent |= 0x7fff; break;
-    case 4: significand &= ~integer_bit; exponent &= 0x8000; break;
-    case 5: significand |= integer_bit; exponent = static_cast<u16>((exponent & 0x8000) | (0x3fff + random.below(4))); break;
-    case 6: significand = (significand >> random.below(63) << 1 | 1) << std::countl_zero(significand | 1);
-            significand |= integer_bit; exponent = static_cast<u16>((exponent & 0x8000) | (0x3fff + random.below(64))); break;
-    case 7: significand |= integer_bit; exponent = static_cast<u16>((exponent & 0x8000) | (0x3c00 + random.below(0x800))); break;
-    case 8: significand |= integer_bit; break;
-    default: break;  // may be an unsupported format
+    case 0:
+      significand = 0;
+      exponent &= 0x8000;
+      break;
+    case 1:
+      significand = integer_bit;
+      exponent |= 0x7fff;
+      break;
+    case 2:
+      significand |= integer_bit | integer_bit >> 1;
+      exponent |= 0x7fff;
+      break;
+    case 3:
+      significand = (significand | integer_bit | 1) & ~(integer_bit >> 1);
+      exponent |= 0x7fff;
+      break;
+    case 4:
+      significand &= ~integer_bit;
+      exponent &= 0x8000;
+      break;
+    case 5:
+      significand |= integer_bit;
+      exponent = static_cast<u16>((exponent & 0x8000) | (0x3fff + random.below(4)));
+      break;
+    case 6:
+      significand = (significand >> random.below(63) << 1 | 1) << std::countl_zero(significand | 1);
+      significand |= integer_bit;
+      exponent = static_cast<u16>((exponent & 0x8000) | (0x3fff + random.below(64)));
+      break;
+    case 7:
+      significand |= integer_bit;
+      exponent = static_cast<u16>((exponent & 0x8000) | (0x3c00 + random.below(0x800)));
+      break;
+    case 8:
+      significand |= integer_bit;
+      break;
+    default:
+      break;  // may be an unsupported format
   }
   std::array<u8, 10> value;
   std::memcpy(value.data(), &significand, 8);
@@ -205,10 +257,14 @@ std::optional<TestCase> parse_case(std::string_view text) {
       if (!parse_hex(token, test.code)) return std::nullopt;
     } else if (!key.empty()) {
       if (!parse_number(token, value)) return std::nullopt;
-      if (key == "seed") test.state_seed = value;
-      else if (key == "mem") test.memory_seed = static_cast<u32>(value);
-      else if (key == "flags") test.rflags = static_cast<u32>(value);
-      else return std::nullopt;
+      if (key == "seed")
+        test.state_seed = value;
+      else if (key == "mem")
+        test.memory_seed = static_cast<u32>(value);
+      else if (key == "flags")
+        test.rflags = static_cast<u32>(value);
+      else
+        return std::nullopt;
       key = {};
     } else if (token[0] == '@') {
       const usize colon = token.find(':');
@@ -233,7 +289,8 @@ std::optional<TestCase> parse_case(std::string_view text) {
   return test;
 }
 
-// --- Binary form --------------------------------------------------------------------------------------------------------
+// --- Binary form
+// --------------------------------------------------------------------------------------------------------
 
 namespace {
 

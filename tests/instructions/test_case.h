@@ -1,4 +1,5 @@
-// One instruction test: what runs where, from which state, and what came out. Shared by silicon, interpreter, recordings.
+// One instruction test: what runs where, from which state, and what came out. Shared by silicon, interpreter,
+// recordings.
 #pragma once
 
 #include <array>

@@ -18,6 +18,7 @@ struct RowHandlers {
   Flow flow;
   Callout callout;
   bool never_faults;  // in register form: its semantics says so
+  bool count_decides; // flags are read (kept) only when the count is 0
 };
 
 // What selects a variant, apart from the row.
@@ -215,6 +216,7 @@ constexpr RowHandlers row_handlers() {
   handlers.flow = flow_of<S>();
   handlers.callout = callout_of<S>();
   handlers.never_faults = never_faults<S>() && !Row::kSpec.has(kUsesMmx);  // MMX reports x87 exceptions
+  handlers.count_decides = count_decides<S>();
   if constexpr (flow_of<S>() != Flow::Callout) {
     fill_width<Row, 2>(handlers, 0);
     fill_width<Row, 4>(handlers, 1);

@@ -242,7 +242,7 @@ class Context : public E {
   }
   VELLUM_INLINE u32 arithmetic() { return this->arithmetic_flags_of(flags()); }
   VELLUM_INLINE bool carry() {
-    if constexpr (F.producer == FlagProducer::Unknown) return this->arithmetic_flags_of(flags()) & kCf;
+    if constexpr (F.producer == FlagProducer::Unknown) return this->unknown_condition(2, flags());  // the code of JC
     else return carry_flag(flags());
   }
   VELLUM_INLINE bool condition(u8 code) {

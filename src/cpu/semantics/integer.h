@@ -20,7 +20,7 @@ VELLUM_INLINE void replace_flags(C& c, u32 replaced, u32 bits) {
   c.set_explicit_flags((c.arithmetic() & ~replaced) | bits);
 }
 
-// --- Data transfer ----------------------------------------------------------------------------------------------------
+// --- Data transfer ---------------------------------------------------------------------------------------------------
 
 // MOV, in all forms whose operands have one size; MOVNTI.
 struct Move {
@@ -230,7 +230,7 @@ struct TableLookup {
   }
 };
 
-// --- Binary arithmetic ------------------------------------------------------------------------------------------------
+// --- Binary arithmetic -----------------------------------------------------------------------------------------------
 
 struct Add {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
@@ -349,7 +349,7 @@ struct AddThroughFlag {
   }
 };
 
-// --- Logic ------------------------------------------------------------------------------------------------------------
+// --- Logic -----------------------------------------------------------------------------------------------------------
 
 struct And {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
@@ -411,7 +411,7 @@ struct Not {
   }
 };
 
-// --- Flag control -----------------------------------------------------------------------------------------------------
+// --- Flag control ----------------------------------------------------------------------------------------------------
 
 struct ClearCarry {
   static constexpr FlagEffect kFlags = kReplacesCarry;
@@ -474,7 +474,7 @@ struct SetAlFromCarry {
   VELLUM_INLINE static void op(C& c) { c.template set_gpr<u8>(kRax, c.carry() ? 0xff : 0); }
 };
 
-// --- Without effect on registers --------------------------------------------------------------------------------------
+// --- Without effect on registers -------------------------------------------------------------------------------------
 
 // NOP, PAUSE, prefetches, fences: there is one CPU, and its memory order is the program's.
 struct NoOperation {

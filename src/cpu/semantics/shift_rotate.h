@@ -7,6 +7,7 @@ namespace vellum::semantics {
 
 enum class ShiftBy : u8 { One, Count };  // the count may be 0: then no flag changes
 
+// A shift by an immediate other than 0 writes all flags for sure (kCountDecides).
 template <ShiftBy By>
 inline constexpr FlagEffect kShiftFlags = By == ShiftBy::One ? kWritesArithmetic : kMayWriteArithmetic;
 // The rotates replace CF and OF; all other flags pass through.
@@ -25,6 +26,7 @@ VELLUM_INLINE u32 carry_and_overflow(bool carry, bool overflow) { return (carry 
 template <ShiftBy By>
 struct ShiftLeft {
   static constexpr FlagEffect kFlags = kShiftFlags<By>;
+  static constexpr bool kCountDecides = true;
   static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, unsigned count) { return static_cast<T>(u64{value} << count); }
@@ -43,6 +45,7 @@ struct ShiftLeft {
 template <ShiftBy By>
 struct ShiftRight {
   static constexpr FlagEffect kFlags = kShiftFlags<By>;
+  static constexpr bool kCountDecides = true;
   static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, unsigned count) { return static_cast<T>(u64{value} >> count); }
@@ -60,6 +63,7 @@ struct ShiftRight {
 template <ShiftBy By>
 struct ShiftArithmetic {
   static constexpr FlagEffect kFlags = kShiftFlags<By>;
+  static constexpr bool kCountDecides = true;
   static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, unsigned count) {
@@ -109,7 +113,8 @@ struct RotateRight {
     const T old = c.template update<0>([count](T value) { return rotate_left(value, 0 - count); });
     if (By == ShiftBy::Count && count == 0) return;
     const T result = rotate_left(old, 0 - count);
-    replace_flags(c, kCf | kOf, carry_and_overflow(top_bit(result), top_bit(result) != top_bit(static_cast<T>(result << 1))));
+    const bool carry = top_bit(result);
+    replace_flags(c, kCf | kOf, carry_and_overflow(carry, carry != top_bit(static_cast<T>(result << 1))));
   }
 };
 
@@ -175,6 +180,7 @@ struct RotateRightThroughCarry {
 // undefined; CPUs since P6 shift destination:source:destination.
 struct ShiftLeftDouble {
   static constexpr FlagEffect kFlags = kMayWriteArithmetic;
+  static constexpr bool kCountDecides = true;
   static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, T filler, unsigned count) {
@@ -207,6 +213,7 @@ struct ShiftLeftDouble {
 // SHRD; 16-bit counts above 16 shift destination:source:destination likewise.
 struct ShiftRightDouble {
   static constexpr FlagEffect kFlags = kMayWriteArithmetic;
+  static constexpr bool kCountDecides = true;
   static constexpr bool kNeverFaults = true;
   template <class T>
   VELLUM_INLINE static T shift(T value, T filler, unsigned count) {
