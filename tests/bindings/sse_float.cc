@@ -1,5 +1,6 @@
 // The group "sse_float" in the translators' bindings.
 #include "cpu/core.h"
+#pragma STDC FENV_ACCESS ON
 #include "cpu/semantics/sse_float.h"
 
 #define VELLUM_GROUP_FILE "cpu/opcodes/sse_float.def"
