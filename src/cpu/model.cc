@@ -426,6 +426,11 @@ CpuidResult CpuModel::cpuid(u32 leaf, u32 subleaf) const {
     case 5:
       if (has(Feature::Monitor)) return {64, 64, 3, 0x10};      // line size; interrupts break MWAIT; C1
       break;
+    case 7:
+      // Subleaf 2 has BHI_CTRL: with it guests need not clear the branch history by software in each system call.
+      if (has(Feature::SpecCtrl) && subleaf == 0) result.eax = 2;
+      if (has(Feature::SpecCtrl) && subleaf == 2) result.edx = 1 << 4;
+      break;
     case 0xb:
       // Two levels, SMT and core, of one processor each.
       if (subleaf == 0) return {0, 1, 0x100, 0};

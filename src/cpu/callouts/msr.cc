@@ -147,7 +147,7 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
   if (index >= spec::kX2apicFirst && index <= spec::kX2apicLast) return cpu.environment.write_apic_msr(index, value);
   if (!read(cpu, index, old)) return false;
   switch (index) {
-    case spec::kSpecCtrl: return set(s.spec_ctrl, !(value & ~u64{3}));
+    case spec::kSpecCtrl: return set(s.spec_ctrl, !(value & ~u64{0x403}));  // IBRS, STIBP, BHI_DIS_S
     case spec::kArchCapabilities: return false;
     case spec::kFeatureControl: return !(s.feature_control & 1) && set(s.feature_control);  // bit 0 locks it
     case spec::kSysenterCs: s.sysenter_cs = static_cast<u32>(value); return true;
