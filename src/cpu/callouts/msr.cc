@@ -210,7 +210,7 @@ VELLUM_CALLOUT(read_msr) {
   const u32 index = static_cast<u32>(cpu.s.gpr[kRcx]);
   u64 value = 0;
   if (!read(cpu, index, value)) {
-    log(LogItem::Unsupported, "RDMSR {:#x}: #GP", index);
+    log(LogItem::GuestErrors, "RDMSR {:#x}: #GP", index);
     cpu.raise_general_protection();
   }
   write_pair(cpu.s, value);
@@ -222,7 +222,7 @@ VELLUM_CALLOUT(write_msr) {
   const u32 index = static_cast<u32>(cpu.s.gpr[kRcx]);
   const u64 value = static_cast<u32>(cpu.s.gpr[kRax]) | (cpu.s.gpr[kRdx] << 32);
   if (!write(cpu, index, value)) {
-    log(LogItem::Unsupported, "WRMSR {:#x} = {:#x}: #GP", index, value);
+    log(LogItem::GuestErrors, "WRMSR {:#x} = {:#x}: #GP", index, value);
     cpu.raise_general_protection();
   }
 }
