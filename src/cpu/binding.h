@@ -29,7 +29,7 @@ struct [[gnu::packed]] Unaligned {
 };
 
 // Fields says where an engine finds what decoding settled:
-//   operand<N>(), immediate(), immediate2(), base(), index() (slots), scale(), displacement(), address_mask(), segment(),
+//   operand<N>(), immediate(), wide(), immediate2(), base(), index() (slots), scale(), displacement(), address_mask(), segment(),
 //   segment_mode(), stack_mode(), operand_size(), address_size(), code_size_bytes(), offset(), length()
 //   insn(): the BoundInsn, which helpers need to find the faulting instruction
 // They are fields of a BoundInsn (interpreter), holes in a stencil (baseline), or constants (optimizing translator).
@@ -43,13 +43,14 @@ class Binding {
   template <usize N>
   VELLUM_INLINE u64 operand() { return m_fields.template operand<N>(); }
   VELLUM_INLINE i64 immediate() { return m_fields.immediate(); }
+  VELLUM_INLINE u64 wide() { return m_fields.wide(); }
   VELLUM_INLINE u16 immediate2() { return m_fields.immediate2(); }
 
   VELLUM_INLINE unsigned memory_segment() { return m_fields.segment(); }
   VELLUM_INLINE u64 effective_offset() {
     const u64* slots = m_s->gpr.data();
     return (slots[m_fields.base()] + (slots[m_fields.index()] << m_fields.scale()) + static_cast<u64>(m_fields.displacement())) &
-           m_fields.address_mask();
+           m_fields.address_mask(*m_s);
   }
   VELLUM_INLINE u64 linear(u64 offset, unsigned size, AccessType access) {
     if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]]
@@ -62,7 +63,7 @@ class Binding {
     return offset;
   }
   // An offset modulo the address size.
-  VELLUM_INLINE u64 wrap_offset(u64 offset) { return offset & m_fields.address_mask(); }
+  VELLUM_INLINE u64 wrap_offset(u64 offset) { return offset & m_fields.address_mask(*m_s); }
   // The linear address of `offset` in the stack segment, wrapped to the stack's size.
   VELLUM_INLINE u64 stack_linear(u64 offset, unsigned size, AccessType access) {
     switch (m_fields.stack_mode()) {

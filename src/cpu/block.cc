@@ -59,7 +59,7 @@ void BlockCache::insert(Block* block) {
 void BlockCache::invalidate(Block* block) {
   if (block->count == kStaleCount) return;
   block->count = kStaleCount;
-  for (unsigned i = 0; i <= block->real_count; ++i) block->insns[i].handler = leave_stale_block;
+  for (unsigned i = 0; i <= block->real_count; ++i) set_handler(block->insns[i], leave_stale_block);
   Block** link = &m_buckets[bucket(block->ram_offset, block->mode)];
   while (*link != block) link = &(*link)->hash_next;
   *link = block->hash_next;

@@ -29,7 +29,7 @@ enum EntryMode : u64 {
   kEntryCodeSegment = u64{1} << 32, // times the slot of CS's base and limit, with kModeCheckedCode
 };
 
-inline constexpr unsigned kMaxBlockInsns = 48;
+inline constexpr unsigned kMaxBlockInsns = 48;  // BoundInsn::position and the terminator's must fit into 6 bits
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;
 
@@ -95,6 +95,15 @@ class BlockCache {
   usize m_chunk = 0;
   u64 m_chunk_used = 0, m_used = 0;
 };
+
+// Handlers are kept as 32-bit distances from this one.
+VELLUM_HANDLER_ABI void interpreter_leave(CpuState* s, const BoundInsn* insn);
+inline Handler handler_of(const BoundInsn& insn) {
+  return reinterpret_cast<Handler>(reinterpret_cast<char*>(&interpreter_leave) + insn.handler);
+}
+inline void set_handler(BoundInsn& insn, Handler handler) {
+  insn.handler = static_cast<i32>(reinterpret_cast<char*>(handler) - reinterpret_cast<char*>(&interpreter_leave));
+}
 
 // What a stale block's instructions become: leaves translated code in front of the instruction.
 [[clang::preserve_none]] void leave_stale_block(CpuState* s, const BoundInsn* insn);

@@ -223,7 +223,7 @@ Exit CpuCore::run_loop(u64 budget) {
 void CpuCore::execute(Block* block, u64 rip) {
   s.code_base = rip;
   s.budget -= block->count;
-  block->insns[0].handler(&s, block->insns);
+  handler_of(block->insns[0])(&s, block->insns);
 }
 
 namespace {

@@ -51,17 +51,32 @@ u16 bind_operand(OperandSpec operand, const Insn& insn) {
 void CpuCore::bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const {
   const RowSpec& row = opcode_rows()[insn.row];
   const bool bits64 = code_size(s.mode) == CodeSize::Bits64;
-  bound.immediate = insn.immediate;
-  bound.immediate2 = insn.immediate2;
-  bound.address_mask = insn.address_size == 8 ? ~u64{0} : insn.address_size == 4 ? 0xffffffff : 0xffff;
-  bound.displacement = insn.displacement + (insn.base == kCodeBaseSlot ? offset + insn.length : 0);
-  for (unsigned i = 0; i < 4; ++i) bound.operand[i] = bind_operand(row.operands[i], insn);
-  bound.row = insn.row;
-  bound.offset = offset;
-  bound.position = static_cast<u8>(position);
-  bound.length = insn.length;
+  bool wide = false, second_immediate = false;
+  for (unsigned i = 0; i < 4; ++i) {
+    const OperandSpec operand = row.operands[i];
+    bound.operand[i] = bind_operand(operand, insn);
+    wide |= operand.kind == OperandKind::Immediate && operand.width == OperandWidth::V && insn.operand_size == 8;
+    wide |= operand.kind == OperandKind::AbsoluteOffset;
+    second_immediate |= operand.kind == OperandKind::FarPointer || (i > 0 && operand.kind == OperandKind::Immediate);
+  }
+  if (second_immediate && row.operands[3].kind == OperandKind::None) bound.operand[3] = insn.immediate2;
+  const bool absolute = insn.memory && wide;
+  const u64 value = static_cast<u64>(absolute ? insn.displacement : insn.immediate);
+  bound.immediate_low = static_cast<i32>(value);
   bound.base = insn.base;
   bound.index = insn.index;
+  i64 displacement = insn.displacement + (insn.base == kCodeBaseSlot ? offset + insn.length : 0);
+  if (displacement != static_cast<i32>(displacement) && insn.base == kCodeBaseSlot) {
+    // RIP-relative operands have no index.
+    bound.index = displacement > 0 ? kExcessSlot : kDeficitSlot;
+    displacement += displacement > 0 ? -8192 : 8192;
+  }
+  bound.displacement = static_cast<i32>(wide ? static_cast<i64>(value >> 32) : displacement);
+  bound.address_mask_slot = static_cast<u8>(kAddressMaskSlot + (insn.address_size >> 2));
+  bound.row = insn.row;
+  bound.offset = offset;
+  bound.position = static_cast<u8>(position & 63);
+  bound.length = insn.length;
   bound.scale = insn.scale;
   bound.segment = insn.segment;
   if (bits64) bound.segment_mode = insn.segment >= kFs ? SegmentMode::BaseOnly : SegmentMode::Flat;
@@ -74,7 +89,6 @@ void CpuCore::bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned posi
   bound.address_size = insn.address_size;
   bound.prefixes = insn.prefixes;
   bound.memory = insn.memory;
-  bound.modrm = insn.modrm;
   bound.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
 }
 
@@ -229,18 +243,19 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   for (unsigned i = 0; i < count; ++i) {
     BoundInsn& bound = block->insns[i];
     bind(insns[i], bound, offsets[i], i);
-    bound.handler = special[i];
-    if (!bound.handler) bound.handler = interpreter_row(insns[i].row).variant[handler_index(choices[i])];
-    if (!bound.handler) {
+    Handler handler = special[i];
+    if (!handler) handler = interpreter_row(insns[i].row).variant[handler_index(choices[i])];
+    if (!handler) {
       log(LogItem::Unsupported, "no handler for {} at {:#x}", describe_row(opcode_rows()[insns[i].row]), rip + offsets[i]);
-      bound.handler = interpreter_invalid_opcode;
+      handler = interpreter_invalid_opcode;
     }
+    set_handler(bound, handler);
   }
   BoundInsn& terminator = block->insns[count];
   terminator = BoundInsn{};
-  terminator.handler = interpreter_fall_through;
+  set_handler(terminator, interpreter_fall_through);
   terminator.offset = offset;
-  terminator.position = static_cast<u8>(count);
+  terminator.position = static_cast<u8>(count & 63);
   terminator.operand_size = terminator.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
   if (cached) {
     protect_code_page(block->ram_offset);

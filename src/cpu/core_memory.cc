@@ -45,7 +45,8 @@ void CpuCore::flush_tlb_page(u64 linear) {
 }
 
 void CpuCore::clear_jump_cache() {
-  if (++s.jump_generation == 0)  // wrapped: entries of the first generation would come alive again
+  s.jump_generation = (s.jump_generation + 1) & ((1u << kJumpGenerationBits) - 1);
+  if (s.jump_generation == 0)  // wrapped: entries of the first generation would come alive again
     for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr};
 }
 
@@ -70,7 +71,8 @@ u64 CpuCore::segment_linear(unsigned index, u64 offset, unsigned size, AccessTyp
 
 u64 CpuCore::operand_offset(const BoundInsn& insn) const {
   const u64* slots = s.gpr.data();
-  return (slots[insn.base] + (slots[insn.index] << insn.scale) + static_cast<u64>(insn.displacement)) & insn.address_mask;
+  const u64 offset = slots[insn.base] + (slots[insn.index] << insn.scale) + static_cast<u64>(i64{insn.displacement});
+  return offset & slots[insn.address_mask_slot];
 }
 
 u64 CpuCore::operand_linear(const BoundInsn& insn, unsigned size, AccessType access) {

@@ -46,27 +46,36 @@ enum class SegmentMode : u8 {
 };
 enum class StackMode : u8 { Flat64, Flat32, Checked };  // Checked: the SS register's size, base and limit decide
 
-// An instruction with its operands as byte offsets into CpuState; one cache line.
+// An instruction with its operands as byte offsets into CpuState. A warm guest runs through more instructions than the
+// host's first-level cache holds lines, so two share one.
 struct BoundInsn {
-  Handler handler;
-  i64 immediate;
-  u64 address_mask;     // of the effective address: 16, 32 or 64 ones
-  i64 displacement;     // RIP-relative: adjusted to count from the block's first byte
+  i32 handler;          // address of its Handler, relative to interpreter_leave (block.h)
+  i32 immediate_low;    // the immediate; with wide() its low half, and displacement is the high one
+  i32 displacement;     // RIP-relative: adjusted to count from the block's first byte
   u16 operand[4];       // register operand N: byte offset; segment, control, debug and x87 registers: their number
   u16 row;
   u16 offset;           // of this instruction from the block's first byte
-  u16 immediate2;
-  u8 position;          // number of instructions before it in the block
-  u8 length;
-  u8 base, index, scale;  // slots
-  u8 segment;
-  SegmentMode segment_mode;
-  StackMode stack_mode;
-  u8 operand_size, address_size, prefixes, code_size_bytes;
-  bool memory;
-  u8 modrm;
-};
+  u8 base, index;       // slots
+  u8 address_mask_slot;
+  u8 prefixes;
+  u8 position : 6;      // number of instructions before it in the block
+  u8 scale : 2;
+  u8 segment : 3;
+  SegmentMode segment_mode : 2;
+  StackMode stack_mode : 2;
+  bool memory : 1;
+  u8 operand_size : 4;
+  u8 address_size : 4;
+  u8 code_size_bytes : 4;
+  u8 length : 4;
 
-static_assert(sizeof(BoundInsn) == 64);
+  i64 immediate() const { return immediate_low; }
+  // For MOV with a 64-bit immediate, and absolute offsets: neither has the other field.
+  u64 wide() const { return static_cast<u64>(static_cast<u32>(displacement)) << 32 | static_cast<u32>(immediate_low); }
+  // ENTER's nesting level, a far pointer's selector: rows with two immediates have no fourth operand.
+  u16 immediate2() const { return operand[3]; }
+  u64 address_mask() const { return address_size == 8 ? ~u64{0} : address_size == 4 ? 0xffffffff : 0xffff; }
+};
+static_assert(sizeof(BoundInsn) == 32);
 
 }  // namespace vellum

@@ -71,7 +71,7 @@ consteval OperandForm operand_form(OperandSpec operand, u8 operand_size, bool me
     case OperandKind::FixedAx:
     case OperandKind::FixedRax: form.place = Place::Register; break;
     case OperandKind::Immediate:
-      form.place = Place::Immediate;
+      form.place = operand.width == OperandWidth::V && operand_size == 8 ? Place::WideImmediate : Place::Immediate;
       if (operand.width == OperandWidth::Z) form.size = operand_size;  // sign-extended, SDM Vol. 1 3.6.1
       break;
     case OperandKind::FixedOne: form.place = Place::One; break;
@@ -102,7 +102,10 @@ consteval Form form_of(const RowSpec& row, u8 operand_size, bool memory, bool lo
   Form form;
   form.operand_size = uses_operand_size(row) ? operand_size : 0;
   form.locked = locked;
-  for (usize i = 0; i < 4; ++i) form.operand[i] = operand_form(row.operands[i], operand_size, memory);
+  for (usize i = 0; i < 4; ++i) {
+    form.operand[i] = operand_form(row.operands[i], operand_size, memory);
+    form.absolute |= row.operands[i].kind == OperandKind::AbsoluteOffset;
+  }
   return form;
 }
 

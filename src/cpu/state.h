@@ -15,6 +15,8 @@ enum Gpr : u8 { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi };
 // Slots behind the sixteen registers, so that an address needs no case for "none" and "RIP".
 inline constexpr u8 kZeroSlot = 16;      // always 0: no base, no index
 inline constexpr u8 kCodeBaseSlot = 17;  // RIP of the running block's first instruction
+inline constexpr u8 kExcessSlot = 19, kDeficitSlot = 20;  // +8192 and -8192: a RIP-relative displacement near the ends of 32 bits
+inline constexpr u8 kAddressMaskSlot = 21;                // masks for addresses of 16, 32 and 64 bits
 
 enum SegmentIndex : u8 { kEs, kCs, kSs, kDs, kFs, kGs, kLdtr, kTr, kSegmentCount };
 
@@ -105,6 +107,7 @@ struct JumpCacheEntry {
   Block* block;
 };
 inline constexpr usize kJumpCacheSize = 4096;
+inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
 
 struct alignas(64) CpuState {
   // Operand slots (index * 8 is the byte offset): the general registers, zero, and the running block's RIP.
@@ -112,6 +115,8 @@ struct alignas(64) CpuState {
   u64 zero = 0;
   u64 code_base = 0;
   u64 rip = 0;  // complete only outside translated code; inside, code_base + the instruction's offset
+  u64 excess = 8192, deficit = -u64{8192};
+  std::array<u64, 3> address_masks{0xffff, 0xffffffff, ~u64{0}};
 
   // The six arithmetic flags, lazily (flags.h).
   FlagOperation flag_operation = FlagOperation::Explicit;
@@ -164,7 +169,8 @@ struct alignas(64) CpuState {
   bool nmi_pending = false, smi_pending = false, init_pending = false, interrupt_request = false;
   u64 pending_debug = 0;          // DR6 bits of a trap to deliver before the next instruction
 
-  u64 jump_key() const { return static_cast<u64>(jump_generation) << 32 | mode; }
+  // The generation stands between the code segment's slot and the user bit of `mode`.
+  u64 jump_key() const { return static_cast<u64>(jump_generation) << kJumpGenerationShift | mode; }
   // Something besides `attention` that the run loop must look at before the next instruction.
   bool event_pending() const { return interrupt_request | nmi_pending | smi_pending | halted; }
   bool user() const { return cpl == 3; }

@@ -8,7 +8,7 @@ namespace vellum {
 struct ConstantValues {
   u64 operand[4];
   i64 immediate, displacement;
-  u64 address_mask;
+  u64 address_mask, wide;
   const BoundInsn* insn;
   u16 immediate2, offset;
   u8 base, index, scale, segment, operand_size, address_size, code_size_bytes, length;
@@ -23,12 +23,13 @@ class ConstantFields {
   template <usize N>
   VELLUM_INLINE u64 operand() const { return m_values.operand[N]; }
   VELLUM_INLINE i64 immediate() const { return m_values.immediate; }
+  VELLUM_INLINE u64 wide() const { return m_values.wide; }
   VELLUM_INLINE u16 immediate2() const { return m_values.immediate2; }
   VELLUM_INLINE u8 base() const { return m_values.base; }
   VELLUM_INLINE u8 index() const { return m_values.index; }
   VELLUM_INLINE u8 scale() const { return m_values.scale; }
   VELLUM_INLINE i64 displacement() const { return m_values.displacement; }
-  VELLUM_INLINE u64 address_mask() const { return m_values.address_mask; }
+  VELLUM_INLINE u64 address_mask(const CpuState&) const { return m_values.address_mask; }
   VELLUM_INLINE u8 segment() const { return m_values.segment; }
   VELLUM_INLINE SegmentMode segment_mode() const { return m_values.segment_mode; }
   VELLUM_INLINE StackMode stack_mode() const { return m_values.stack_mode; }

@@ -276,7 +276,7 @@ VELLUM_CALLOUT(monitor) {
   CpuState& s = cpu.s;
   if (s.cpl != 0) cpu.raise(Vector::InvalidOpcode);
   if (s.gpr[kRcx] & (s.code64() ? ~u64{0} : 0xffffffff)) cpu.raise_general_protection();
-  const u64 offset = s.gpr[kRax] & insn.address_mask;
+  const u64 offset = s.gpr[kRax] & insn.address_mask();
   const unsigned segment = insn.prefixes & kPrefixSegment ? insn.segment : u8{kDs};
   cpu.read_linear<u8>(cpu.segment_linear(segment, offset, 1, AccessType::Read));
 }

@@ -37,7 +37,7 @@ FarTarget memory_target(CpuCore& cpu, const BoundInsn& insn) {
 }
 
 FarTarget immediate_target(const BoundInsn& insn) {
-  return {insn.immediate2, truncate(static_cast<u64>(insn.immediate), insn.operand_size == 2 ? 2 : 4)};
+  return {insn.immediate2(), truncate(static_cast<u64>(insn.immediate()), insn.operand_size == 2 ? 2 : 4)};
 }
 
 // A transfer to a code segment by its own selector keeps CPL.
@@ -213,7 +213,7 @@ VELLUM_CALLOUT(call_far_indirect) { call_to(cpu, memory_target(cpu, insn), insn.
 VELLUM_CALLOUT(return_far) {
   CpuState& s = cpu.s;
   const unsigned size = insn.operand_size;
-  const u64 parameters = static_cast<u16>(insn.immediate);
+  const u64 parameters = static_cast<u16>(insn.immediate());
   StackCursor stack(cpu);
   const u64 rip = stack.pop(size);
   const u16 selector = static_cast<u16>(stack.pop(size));

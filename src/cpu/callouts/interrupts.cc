@@ -232,7 +232,7 @@ void deliver_to_8086_handler(CpuCore& cpu, u8 vector) {
 }  // namespace
 
 VELLUM_CALLOUT(software_interrupt) {
-  const u8 vector = static_cast<u8>(insn.immediate);
+  const u8 vector = static_cast<u8>(insn.immediate());
   const CpuState& s = cpu.s;
   cpu.suppress_trap();
   if (s.protected_mode() && s.v86()) {

@@ -41,7 +41,7 @@ void repeat(CpuCore& cpu, const BoundInsn& insn, Iteration iteration) {
   CpuState& s = cpu.s;
   if (!(insn.prefixes & (kPrefixRep | kPrefixRepne))) return iteration();
   for (unsigned i = 0; i < kChunk; ++i) {
-    const u64 count = s.gpr[kRcx] & insn.address_mask;
+    const u64 count = s.gpr[kRcx] & insn.address_mask();
     if (count == 0) return;
     iteration();
     write_gpr(s, kRcx, insn.address_size, count - 1);
@@ -53,17 +53,17 @@ void repeat(CpuCore& cpu, const BoundInsn& insn, Iteration iteration) {
 
 void advance(CpuState& s, const BoundInsn& insn, unsigned index, unsigned size) {
   const u64 step = s.rflags & kDf ? u64{0} - size : size;
-  write_gpr(s, index, insn.address_size, (s.gpr[index] + step) & insn.address_mask);
+  write_gpr(s, index, insn.address_size, (s.gpr[index] + step) & insn.address_mask());
 }
 
 }  // namespace
 
 template <unsigned Size>
-VELLUM_CALLOUT(input_immediate) { input(cpu, static_cast<u8>(insn.immediate), port_size<Size>(insn)); }
+VELLUM_CALLOUT(input_immediate) { input(cpu, static_cast<u8>(insn.immediate()), port_size<Size>(insn)); }
 template <unsigned Size>
 VELLUM_CALLOUT(input_dx) { input(cpu, static_cast<u16>(cpu.s.gpr[kRdx]), port_size<Size>(insn)); }
 template <unsigned Size>
-VELLUM_CALLOUT(output_immediate) { output(cpu, static_cast<u8>(insn.immediate), port_size<Size>(insn)); }
+VELLUM_CALLOUT(output_immediate) { output(cpu, static_cast<u8>(insn.immediate()), port_size<Size>(insn)); }
 template <unsigned Size>
 VELLUM_CALLOUT(output_dx) { output(cpu, static_cast<u16>(cpu.s.gpr[kRdx]), port_size<Size>(insn)); }
 
@@ -74,7 +74,7 @@ VELLUM_CALLOUT(input_string) {
   check_port(cpu, port, size);
   repeat(cpu, insn, [&] {
     CpuState& s = cpu.s;
-    const u64 linear = cpu.segment_linear(kEs, s.gpr[kRdi] & insn.address_mask, size, AccessType::Write);
+    const u64 linear = cpu.segment_linear(kEs, s.gpr[kRdi] & insn.address_mask(), size, AccessType::Write);
     // The port must not be read when the store would fault.
     if ((linear ^ s.tlb[Tlb::slot(linear)].write_tag) > kPageSize - size) cpu.probe_write(linear, size);
     const u32 value = cpu.environment.read_port(port, size);
@@ -91,7 +91,7 @@ VELLUM_CALLOUT(output_string) {
   check_port(cpu, port, size);
   repeat(cpu, insn, [&] {
     CpuState& s = cpu.s;
-    const u64 linear = cpu.segment_linear(segment, s.gpr[kRsi] & insn.address_mask, size, AccessType::Read);
+    const u64 linear = cpu.segment_linear(segment, s.gpr[kRsi] & insn.address_mask(), size, AccessType::Read);
     const u32 value = static_cast<u32>(read_memory(cpu, linear, size));
     cpu.environment.write_port(port, size, value);
     advance(s, insn, kRsi, size);

@@ -11,13 +11,14 @@ class InterpreterFields {
   VELLUM_INLINE const BoundInsn* insn() const { return m_insn; }
   template <usize N>
   VELLUM_INLINE u64 operand() const { return m_insn->operand[N]; }
-  VELLUM_INLINE i64 immediate() const { return m_insn->immediate; }
-  VELLUM_INLINE u16 immediate2() const { return m_insn->immediate2; }
+  VELLUM_INLINE i64 immediate() const { return m_insn->immediate_low; }
+  VELLUM_INLINE u64 wide() const { return m_insn->wide(); }
+  VELLUM_INLINE u16 immediate2() const { return m_insn->immediate2(); }
   VELLUM_INLINE u8 base() const { return m_insn->base; }
   VELLUM_INLINE u8 index() const { return m_insn->index; }
   VELLUM_INLINE u8 scale() const { return m_insn->scale; }
   VELLUM_INLINE i64 displacement() const { return m_insn->displacement; }
-  VELLUM_INLINE u64 address_mask() const { return m_insn->address_mask; }
+  VELLUM_INLINE u64 address_mask(const CpuState& s) const { return s.gpr.data()[m_insn->address_mask_slot]; }
   VELLUM_INLINE u8 segment() const { return m_insn->segment; }
   VELLUM_INLINE SegmentMode segment_mode() const { return m_insn->segment_mode; }
   VELLUM_INLINE StackMode stack_mode() const { return m_insn->stack_mode; }

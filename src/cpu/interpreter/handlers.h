@@ -45,7 +45,6 @@ constexpr unsigned handler_index(const VariantChoice& choice) {
 VariantChoice variant_for(const RowSpec& row, const Insn& insn);
 
 // Continuations; interpreter.cc.
-[[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn* insn);
 [[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn);
 [[clang::preserve_none]] void interpreter_next_slow(CpuState* s, const BoundInsn* insn);
 [[clang::preserve_none]] void interpreter_callout(CpuState* s, const BoundInsn* insn);
@@ -64,7 +63,7 @@ inline constexpr usize jump_cache_slot(u64 rip) { return (rip ^ (rip >> 12)) & (
     if (left < 0 || __atomic_load_n(&(s)->attention, __ATOMIC_RELAXED)) [[unlikely]]    \
       [[clang::musttail]] return interpreter_leave((s), entered->insns);                \
     (s)->budget = left;                                                                 \
-    [[clang::musttail]] return entered->insns[0].handler((s), entered->insns);          \
+    [[clang::musttail]] return handler_of(entered->insns[0])((s), entered->insns);          \
   } while (false)
 
 // Goes to `target` through the jump cache.
@@ -84,7 +83,7 @@ template <class Semantics, Form F>
 [[clang::preserve_none]] void handler_next(CpuState* s, const BoundInsn* insn) {
   Context<InterpreterBinding, F> c(s, insn);
   Semantics::op(c);
-  [[clang::musttail]] return insn[1].handler(s, insn + 1);
+  [[clang::musttail]] return handler_of(insn[1])(s, insn + 1);
 }
 
 template <class Semantics, Form F>
@@ -125,7 +124,7 @@ template <class Semantics, Form F>
   Context<InterpreterBinding, F> c(s, insn);
   if constexpr (F.repeat == Repeat::No) {
     Semantics::op(c);
-    [[clang::musttail]] return insn[1].handler(s, insn + 1);
+    [[clang::musttail]] return handler_of(insn[1])(s, insn + 1);
   } else {
     if (c.template run_string<Semantics, F>(c)) {
       if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next, c.next_rip());

@@ -37,7 +37,7 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
 }  // namespace
 
 [[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn) {
-  const u64 target = wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate), insn->operand_size);
+  const u64 target = wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size);
   if (const Block* block = successor(s, insn, target, &Block::taken)) VELLUM_ENTER_BLOCK(s, block, target);
   s->rip = target;
   s->insn = nullptr;

@@ -39,7 +39,7 @@ struct Bytes<Float80> {
 };
 
 // Where an operand lives once ModRM has chosen.
-enum class Place : u8 { None, Register, Memory, Immediate, One, Number };
+enum class Place : u8 { None, Register, Memory, Immediate, WideImmediate, One, Number };
 
 struct OperandForm {
   Place place = Place::None;
@@ -57,6 +57,7 @@ enum class FlagProducer : u8 { Unknown, Subtract, Logic };
 struct Form {
   OperandForm operand[4];
   u8 operand_size = 0;   // effective operand size in bytes: 2, 4 or 8
+  bool absolute = false;    // the memory operand is an absolute offset in the instruction
   bool locked = false;
   bool flags_dead = false;  // nobody will read the arithmetic flags that this instruction writes
   FlagProducer producer = FlagProducer::Unknown;
@@ -92,6 +93,7 @@ enum class Flow : u8 {
 // E is an engine's binding:
 //   CpuState& state()
 //   u64 operand<N>()  u64 immediate()  u64 immediate2()     the bound fields
+//   u64 wide()              a 64-bit immediate or absolute offset
 //   u64 effective_offset()   offset part of the memory operand, wrapped to the address size
 //   unsigned memory_segment()   the segment register of the memory operand
 //   u64 linear(u64 offset, unsigned size, access)           adds and checks the segment
@@ -145,7 +147,8 @@ class Context : public E {
 
   // The memory operand's linear address, segment checked.
   VELLUM_INLINE u64 address(unsigned size, AccessType access) {
-    return this->linear(this->effective_offset(), size, access);
+    if constexpr (F.absolute) return this->linear(this->wide(), size, access);
+    else return this->linear(this->effective_offset(), size, access);
   }
 
   template <usize N>
@@ -155,6 +158,7 @@ class Context : public E {
     if constexpr (place == Place::Register) return read_slot<T>(this->template operand<N>());
     else if constexpr (place == Place::Memory) return this->template load<T>(address(Bytes<T>::kSize, AccessType::Read));
     else if constexpr (place == Place::Immediate) return static_cast<T>(this->immediate());
+    else if constexpr (place == Place::WideImmediate) return static_cast<T>(this->wide());
     else if constexpr (place == Place::One) return T{1};
     else static_assert(place == Place::Register, "operand cannot be read");
   }
