@@ -321,7 +321,7 @@ void get_bytes(std::span<const u8>& in, std::span<u8> bytes) {
 }  // namespace
 
 // The outcome is stored as its difference from the initial state.
-void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome, u32 ignored_flags) {
+void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome, const Ignored& ignored) {
   const MachineState before = initial_state(test);
   out.push_back(static_cast<u8>(test.environment));
   put(out, test.code_offset);
@@ -344,7 +344,7 @@ void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outco
   put(out, outcome.fault_address);
   put(out, outcome.state.rip);
   put(out, outcome.state.rflags ^ before.rflags);
-  put(out, ignored_flags);
+  for (const u32 bits : {ignored.flags, ignored.fsw, ignored.mxcsr}) put(out, bits);
   u32 changed = 0, changed_vectors = 0;
   for (unsigned i = 0; i < 16; ++i) {
     if (outcome.state.gpr[i] != before.gpr[i]) changed |= 1u << i;
@@ -373,7 +373,7 @@ void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outco
   }
 }
 
-void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, u32& ignored_flags) {
+void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, Ignored& ignored) {
   test = {};
   outcome = {};
   const auto require = [](bool condition) {
@@ -412,7 +412,7 @@ void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, u32& i
   outcome.fault_address = get(in);
   outcome.state.rip = get(in);
   outcome.state.rflags ^= static_cast<u32>(get(in));
-  ignored_flags = static_cast<u32>(get(in));
+  for (u32* bits : {&ignored.flags, &ignored.fsw, &ignored.mxcsr}) *bits = static_cast<u32>(get(in));
   const u64 changed = get(in);
   for (unsigned i = 0; i < 16; ++i)
     if (changed & (1u << i)) outcome.state.gpr[i] = get(in);

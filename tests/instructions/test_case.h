@@ -114,9 +114,13 @@ inline u64 visible(Environment environment, u64 value) {
 std::string format_case(const TestCase& test);
 std::optional<TestCase> parse_case(std::string_view text);
 
+// Bits that silicon is not asked about.
+struct Ignored {
+  u32 flags = 0, fsw = 0, mxcsr = 0;
+};
+
 // Compact form for recordings: appended to `out`; read from `in`, which is advanced. Reading throws on damage.
-// `ignored_flags` are those that silicon is not asked about.
-void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome, u32 ignored_flags);
-void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, u32& ignored_flags);
+void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome, const Ignored& ignored);
+void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, Ignored& ignored);
 
 }  // namespace vellum::instructions
