@@ -22,11 +22,14 @@ enum BlockMode : u32 {
   kModeSseTrap = 256,         // CR0.EM, CR0.TS or !CR4.OSFXSR
 };
 
-// What else decides whether a RIP may be entered without looking at the mapping again: the upper half of CpuState::mode,
-// and of a jump cache entry's. Blocks themselves do not depend on it.
-enum EntryMode : u64 {
-  kEntryUser = u64{1} << 63,       // CPL 3: another right to fetch
-  kEntryCodeSegment = u64{1} << 32, // times the slot of CS's base and limit, with kModeCheckedCode
+inline constexpr u32 kBlockModeMask = 0xffff;
+
+// What else decides whether a RIP may be entered without looking at the mapping again: the bits of CpuState::mode, and of
+// a jump cache entry's, above kBlockModeMask. Blocks themselves do not depend on it. All of the mode has 32 bits: the
+// jump cache's key has the generation above them.
+enum EntryMode : u32 {
+  kEntryUser = 1 << 16,         // CPL 3: another right to fetch
+  kEntryCodeSegment = 1 << 17,  // times the slot of CS's base and limit (below 2^15), with kModeCheckedCode
 };
 
 inline constexpr unsigned kMaxBlockInsns = 48;  // BoundInsn::position and the terminator's must fit into 6 bits

@@ -10,7 +10,7 @@ namespace vellum {
 
 namespace {
 
-CodeSize code_size(u64 mode) { return static_cast<CodeSize>(mode & kModeCodeSizeMask); }
+CodeSize code_size(u32 mode) { return static_cast<CodeSize>(mode & kModeCodeSizeMask); }
 
 u16 register_offset(OperandSpec operand, const Insn& insn, unsigned number) {
   // Without REX, byte registers 4 to 7 are AH, CH, DH, BH; SDM Vol. 2A table 3-1.
@@ -113,7 +113,7 @@ bool shifts_by_immediate(const Insn& insn) {
   return false;
 }
 
-bool trapped(const RowSpec& row, u64 mode) {
+bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
          (row.has(kUsesSse) && (mode & kModeSseTrap));
 }
@@ -233,7 +233,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   }
   block->count = static_cast<i32>(count);
   block->real_count = static_cast<u16>(count);
-  block->mode = static_cast<u32>(s.mode);
+  block->mode = s.mode & kBlockModeMask;
   block->ram_offset = page.ram_offset + in_page;
   block->byte_length = offset;
   block->chainable = cached && !(s.mode & kModeCheckedCode);
@@ -275,7 +275,7 @@ Block* CpuCore::lookup(u64 rip) {
   if (entry.rip == rip && entry.key == s.jump_key() && entry.block->count != kStaleCount) return entry.block;
   const u64 linear = checked_code_address(rip);
   const FetchPage page = fetch_page(linear);
-  Block* block = page.host ? blocks.find(page.ram_offset + (linear & kPageMask), static_cast<u32>(s.mode)) : nullptr;
+  Block* block = page.host ? blocks.find(page.ram_offset + (linear & kPageMask), s.mode & kBlockModeMask) : nullptr;
   if (block && block->crosses_page) {
     const FetchPage second = fetch_page(linear_sum(linear & ~kPageMask, kPageSize));
     if (!second.host || second.ram_offset != block->second_page) block = nullptr;

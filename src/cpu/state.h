@@ -127,7 +127,7 @@ struct alignas(64) CpuState {
   TlbEntry* tlb = nullptr;       // the current context's table
   i64 budget = 0;                // instructions left; charged per block on entry
   u32 attention = 0;             // Attention bits; written by other threads too, always with atomics
-  u64 mode = 0;                  // the key under which code is found now: BlockMode, and EntryMode above it (block.h)
+  u32 mode = 0;                  // the key under which code is found now: BlockMode, and EntryMode above it (block.h)
   u32 jump_generation = 0;       // counts the flushes of the jump cache, so that a flush costs nothing
   CpuCore* core = nullptr;
   JumpCacheEntry* jump_cache = nullptr;
