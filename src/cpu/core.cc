@@ -342,7 +342,8 @@ void CpuCore::step() {
   if (resume) s.rflags &= ~u32{kRf};
   if (shadow) s.interrupt_shadow = false;
   if (stack_shadow) s.stack_shadow = false;
-  if (trap && !m_trap_suppressed) s.pending_debug |= kDr6SingleStep;
+  // MOV SS is no place for a single-step trap; the instruction behind it has its own, SDM Vol. 3A 6.8.3.
+  if (trap && !m_trap_suppressed && !s.stack_shadow) s.pending_debug |= kDr6SingleStep;
   update_step_attention();
 }
 

@@ -125,8 +125,8 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
     execute = translation.user_execute;
   } else {
     const bool smap_forbids = smap_in_force && translation.user_page && (s.cr4 & kCr4Smap);
-    read = !smap_forbids && (!translation.user_page || translation.key_read);
-    write = !smap_forbids && translation.supervisor_write && (!translation.user_page || translation.key_write);
+    read = !smap_forbids && translation.key_read;
+    write = !smap_forbids && translation.supervisor_write && translation.key_write;
     execute = translation.supervisor_execute;
   }
   write = write && translation.dirty && target.write == RegionKind::Ram &&

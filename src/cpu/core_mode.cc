@@ -62,6 +62,8 @@ void update_paging(CpuState& s) {
   paging.smap = s.cr4 & kCr4Smap;
   paging.protection_keys = (s.cr4 & kCr4Pke) && s.long_mode();
   paging.pkru = s.pkru;
+  paging.supervisor_keys = (s.cr4 & kCr4Pks) && s.long_mode();
+  paging.pkrs = s.pkrs;
   paging.cr3 = s.cr3;
 }
 
@@ -117,7 +119,7 @@ void CpuCore::init() {
   s.dr = {};
   s.dr[6] = 0xffff0ff0;
   s.dr[7] = 0x400;
-  s.pkru = 0;
+  s.pkru = s.pkrs = 0;
   s.cpl = 0;
   s.debugctl = 0;
   s.kernel_gs_base = 0;
@@ -149,6 +151,7 @@ void CpuCore::reset() {
   s.tsc_aux = 0;
   // A CPU that never ran is being constructed: its board is not complete, and the counter stands at 0.
   s.tsc_offset = m_budget_given ? u64{0} - environment.time_stamp_counter() : 0;
+  s.tsc_adjust = 0;
   s.star = s.lstar = s.cstar = s.fmask = 0;
   s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
   s.pat = 0x0007040600070406;
@@ -201,12 +204,12 @@ void CpuCore::visit(Archive& archive) {
   visit_table(archive, "gdtr", s.gdtr);
   visit_table(archive, "idtr", s.idtr);
   archive("cr0", s.cr0)("cr2", s.cr2)("cr3", s.cr3)("cr4", s.cr4)("efer", s.efer)("xcr0", s.xcr0)("dr", s.dr);
-  archive("pkru", s.pkru)("cpl", s.cpl)("in_smm", s.in_smm);
+  archive("pkru", s.pkru)("pkrs", s.pkrs)("cpl", s.cpl)("in_smm", s.in_smm);
   archive.require(s.cpl <= 3, "CPL");
   archive("pdpte", s.paging.pdpte)("a20_mask", s.paging.a20_mask);
   archive.require((s.paging.a20_mask | (u64{1} << 20)) == ~u64{0}, "A20 mask");
 
-  archive("tsc_offset", s.tsc_offset)("tsc_aux", s.tsc_aux);
+  archive("tsc_offset", s.tsc_offset)("tsc_adjust", s.tsc_adjust)("tsc_aux", s.tsc_aux);
   archive("star", s.star)("lstar", s.lstar)("cstar", s.cstar)("fmask", s.fmask)("kernel_gs_base", s.kernel_gs_base);
   archive("sysenter_cs", s.sysenter_cs)("sysenter_esp", s.sysenter_esp)("sysenter_eip", s.sysenter_eip);
   archive("pat", s.pat)("misc_enable", s.misc_enable)("debugctl", s.debugctl)("smbase", s.smbase);

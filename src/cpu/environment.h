@@ -21,6 +21,8 @@ class CpuEnvironment {
 
   // Time-stamp counter as hardware counts it, before the CPU adds its own offset (WRMSR to IA32_TIME_STAMP_COUNTER).
   virtual u64 time_stamp_counter() = 0;
+  // The guest moved the counter: deadlines given in its terms are at other times now.
+  virtual void time_stamp_counter_written() {}
 
   // Local APIC by CR8 and MSR. read/write_apic_msr serve IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h) and x2APIC
   // (800h-8FFh); false: the access raises #GP(0).

@@ -74,6 +74,7 @@ const FeatureInfo kFeatures[] = {
     {F::Hypervisor, "hypervisor", 1, 0, Ecx, 31, true, {}},
     {F::Arat, "arat", 6, 0, Eax, 2, true, {F::Apic}},
     {F::Fsgsbase, "fsgsbase", 7, 0, Ebx, 0, true, {F::Lm}},
+    {F::TscAdjust, "tsc-adjust", 7, 0, Ebx, 1, true, {F::Tsc, F::Msr}},
     {F::Bmi1, "bmi1", 7, 0, Ebx, 3, true, {}},
     {F::Avx2, "avx2", 7, 0, Ebx, 5, false, {F::Avx}},
     {F::Smep, "smep", 7, 0, Ebx, 7, true, {}},
@@ -92,6 +93,7 @@ const FeatureInfo kFeatures[] = {
     {F::Vpclmulqdq, "vpclmulqdq", 7, 0, Ecx, 10, false, {F::Pclmulqdq, F::Avx}},
     {F::La57, "la57", 7, 0, Ecx, 16, true, {F::Lm}},
     {F::Rdpid, "rdpid", 7, 0, Ecx, 22, true, {}},
+    {F::Pks, "pks", 7, 0, Ecx, 31, true, {F::Lm}},
     {F::Fsrm, "fsrm", 7, 0, Edx, 4, true, {F::Erms}},
     {F::SpecCtrl, "spec-ctrl", 7, 0, Edx, 26, true, {F::Msr}},
     {F::ArchCapabilities, "arch-capabilities", 7, 0, Edx, 29, true, {F::Msr}},
@@ -141,7 +143,7 @@ const FeatureSet kCore2 = set_of({F::Clflush, F::Sse2, F::Sse3, F::Ssse3, F::Cx1
 const FeatureSet kNehalem = set_of({F::Sse41, F::Sse42, F::Popcnt, F::Rdtscp, F::X2apic, F::Invtsc, F::Arat}, kCore2);
 const FeatureSet kHaswell =
     set_of({F::Pclmulqdq, F::Aes, F::Fma, F::Pcid, F::Movbe, F::TscDeadline, F::Xsave, F::Avx, F::F16c, F::Rdrand,
-            F::Fsgsbase, F::Bmi1, F::Avx2, F::Smep, F::Bmi2, F::Erms, F::Invpcid, F::Lzcnt, F::Pdpe1gb, F::Xsaveopt},
+            F::Fsgsbase, F::TscAdjust, F::Bmi1, F::Avx2, F::Smep, F::Bmi2, F::Erms, F::Invpcid, F::Lzcnt, F::Pdpe1gb, F::Xsaveopt},
            kNehalem);
 
 struct ModelInfo {

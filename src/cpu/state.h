@@ -60,7 +60,7 @@ inline constexpr u64 kCr4Vme = 1 << 0, kCr4Pvi = 1 << 1, kCr4Tsd = 1 << 2, kCr4D
                      kCr4Pae = 1 << 5, kCr4Mce = 1 << 6, kCr4Pge = 1 << 7, kCr4Pce = 1 << 8, kCr4Osfxsr = 1 << 9,
                      kCr4Osxmmexcpt = 1 << 10, kCr4Umip = 1 << 11, kCr4La57 = 1 << 12, kCr4Fsgsbase = 1 << 16,
                      kCr4Pcide = 1 << 17, kCr4Osxsave = 1 << 18, kCr4Smep = 1 << 20, kCr4Smap = 1 << 21,
-                     kCr4Pke = 1 << 22;
+                     kCr4Pke = 1 << 22, kCr4Pks = 1 << 24;
 inline constexpr u64 kEferSce = 1, kEferLme = 1 << 8, kEferLma = 1 << 10, kEferNxe = 1 << 11;
 
 // 64 bytes each, wide enough for ZMM; XMM is the low 16.
@@ -144,14 +144,14 @@ struct alignas(64) CpuState {
   DescriptorTableRegister gdtr, idtr;
   u64 cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, efer = 0, xcr0 = 1;
   std::array<u64, 8> dr{};
-  u32 pkru = 0;
+  u32 pkru = 0, pkrs = 0;
   u8 cpl = 0;
   bool in_smm = false;
 
   PagingControls paging;  // derived from the control registers
 
   // Model-specific registers.
-  u64 tsc_offset = 0, tsc_aux = 0;
+  u64 tsc_offset = 0, tsc_adjust = 0, tsc_aux = 0;
   u64 star = 0, lstar = 0, cstar = 0, fmask = 0, kernel_gs_base = 0;
   u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   u64 pat = 0x0007040600070406, misc_enable = 1, debugctl = 0, smbase = 0x30000, mcg_status = 0, xss = 0;

@@ -21,6 +21,7 @@ class Board {
   virtual std::optional<u8> acknowledge_interrupt(unsigned cpu) = 0;
   virtual u8 task_priority(unsigned cpu) = 0;
   virtual void set_task_priority(unsigned cpu, u8 priority) = 0;
+  virtual void time_stamp_counter_written(unsigned cpu) = 0;
   virtual bool read_apic_msr(unsigned cpu, u32 index, u64& value) = 0;
   virtual bool write_apic_msr(unsigned cpu, u32 index, u64 value) = 0;
   virtual void set_smm(unsigned cpu, bool active) = 0;

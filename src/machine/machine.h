@@ -107,6 +107,7 @@ class Machine {
     u64 time_stamp_counter() override { return m_machine.m_clock.now(); }
     u8 task_priority() override { return m_machine.m_board->task_priority(m_index); }
     void set_task_priority(u8 priority) override { m_machine.m_board->set_task_priority(m_index, priority); }
+    void time_stamp_counter_written() override { m_machine.m_board->time_stamp_counter_written(m_index); }
     bool read_apic_msr(u32 index, u64& value) override { return m_machine.m_board->read_apic_msr(m_index, index, value); }
     bool write_apic_msr(u32 index, u64 value) override { return m_machine.m_board->write_apic_msr(m_index, index, value); }
     void set_smm(bool active) override { m_machine.m_board->set_smm(m_index, active); }

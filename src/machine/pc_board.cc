@@ -420,6 +420,10 @@ void PcBoard::set_task_priority(unsigned, u8 priority) {
   if (m_local_apic) m_local_apic->set_task_priority(priority);
 }
 
+void PcBoard::time_stamp_counter_written(unsigned) {
+  if (m_local_apic) m_local_apic->tsc_changed();
+}
+
 bool PcBoard::read_apic_msr(unsigned, u32 index, u64& value) { return m_local_apic && m_local_apic->read_msr(index, value); }
 
 bool PcBoard::write_apic_msr(unsigned, u32 index, u64 value) { return m_local_apic && m_local_apic->write_msr(index, value); }

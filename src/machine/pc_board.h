@@ -76,6 +76,7 @@ class PcBoard final : public Board {
   std::optional<u8> acknowledge_interrupt(unsigned cpu) override;
   u8 task_priority(unsigned cpu) override;
   void set_task_priority(unsigned cpu, u8 priority) override;
+  void time_stamp_counter_written(unsigned cpu) override;
   bool read_apic_msr(unsigned cpu, u32 index, u64& value) override;
   bool write_apic_msr(unsigned cpu, u32 index, u64 value) override;
   void set_smm(unsigned cpu, bool active) override;

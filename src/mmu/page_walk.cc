@@ -188,10 +188,10 @@ std::expected<Translation, PageFault> walk(AddressSpace& memory, const PagingCon
   result.supervisor_write = writable || !controls.write_protect;
   result.user_execute = user_page && executable;
   result.supervisor_execute = executable && !(controls.smep && user_page);
-  // Protection keys guard data accesses to user pages, 4.6.2.
-  if (controls.protection_keys && user_page) {
+  // Protection keys guard data accesses: PKRU those to user pages, IA32_PKRS those to supervisor pages, 4.6.2.
+  if (user_page ? controls.protection_keys : controls.supervisor_keys) {
     const unsigned key = (path.leaf >> entry::kKeyShift) & 15;
-    const u32 rights = controls.pkru >> (2 * key);
+    const u32 rights = (user_page ? controls.pkru : controls.pkrs) >> (2 * key);
     result.key_read = !(rights & 1);
     result.key_write = !(rights & 1) && (!(rights & 2) || (!access.user && !controls.write_protect));
   }

@@ -13,7 +13,7 @@ namespace vellum {
 enum class PagingMode : u8 { None, Bits32, Pae, Level4, Level5 };
 
 // The control state that translation depends on, SDM Vol. 3A 4.1. Kept up to date by the CPU when it writes CR0, CR3,
-// CR4, EFER or PKRU.
+// CR4, EFER, PKRU or IA32_PKRS.
 struct PagingControls {
   PagingMode mode = PagingMode::None;
   bool write_protect = false;       // CR0.WP
@@ -24,7 +24,8 @@ struct PagingControls {
   bool protection_keys = false;     // CR4.PKE
   bool gigabyte_pages = false;      // CPUID Pdpe1gb
   bool pse36 = false;
-  u32 pkru = 0;
+  bool supervisor_keys = false;     // CR4.PKS
+  u32 pkru = 0, pkrs = 0;
   u64 cr3 = 0;
   std::array<u64, 4> pdpte{};       // PAE: loaded by MOV to CR3, SDM Vol. 3A 4.4.1
   unsigned physical_address_bits = 40;
@@ -48,7 +49,7 @@ struct Translation {
   bool dirty = false;      // D is set: writes need no further walk
   bool global = false;
   bool large = false;      // mapped by an entry above the lowest level
-  bool key_read = true, key_write = true;   // what PKRU grants to data accesses of a user page
+  bool key_read = true, key_write = true;   // what PKRU or IA32_PKRS grants to data accesses
 };
 
 struct PageFault {

@@ -121,8 +121,31 @@ after_ss:
   nop
   EXPECT_FAULT 1, -1, "data breakpoint hit by MOV SS"
   EXPECT_LABEL [V_EIP], after_ss, "its trap comes behind the instruction after MOV SS"
+  // An INT1 in the shadow takes the held trap with it: one #DB, not two.
+  CLEAR_DR6
+  TRY
+  mov ss, word ptr [SCRATCH + 4]
+  .byte 0xf1
+after_held_icebp:
+  EXPECT_FAULT 1, -1, "INT1 behind a MOV SS that hit a data breakpoint"
+  EXPECT_LABEL [V_EIP], after_held_icebp, "the only #DB is that of INT1"
   mov eax, 0x400
   mov dr7, eax
+  // MOV SS itself has no single-step trap, so that none is left for the handler of INT1.
+  CLEAR_DR6
+  mov bx, ss
+  TRY
+  pushfd
+  or dword ptr [esp], 0x100
+  popfd
+  mov ss, bx
+  .byte 0xf1
+after_stepped_icebp:
+  EXPECT_FAULT 1, -1, "INT1 behind MOV SS with TF set"
+  EXPECT_LABEL [V_EIP], after_stepped_icebp, "the only #DB is that of INT1, with TF set"
+  mov eax, dword ptr [V_DR6]
+  and eax, 0xe00f
+  EXPECT_REG eax, 0, "INT1 sets no bit of DR6, and MOV SS has left no DR6.BS"
 
   // 18.2.4: general detect.
   CLEAR_DR6

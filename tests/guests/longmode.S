@@ -195,6 +195,25 @@ user_hlt:
   EXPECT_EQUAL [V_SS], SEL_UDATA2, "SS of ring 3"
   EXPECT_EQUAL [V_ESP], STACK3, "RSP of ring 3"
   EXPECT_EQUAL [V_HANDLER_RSP], (RSP0-40), "RSP0 of the TSS"
+  // 5.8.6: segments of ring 0 become null on the way out; the base of GS in its hidden part goes on to serve.
+  mov dword ptr [SCRATCH + 0x40], 0x600df00d
+  TRY64
+  mov ax, SEL_DATA
+  mov gs, ax
+  mov ecx, 0xc0000101
+  mov eax, SCRATCH
+  xor edx, edx
+  wrmsr
+  TO_USER64 user_gs
+user_gs:
+  mov eax, dword ptr gs:[0x40]
+  mov ebx, gs
+  mov dword ptr [SCRATCH + 0x44], eax
+  mov dword ptr [SCRATCH + 0x48], ebx
+  hlt
+  END64 13, 0, "HLT behind the access through GS"
+  EXPECT_EQUAL [SCRATCH+0x44], 0x600df00d, "GS's base outlives its selector"
+  EXPECT_EQUAL [SCRATCH+0x48], 0, "GS's selector is null in ring 3"
   // SYSCALL and SYSRET, 5.8.8.
   mov ecx, 0xc0000081
   xor eax, eax

@@ -20,7 +20,8 @@ u64 cr4_defined(const CpuModel& model) {
       {Feature::Pae, kCr4Pae}, {Feature::Mce, kCr4Mce}, {Feature::Pge, kCr4Pge}, {Feature::Fxsr, kCr4Osfxsr},
       {Feature::Sse, kCr4Osxmmexcpt}, {Feature::Umip, kCr4Umip}, {Feature::La57, kCr4La57},
       {Feature::Fsgsbase, kCr4Fsgsbase}, {Feature::Pcid, kCr4Pcide}, {Feature::Xsave, kCr4Osxsave},
-      {Feature::Smep, kCr4Smep}, {Feature::Smap, kCr4Smap}, {Feature::Pku, kCr4Pke}};
+      {Feature::Smep, kCr4Smep}, {Feature::Smap, kCr4Smap}, {Feature::Pku, kCr4Pke},
+      {Feature::Pks, kCr4Pks}};
   u64 bits = kCr4Pce;
   for (const Bit& bit : kBits)
     if (model.has(bit.feature)) bits |= bit.bit;
@@ -120,7 +121,7 @@ void write_cr4(CpuCore& cpu, u64 value) {
   }
   s.cr4 = value;
   cpu.update_mode();
-  constexpr u64 kFlushBits = kPdpteBits | kCr4Pcide | kCr4La57 | kCr4Smap | kCr4Pke;
+  constexpr u64 kFlushBits = kPdpteBits | kCr4Pcide | kCr4La57 | kCr4Smap | kCr4Pke | kCr4Pks;
   if (changed & kFlushBits) cpu.flush_tlb();
 }
 
@@ -242,7 +243,7 @@ VELLUM_CALLOUT(invalidate_pcid) {
   cpu.read_bytes(cpu.operand_linear(insn, 16, AccessType::Read), descriptor, 16);
   const u64 pcid = descriptor[0];
   if (type > 3 || (type < 2 && (pcid >> 12)) || (!(cpu.s.cr4 & kCr4Pcide) && type < 2 && pcid != 0) ||
-      (type == 0 && !canonical(cpu.s, descriptor[1])))
+      (type == 0 && !canonical_in_register(cpu.model, descriptor[1])))
     cpu.raise_general_protection();
   // The TLB holds only the current PCID's translations and global ones.
   const bool current = pcid == (cpu.s.cr4 & kCr4Pcide ? cpu.s.cr3 & 0xfff : 0);

@@ -1,5 +1,5 @@
 // CPUID: what the model says, and the bits that depend on the CPU's state. SDM Vol. 2A "CPUID".
-#include "cpu/callouts/callouts.h"
+#include "cpu/callouts/operands.h"
 
 namespace vellum {
 
@@ -28,7 +28,7 @@ CpuidResult CpuCore::cpuid(u32 leaf, u32 subleaf) {
       if (subleaf == 1 && model.has(Feature::Xsavec)) result.ebx = xsavec_area_size(s.xcr0 | s.xss);
       break;
     case 0x80000001:
-      if (!s.code64()) result.edx &= ~(1u << 11);  // Intel CPUs show SYSCALL in 64-bit mode only
+      if (!s.code64() && !callouts::is_amd(model)) result.edx &= ~(1u << 11);  // Intel CPUs show SYSCALL in 64-bit mode only
       break;
     default:
       break;

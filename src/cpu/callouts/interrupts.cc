@@ -258,6 +258,9 @@ VELLUM_CALLOUT(overflow_interrupt) {
 VELLUM_CALLOUT(debug_interrupt) {
   (void)insn;
   cpu.suppress_trap();
+  // A data breakpoint that MOV SS has held off is part of this #DB; INT n and INT3 leave it pending for their handler.
+  cpu.s.dr[6] |= cpu.s.pending_debug;
+  cpu.s.pending_debug = 0;
   cpu.deliver_event(static_cast<u8>(Vector::Debug), EventKind::PrivilegedSoftware, false, 0);
 }
 

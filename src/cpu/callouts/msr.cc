@@ -8,18 +8,21 @@ namespace {
 
 namespace spec {
 // SDM Vol. 4 table 2-2.
-constexpr u32 kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kSpecCtrl = 0x48,
-              kPredCmd = 0x49, kArchCapabilities = 0x10a, kUpdateTrigger = 0x79,
+constexpr u32 kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kTscAdjust = 0x3b,
+              kSpecCtrl = 0x48, kPredCmd = 0x49, kArchCapabilities = 0x10a, kUpdateTrigger = 0x79,
               kUpdateSignature = 0x8b, kMtrrCap = 0xfe, kSysenterCs = 0x174, kSysenterEsp = 0x175, kSysenterEip = 0x176,
               kMcgCap = 0x179, kMcgStatus = 0x17a, kMcgCtl = 0x17b, kMiscEnable = 0x1a0, kDebugCtl = 0x1d9,
               kLastBranchFrom = 0x1db, kLastInterruptTo = 0x1de, kMtrrVariable = 0x200, kMtrrFix64k = 0x250,
               kMtrrFix16k80000 = 0x258, kMtrrFix16kA0000 = 0x259, kMtrrFix4k = 0x268, kPat = 0x277,
-              kMtrrDefType = 0x2ff, kMcBanks = 0x400, kTscDeadline = 0x6e0, kX2apicFirst = 0x800, kX2apicLast = 0x8ff,
+              kMtrrDefType = 0x2ff, kMcBanks = 0x400, kTscDeadline = 0x6e0, kPkrs = 0x6e1, kX2apicFirst = 0x800,
+              kX2apicLast = 0x8ff,
               kXss = 0xda0, kEfer = 0xc0000080, kStar = 0xc0000081, kLstar = 0xc0000082, kCstar = 0xc0000083,
               kFmask = 0xc0000084, kFsBase = 0xc0000100, kGsBase = 0xc0000101, kKernelGsBase = 0xc0000102,
               kTscAux = 0xc0000103;
-// AMD64 Architecture Programmer's Manual Vol. 2 appendix A: SYSCFG, HWCR, interrupt pending, OSVW.
-constexpr u32 kAmdRegisters[] = {0xc0010010, 0xc0010015, 0xc001001f, 0xc0010055, 0xc0010140, 0xc0010141};
+// AMD64 Architecture Programmer's Manual Vol. 2 appendix A: PerfEvtSel0-3 and PerfCtr0-3 (which no CPUID bit announces;
+// these count nothing), SYSCFG, HWCR, interrupt pending, OSVW.
+constexpr u32 kAmdRegisters[] = {0xc0010000, 0xc0010001, 0xc0010002, 0xc0010003, 0xc0010004, 0xc0010005, 0xc0010006,
+                                 0xc0010007, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0010055, 0xc0010140, 0xc0010141};
 }  // namespace spec
 
 constexpr u64 kMcgCapValue = 10 | (1 << 8);     // ten banks, MCG_CTL present
@@ -33,7 +36,7 @@ constexpr u64 kArchCapabilitiesValue = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 
                                        1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27 | u64{1} << 62;
 
 bool is_amd_register(const CpuModel& model, u32 index) {
-  if (model.vendor != "AuthenticAMD" && model.vendor != "HygonGenuine") return false;
+  if (!is_amd(model)) return false;
   for (const u32 known : spec::kAmdRegisters)
     if (known == index) return true;
   return false;
@@ -69,6 +72,8 @@ bool read(CpuCore& cpu, u32 index, u64& value) {
     case spec::kApicBase:
     case spec::kTscDeadline: return cpu.environment.read_apic_msr(index, value);
     case spec::kFeatureControl: value = s.feature_control; return true;
+    case spec::kTscAdjust: value = s.tsc_adjust; return cpu.model.has(Feature::TscAdjust);
+    case spec::kPkrs: value = s.pkrs; return cpu.model.has(Feature::Pks);
     case spec::kSpecCtrl: value = s.spec_ctrl; return cpu.model.has(Feature::SpecCtrl);
     case spec::kArchCapabilities: value = kArchCapabilitiesValue; return cpu.model.has(Feature::ArchCapabilities);
     case spec::kUpdateSignature: value = kSyntheticUpdate; return true;
@@ -127,6 +132,14 @@ bool write_efer(CpuCore& cpu, u64 value) {
   return true;
 }
 
+// IA32_TSC_ADJUST follows every write to the counter, and the counter every write to it, SDM Vol. 3B 18.17.3.
+bool adjust_time_stamp(CpuCore& cpu, u64 difference) {
+  cpu.s.tsc_offset += difference;
+  cpu.s.tsc_adjust += difference;
+  cpu.environment.time_stamp_counter_written();
+  return true;
+}
+
 // False: no such register, or not with this value.
 bool write(CpuCore& cpu, u32 index, u64 value) {
   CpuState& s = cpu.s;
@@ -136,7 +149,7 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
     return valid;
   };
   switch (index) {
-    case spec::kTsc: s.tsc_offset = value - cpu.environment.time_stamp_counter(); return true;
+    case spec::kTsc: return adjust_time_stamp(cpu, value - time_stamp(cpu));
     case spec::kApicBase:
     case spec::kTscDeadline: return cpu.environment.write_apic_msr(index, value);
     case spec::kPredCmd: return cpu.model.has(Feature::SpecCtrl) && !(value & ~u64{1});  // nothing is predicted
@@ -150,9 +163,15 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
     case spec::kSpecCtrl: return set(s.spec_ctrl, !(value & ~u64{0x403}));  // IBRS, STIBP, BHI_DIS_S
     case spec::kArchCapabilities: return false;
     case spec::kFeatureControl: return !(s.feature_control & 1) && set(s.feature_control);  // bit 0 locks it
+    case spec::kTscAdjust: return adjust_time_stamp(cpu, value - s.tsc_adjust);
+    case spec::kPkrs:
+      if (value >> 32) return false;
+      s.pkrs = s.paging.pkrs = static_cast<u32>(value);
+      cpu.flush_tlb();
+      return true;
     case spec::kSysenterCs: s.sysenter_cs = static_cast<u32>(value); return true;
-    case spec::kSysenterEsp: return set(s.sysenter_esp, canonical(s, value));
-    case spec::kSysenterEip: return set(s.sysenter_eip, canonical(s, value));
+    case spec::kSysenterEsp: return set(s.sysenter_esp, canonical_in_register(cpu.model, value));
+    case spec::kSysenterEip: return set(s.sysenter_eip, canonical_in_register(cpu.model, value));
     case spec::kMcgStatus: return set(s.mcg_status, value == 0 || value <= 7);
     case spec::kMcgCtl: return value == 0 || value == ~u64{0};
     case spec::kMiscEnable: return set(s.misc_enable);
@@ -164,12 +183,12 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
     case spec::kXss: return set(s.xss, value == 0);
     case spec::kEfer: return write_efer(cpu, value);
     case spec::kStar: return set(s.star);
-    case spec::kLstar: return set(s.lstar, canonical(s, value));
-    case spec::kCstar: return set(s.cstar, canonical(s, value));
+    case spec::kLstar: return set(s.lstar, canonical_in_register(cpu.model, value));
+    case spec::kCstar: return set(s.cstar, canonical_in_register(cpu.model, value));
     case spec::kFmask: return set(s.fmask, !(value >> 32));
-    case spec::kFsBase: return set(s.segment[kFs].base, canonical(s, value));
-    case spec::kGsBase: return set(s.segment[kGs].base, canonical(s, value));
-    case spec::kKernelGsBase: return set(s.kernel_gs_base, canonical(s, value));
+    case spec::kFsBase: return set(s.segment[kFs].base, canonical_in_register(cpu.model, value));
+    case spec::kGsBase: return set(s.segment[kGs].base, canonical_in_register(cpu.model, value));
+    case spec::kKernelGsBase: return set(s.kernel_gs_base, canonical_in_register(cpu.model, value));
     case spec::kTscAux: return set(s.tsc_aux, !(value >> 32));
     case spec::kPlatformId:
     case spec::kMtrrCap:
@@ -185,8 +204,10 @@ bool write(CpuCore& cpu, u32 index, u64 value) {
   if (const int fixed = fixed_mtrr(index); fixed >= 0)
     return set(s.mtrr_fixed[static_cast<usize>(fixed)], each_byte_memory_type(value, false));
   if (index >= spec::kMcBanks && index < spec::kMcBanks + s.mc_banks.size()) {
-    // CTL takes all zeros or all ones; STATUS, ADDR and MISC can only be cleared, SDM Vol. 3B 16.3.2.
-    const bool valid = index % 4 == 0 ? value == 0 || value == ~u64{0} : value == 0;
+    // CTL takes all zeros or all ones, and STATUS can only be cleared, SDM Vol. 3B 16.3.2. ADDR and MISC take any value:
+    // AMD64 APM Vol. 2 9.3.2, and the processors that virtual machines run on.
+    const unsigned kind = index % 4;
+    const bool valid = kind >= 2 || value == 0 || (kind == 0 && value == ~u64{0});
     return set(s.mc_banks[index - spec::kMcBanks], valid);
   }
   return true;  // the last-branch and AMD registers read as zero

@@ -49,6 +49,15 @@ inline bool canonical(const CpuState& s, u64 address) {
   return static_cast<u64>(static_cast<i64>(address << (64 - bits)) >> (64 - bits)) == address;
 }
 
+inline bool is_amd(const CpuModel& model) { return model.vendor == "AuthenticAMD" || model.vendor == "HygonGenuine"; }
+
+// Bases and entry points that registers hold are checked against the width that the CPU has, whatever CR4.LA57 says: 5-Level
+// Paging and 5-Level EPT White Paper (335252).
+inline bool canonical_in_register(const CpuModel& model, u64 address) {
+  const unsigned bits = model.has(Feature::La57) ? 57 : 48;
+  return static_cast<u64>(static_cast<i64>(address << (64 - bits)) >> (64 - bits)) == address;
+}
+
 inline void require_privilege(CpuCore& cpu) {
   if (cpu.s.cpl != 0) cpu.raise_general_protection();
 }

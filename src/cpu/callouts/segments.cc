@@ -114,7 +114,11 @@ void drop_inner_segments(CpuState& s) {
   for (const unsigned index : {kEs, kDs, kFs, kGs}) {
     SegmentRegister& segment = s.segment[index];
     const bool any_level = segment.is_code() && (segment.attributes & 4);
-    if (segment.usable && !any_level && segment.dpl() < s.cpl) segment = null_segment(0, 0);
+    if (!segment.usable || any_level || segment.dpl() >= s.cpl) continue;
+    // The base stays in the hidden part, as on silicon: 64-bit code goes on using that of FS and GS.
+    const u64 base = segment.base;
+    segment = null_segment(0, 0);
+    segment.base = base;
   }
 }
 
@@ -217,7 +221,7 @@ Descriptor system_descriptor(CpuCore& cpu, u16 selector) {
 
 void read_system_base(CpuCore& cpu, u16 selector, Descriptor& descriptor) {
   if (!cpu.s.long_mode()) return;
-  if (!find_descriptor_high(cpu, selector, descriptor) || !canonical(cpu.s, descriptor.base()))
+  if (!find_descriptor_high(cpu, selector, descriptor) || !canonical_in_register(cpu.model, descriptor.base()))
     cpu.raise_general_protection(selector_error(selector));
 }
 
@@ -274,7 +278,7 @@ void load_table(CpuCore& cpu, const BoundInsn& insn, DescriptorTableRegister& ta
   std::memcpy(&limit, bytes, 2);
   std::memcpy(&base, bytes + 2, base_size);
   if (base_size == 8) {
-    if (!canonical(cpu.s, base)) cpu.raise_general_protection();
+    if (!canonical_in_register(cpu.model, base)) cpu.raise_general_protection();
   } else if (insn.operand_size == 2) {
     base &= 0xffffff;  // a 16-bit operand size loads a base of 24 bits
   }

@@ -1,4 +1,4 @@
-// SYSENTER, SYSEXIT, SYSCALL, SYSRET as Intel 64 defines them, SDM Vol. 2B and Vol. 3A 5.8.7, 5.8.8.
+// SYSENTER, SYSEXIT, SYSCALL, SYSRET: SDM Vol. 2B and Vol. 3A 5.8.7, 5.8.8; for AMD models the APM Vol. 3.
 #include "cpu/callouts/descriptors.h"
 
 namespace vellum::callouts {
@@ -17,6 +17,17 @@ SegmentRegister flat_stack(u16 selector, u8 dpl) {
   return {.selector = selector, .attributes = static_cast<u16>(attributes), .limit = 0xffffffff, .base = 0, .usable = true};
 }
 
+// AMD CPUs have SYSCALL and SYSRET in all of protected mode, and SYSENTER and SYSEXIT in legacy mode only; Intel's have the
+// first two in 64-bit mode only.
+bool syscall_exists(const CpuCore& cpu) {
+  const CpuState& s = cpu.s;
+  if (!(s.efer & kEferSce)) return false;
+  return s.code64() || (is_amd(cpu.model) && s.protected_mode() && !s.v86());
+}
+void require_sysenter(CpuCore& cpu) {
+  if (is_amd(cpu.model) && cpu.s.long_mode()) cpu.raise(Vector::InvalidOpcode);
+}
+
 u16 offset_selector(u64 base, unsigned offset, unsigned rpl) { return static_cast<u16>((base + offset) | rpl); }
 
 }  // namespace
@@ -24,6 +35,7 @@ u16 offset_selector(u64 base, unsigned offset, unsigned rpl) { return static_cas
 VELLUM_CALLOUT(system_enter) {
   (void)insn;
   CpuState& s = cpu.s;
+  require_sysenter(cpu);
   if (!s.protected_mode() || !(s.sysenter_cs & 0xfffc)) cpu.raise_general_protection();
   const bool wide = s.long_mode();
   const u16 selector = s.sysenter_cs & 0xfffc;
@@ -36,6 +48,7 @@ VELLUM_CALLOUT(system_enter) {
 
 VELLUM_CALLOUT(system_exit) {
   CpuState& s = cpu.s;
+  require_sysenter(cpu);
   if (!s.protected_mode() || !(s.sysenter_cs & 0xfffc) || s.cpl != 0) cpu.raise_general_protection();
   const bool wide = insn.operand_size == 8;
   const u64 rip = wide ? s.gpr[kRdx] : static_cast<u32>(s.gpr[kRdx]);
@@ -50,27 +63,29 @@ VELLUM_CALLOUT(system_exit) {
 VELLUM_CALLOUT(system_call) {
   (void)insn;
   CpuState& s = cpu.s;
-  if (!s.code64() || !(s.efer & kEferSce)) cpu.raise(Vector::InvalidOpcode);
+  if (!syscall_exists(cpu)) cpu.raise(Vector::InvalidOpcode);
   const u32 flags = read_rflags(s) & ~u32{kRf};
-  const u32 new_flags = flags & ~static_cast<u32>(s.fmask);
+  const bool wide = s.long_mode();
+  const u32 new_flags = flags & ~(wide ? static_cast<u32>(s.fmask) : u32{kVm | kIf});
   if (!(new_flags & kTf)) cpu.suppress_trap();
+  const u64 target = s.code64() ? s.lstar : wide ? s.cstar : static_cast<u32>(s.star);
   s.gpr[kRcx] = s.rip;
-  s.gpr[11] = flags;
+  if (wide) s.gpr[11] = flags;
   write_rflags(s, new_flags);
   const u16 selector = static_cast<u16>(s.star >> 32) & 0xfffc;
   s.segment[kSs] = flat_stack(offset_selector(selector, 8, 0), 0);
-  commit_code(cpu, flat_code(selector, 0, CodeWidth::Bits64), s.lstar, 0);
+  commit_code(cpu, flat_code(selector, 0, wide ? CodeWidth::Bits64 : CodeWidth::Bits32), target, 0);
 }
 
 VELLUM_CALLOUT(system_return) {
   CpuState& s = cpu.s;
-  if (!s.code64() || !(s.efer & kEferSce)) cpu.raise(Vector::InvalidOpcode);
+  if (!syscall_exists(cpu)) cpu.raise(Vector::InvalidOpcode);
   require_privilege(cpu);
   const bool wide = insn.operand_size == 8;
   const u64 rip = wide ? s.gpr[kRcx] : static_cast<u32>(s.gpr[kRcx]);
   if (wide && !canonical(s, rip)) cpu.raise_general_protection();
   const u64 base = s.star >> 48;
-  write_rflags(s, static_cast<u32>(s.gpr[11]) & 0x3c7fd7);
+  write_rflags(s, s.code64() ? static_cast<u32>(s.gpr[11]) & 0x3c7fd7 : read_rflags(s) | kIf);
   s.segment[kSs] = flat_stack(offset_selector(base, 8, 3), 3);
   commit_code(cpu, flat_code(offset_selector(base, wide ? 16 : 0, 3), 3, wide ? CodeWidth::Bits64 : CodeWidth::Bits32), rip, 3);
 }

@@ -31,9 +31,9 @@ struct Guest {
   std::unique_ptr<GuestRam> ram = std::move(*GuestRam::create(1 << 20));
   AddressSpace memory{*ram};
   Board board;
-  CpuModel model = *parse_cpu_model("max");
+  CpuModel model;
   CpuCore cpu{model, memory, board, 0};
-  Guest() {
+  explicit Guest(std::string_view model_text = "max") : model(*parse_cpu_model(model_text)) {
     memory.map_ram("ram", GuestPhysAddr(0), 1 << 20, 0);
     reset();
   }

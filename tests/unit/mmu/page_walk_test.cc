@@ -175,9 +175,22 @@ TEST_CASE("4.6.2: protection keys") {
     CHECK(bench.error(kLinear, kWrite, true) == 0x27);
     CHECK(bench.go(kLinear, kWrite).has_value());
   }
-  SECTION("supervisor pages have no keys") {
+  SECTION("PKRU does not guard supervisor pages") {
     bench.controls.pkru = 3u << 6;
     bench.put64(kPte, bench.get64(kPte) & ~kU);
+    CHECK(bench.go(kLinear, kWrite).has_value());
+  }
+  SECTION("IA32_PKRS guards supervisor pages, and no others") {
+    bench.controls.supervisor_keys = true;
+    bench.controls.pkrs = 1u << 6;
+    CHECK(bench.go(kLinear, kWrite).has_value());
+    bench.put64(kPte, bench.get64(kPte) & ~kU);
+    CHECK(bench.error(kLinear, kRead) == 0x21);
+    CHECK(bench.go(kLinear, kExecute).has_value());
+    bench.controls.pkrs = 2u << 6;
+    CHECK(bench.go(kLinear, kRead)->key_write == false);
+    CHECK(bench.error(kLinear, kWrite) == 0x23);
+    bench.controls.write_protect = false;
     CHECK(bench.go(kLinear, kWrite).has_value());
   }
 }
