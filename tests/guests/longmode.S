@@ -270,6 +270,15 @@ syscall_target:
   EXPECT_REG eax, 0x400, "SYSRET restores the flags"
   EXPECT_EQUAL [SCRATCH+28], SEL_UCODE64, "CS of SYSRET"
   EXPECT_EQUAL [SCRATCH+32], SEL_UDATA2, "SS of SYSRET"
+  TRY64
+  mov ecx, offset stepped_sysret
+  mov r11d, 0x102
+  sysretq
+stepped_sysret:
+  nop
+  END64 1, 0, "SYSRET sets TF"
+  EXPECT_LABEL [V_EIP], stepped_sysret, "the trap comes before the first instruction"
+  EXPECT_EQUAL [V_CS], SEL_UCODE64, "and in ring 3"
   TRY
   syscall
   EXPECT_FAULT 6, -1, "SYSCALL in compatibility mode (Intel)"

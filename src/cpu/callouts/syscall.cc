@@ -86,6 +86,9 @@ VELLUM_CALLOUT(system_return) {
   if (wide && !canonical(s, rip)) cpu.raise_general_protection();
   const u64 base = s.star >> 48;
   write_rflags(s, s.code64() ? static_cast<u32>(s.gpr[11]) & 0x3c7fd7 : read_rflags(s) | kIf);
+  // A TF that SYSRET sets traps at once, before the first instruction of the caller, unlike one that IRET or POPF sets.
+  constexpr u64 kDr6SingleStep = u64{1} << 14;
+  if (s.rflags & kTf) s.pending_debug |= kDr6SingleStep;
   s.segment[kSs] = flat_stack(offset_selector(base, 8, 3), 3);
   commit_code(cpu, flat_code(offset_selector(base, wide ? 16 : 0, 3), 3, wide ? CodeWidth::Bits64 : CodeWidth::Bits32), rip, 3);
 }
