@@ -54,6 +54,9 @@ VELLUM_INLINE void x87_store(C& c, const x87::Store& store, unsigned pops) {
     using Probe = std::conditional_t<Bytes<T>::kSize == 10, u64, T>;
     c.template update_memory<Probe, false>(c.linear(offset, Bytes<T>::kSize, AccessType::Write),
                                             [](auto old) { return old; });
+    if constexpr (Bytes<T>::kSize == 10)
+      c.template update_memory<u16, false>(c.linear(c.wrap_offset(offset + 8), 2, AccessType::Write),
+                                           [](u16 old) { return old; });
   }
   x87_record_data(c, offset);
   x87::finish_store(c.state(), store, pops);
