@@ -31,6 +31,9 @@ class CpuEnvironment {
   virtual bool read_apic_msr(u32 index, u64& value) = 0;
   virtual bool write_apic_msr(u32 index, u64 value) = 0;
 
+  // Sends what an interrupt command register's low half says to the CPU with this APIC id; false: there is none.
+  virtual bool send_interrupt(u32 apic_id, u32 command) { return false; }
+
   // SMM was entered or left: SMRAM becomes visible or hidden.
   virtual void set_smm(bool active) = 0;
 

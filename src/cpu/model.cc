@@ -101,6 +101,7 @@ const FeatureInfo kFeatures[] = {
     {F::Xsavec, "xsavec", 0xd, 1, Eax, 1, true, {F::Xsave}},
     {F::Xgetbv1, "xgetbv1", 0xd, 1, Eax, 2, true, {F::Xsave}},
     {F::Xsaves, "xsaves", 0xd, 1, Eax, 3, true, {F::Xsavec}},
+    {F::KvmPvIpi, "kvm-pv-ipi", 0x40000001, 0, Eax, 11, true, {F::Hypervisor, F::Apic}},
     {F::LahfLm, "lahf-lm", 0x80000001, 0, Ecx, 0, true, {F::Lm}},
     {F::Lzcnt, "lzcnt", 0x80000001, 0, Ecx, 5, true, {}},
     {F::Prefetchw, "3dnowprefetch", 0x80000001, 0, Ecx, 8, true, {}},
@@ -166,7 +167,8 @@ const ModelInfo kModels[] = {
 };
 // Implemented, and yet in no model: 5-level paging changes what addresses are canonical, which old guests do not
 // expect; guests that find MONITOR idle by MWAIT, which takes more of the host than HLT.
-const FeatureSet kOnlyOnRequest = set_of({F::La57, F::Monitor});
+// With hypercalls CPUID says KVM, of which guests may expect more than there is.
+const FeatureSet kOnlyOnRequest = set_of({F::La57, F::Monitor, F::KvmPvIpi});
 
 const FeatureInfo& info_of(Feature feature) {
   const auto* info = std::ranges::find(kFeatures, feature, &FeatureInfo::feature);
@@ -464,6 +466,7 @@ CpuidResult CpuModel::cpuid(u32 leaf, u32 subleaf) const {
       }
       break;
     case 0x40000000:
+      if (has(Feature::KvmPvIpi)) return {0x40000010, word("KVMKVMKVM", 0), word("KVMKVMKVM", 4), word("KVMKVMKVM", 8)};
       return {0x40000010, word("VellumVellum", 0), word("VellumVellum", 4), word("VellumVellum", 8)};
     case 0x40000010:  // kHz of TSC and of the local APIC's timer, as several hypervisors report them
       return {static_cast<u32>(tsc_frequency_hz / 1000), static_cast<u32>(bus_frequency_hz / 1000), 0, 0};

@@ -20,7 +20,7 @@ enum class Feature : u8 {
   Sse3, Pclmulqdq, Monitor, Ssse3, Fma, Cx16, Pcid, Sse41, Sse42, X2apic, Movbe, Popcnt, TscDeadline, Aes, Xsave, Avx,
   F16c, Rdrand, Hypervisor,
   Fsgsbase, Bmi1, Avx2, Smep, Bmi2, Erms, Invpcid, Rdseed, Adx, Smap, Clflushopt, Clwb, Sha, SpecCtrl, ArchCapabilities, Umip, Pku, La57, Vaes,
-  Vpclmulqdq, Rdpid, Fsrm, TscAdjust, Pks,
+  Vpclmulqdq, Rdpid, Fsrm, TscAdjust, Pks, KvmPvIpi,
   LahfLm, Lzcnt, Prefetchw, Syscall, Nx, Pdpe1gb, Rdtscp, Lm,
   Xsaveopt, Xsavec, Xgetbv1, Xsaves, Arat, Invtsc,
   Count

@@ -359,6 +359,7 @@ void LocalApic::write_lvt(Lvt which, u32 value) {
   if (!(m_state.spurious & spec::kSpuriousEnable)) entry |= spec::kLvtMasked;  // 11.4.7.2
   const u32 old = m_state.lvt[which];
   if (which == kLvtTimer) {
+    settle_count();
     if ((entry & spec::kLvtTimerMode) == spec::kLvtTimerMode) entry &= ~spec::kLvtTimerMode;  // reserved mode
     if (!m_options.tsc_deadline) entry &= ~spec::kTimerDeadline;
     m_state.lvt[which] = entry;
@@ -406,6 +407,13 @@ void LocalApic::update_timer() {
   }
   if (!m_state.counting) return;
   m_timer.arm(m_state.count_start + u64{m_state.initial_count} * divider());
+}
+
+// The clock runs between the moments at which timers fire: a count that has reached zero meanwhile ends before the guest
+// changes the timer.
+void LocalApic::settle_count() {
+  if ((m_state.lvt[kLvtTimer] & spec::kTimerDeadline) || !m_state.counting) return;
+  if (m_clock.now() - m_state.count_start >= u64{m_state.initial_count} * divider()) timer_expired();
 }
 
 void LocalApic::timer_expired() {
@@ -530,10 +538,12 @@ bool LocalApic::write_register(unsigned index, u32 value) {
       return true;
     case spec::kInitialCount:
       if (m_state.lvt[kLvtTimer] & spec::kTimerDeadline) return true;  // 11.5.4.1: ignored in this mode
+      settle_count();
       m_state.initial_count = value;
       start_count();
       return true;
     case spec::kDivide:
+      settle_count();
       m_state.divide_configuration = value & 0xb;
       if (m_state.counting) start_count();
       return true;

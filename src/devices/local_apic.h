@@ -92,6 +92,7 @@ class LocalApic final : public Device, public MmioHandler, public InterruptSink 
   void update_mapping();
   bool set_base(u64 value);
   void timer_expired();
+  void settle_count();
   void update_timer();
   void start_count();
   u32 current_count() const;

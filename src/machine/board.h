@@ -24,6 +24,7 @@ class Board {
   virtual void time_stamp_counter_written(unsigned cpu) = 0;
   virtual bool read_apic_msr(unsigned cpu, u32 index, u64& value) = 0;
   virtual bool write_apic_msr(unsigned cpu, u32 index, u64 value) = 0;
+  virtual bool send_interrupt(u32 apic_id, u32 command) = 0;
   virtual void set_smm(unsigned cpu, bool active) = 0;
   // FERR#, the FPU's error pin.
   virtual void set_ferr(unsigned cpu, bool level) = 0;

@@ -111,6 +111,7 @@ class Machine {
     bool read_apic_msr(u32 index, u64& value) override { return m_machine.m_board->read_apic_msr(m_index, index, value); }
     bool write_apic_msr(u32 index, u64 value) override { return m_machine.m_board->write_apic_msr(m_index, index, value); }
     void set_smm(bool active) override { m_machine.m_board->set_smm(m_index, active); }
+    bool send_interrupt(u32 apic_id, u32 command) override { return m_machine.m_board->send_interrupt(apic_id, command); }
     void set_ferr(bool level) override { m_machine.m_board->set_ferr(m_index, level); }
     u64 random() override { return m_machine.random(); }
 

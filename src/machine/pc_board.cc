@@ -430,6 +430,13 @@ bool PcBoard::write_apic_msr(unsigned, u32 index, u64 value) { return m_local_ap
 
 void PcBoard::set_smm(unsigned, bool active) { m_host_bridge->set_smm(active); }
 
+bool PcBoard::send_interrupt(u32 apic_id, u32 command) {
+  return m_apic_bus && m_apic_bus->deliver({.destination = apic_id,
+                                            .x2apic_destination = true,
+                                            .delivery = static_cast<ApicDelivery>((command >> 8) & 7),
+                                            .vector = static_cast<u8>(command)});
+}
+
 void PcBoard::set_ferr(unsigned, bool level) { m_coprocessor_error->set_ferr(level); }
 
 void PcBoard::cpu_initialised(unsigned) {

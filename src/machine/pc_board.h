@@ -80,6 +80,7 @@ class PcBoard final : public Board {
   bool read_apic_msr(unsigned cpu, u32 index, u64& value) override;
   bool write_apic_msr(unsigned cpu, u32 index, u64 value) override;
   void set_smm(unsigned cpu, bool active) override;
+  bool send_interrupt(u32 apic_id, u32 command) override;
   void set_ferr(unsigned cpu, bool level) override;
   void cpu_initialised(unsigned cpu) override;
   void press_power_button() override;

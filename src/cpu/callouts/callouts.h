@@ -19,6 +19,9 @@ VELLUM_CALLOUT(debug_interrupt);      // INT1
 VELLUM_CALLOUT(bound);
 VELLUM_CALLOUT(interrupt_return);
 
+// hypercall.cc
+VELLUM_CALLOUT(hypercall);            // VMCALL, VMMCALL
+
 // segments.cc
 VELLUM_CALLOUT(move_to_segment);
 VELLUM_CALLOUT(move_from_segment);

@@ -93,3 +93,27 @@ TEST_CASE("SYSCALL in legacy mode: to STAR[31:0] on AMD models, #UD on Intel's (
   CHECK(run("max,vendor=AuthenticAMD") == 0x5000);
   CHECK(run("max") >= kHandlers);
 }
+
+TEST_CASE("KVM's hypercalls exist with kvm-pv-ipi only, and CPUID announces them (Linux hypercalls.rst, cpuid.rst)") {
+  const std::vector<u8> call = GENERATE(std::vector<u8>{0x0f, 0x01, 0xc1}, std::vector<u8>{0x0f, 0x01, 0xd9});
+  MsrGuest plain;
+  plain.install_handlers();
+  plain.run(call);
+  CHECK(plain.taken() == kInvalidOpcode);
+
+  MsrGuest guest("max,+kvm-pv-ipi");
+  CHECK(guest.model.cpuid(0x40000000, 0).ebx == 0x4b4d564b);
+  CHECK(guest.model.cpuid(0x40000001, 0).eax == 1u << 11);
+  guest.cpu.s.gpr[kRax] = 12345;
+  guest.run(call);
+  CHECK(static_cast<i32>(guest.cpu.s.gpr[kRax]) == -1000);
+  // Bits 0 and 2 of the low half from APIC id 2 on: ids 2 and 4, of which 4 does not exist.
+  guest.cpu.s.gpr[kRax] = 10;
+  guest.cpu.s.gpr[kRbx] = 5;
+  guest.cpu.s.gpr[kRcx] = 0;
+  guest.cpu.s.gpr[kRdx] = 2;
+  guest.cpu.s.gpr[kRsi] = 0xfd;
+  guest.run(call);
+  CHECK(guest.cpu.s.gpr[kRax] == 1);
+  CHECK(guest.board.sent == std::vector<std::pair<u32, u32>>{{2, 0xfd}, {4, 0xfd}});
+}

@@ -20,6 +20,11 @@ class Board : public CpuEnvironment {
   bool write_apic_msr(u32, u64) override { return false; }
   void set_smm(bool) override {}
   u64 random() override { return 0; }
+  bool send_interrupt(u32 apic_id, u32 command) override {
+    sent.emplace_back(apic_id, command);
+    return apic_id < 4;
+  }
+  std::vector<std::pair<u32, u32>> sent;
   void set_ferr(bool level) override { ferr = level; }
   bool ferr = false;
 };

@@ -226,6 +226,28 @@ TEST_CASE("apic timer: one-shot counts down at 1 GHz divided, and interrupts onc
   CHECK_FALSE(f.cpu0.request);
 }
 
+TEST_CASE("apic timer: a one-shot count that has ended does not start again when the mode becomes periodic (11.5.4)") {
+  Fixture f;
+  u32 before = 1, after = 1;
+  // Fires at the moment at which the count ends, but ahead of the APIC's own timer.
+  Timer guest(f.bench.clock, [&] {
+    before = f.read(0x390);
+    f.write(0x320, 0x20040);
+    after = f.read(0x390);
+  });
+  guest.arm(10'000);
+  f.write(0x320, 0x40);
+  f.write(0x3e0, 0xb);
+  f.write(0x380, 10'000);
+  f.bench.clock.advance(10'000);
+  CHECK(before == 0);
+  CHECK(after == 0);
+  CHECK(f.apic0.acknowledge() == 0x40);
+  f.bench.clock.advance(100'000);
+  CHECK(f.read(0x390) == 0);
+  CHECK_FALSE(f.cpu0.request);
+}
+
 TEST_CASE("apic timer: every divider of the divide configuration register (11.5.4, figure 11-10)") {
   const auto [code, divider] = GENERATE(table<u32, unsigned>(
       {{0x0, 2}, {0x1, 4}, {0x2, 8}, {0x3, 16}, {0x8, 32}, {0x9, 64}, {0xa, 128}, {0xb, 1}}));

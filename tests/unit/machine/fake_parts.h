@@ -59,6 +59,7 @@ class FakeBoard : public Board {
   std::optional<u8> acknowledge_interrupt(unsigned) override { return std::nullopt; }
   u8 task_priority(unsigned) override { return 0; }
   void set_task_priority(unsigned, u8) override {}
+  bool send_interrupt(u32, u32) override { return false; }
   void time_stamp_counter_written(unsigned) override {}
   bool read_apic_msr(unsigned, u32, u64&) override { return false; }
   bool write_apic_msr(unsigned, u32, u64) override { return false; }
