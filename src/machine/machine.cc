@@ -224,6 +224,33 @@ std::vector<Machine::StatePart> Machine::state_parts() {
   return parts;
 }
 
+Machine::States Machine::save_state() {
+  States states;
+  for (auto& part : state_parts()) {
+    ArchiveWriter archive;
+    part.visit(archive);
+    states.emplace(part.name, archive.take());
+  }
+  return states;
+}
+
+Result<void> Machine::load_state(const States& states) {
+  const auto parts = state_parts();
+  // Devices drive their lines when they are loaded, one after the other, and what they drive may latch edges that never
+  // were. When everything is loaded a second time, the lines have their levels already.
+  for (unsigned pass = 0; pass < 2; ++pass) {
+    for (auto& part : parts) {
+      const auto found = states.find(part.name);
+      if (found == states.end()) return failure(fmt::format("the state of {} is missing", part.name));
+      ArchiveReader archive(found->second);
+      part.visit(archive);
+      if (!archive.failed() && !archive.at_end()) archive.fail("there is more state than the part has");
+      if (archive.failed()) return failure(fmt::format("{}: {}", part.name, archive.error()->message));
+    }
+  }
+  return {};
+}
+
 u64 Machine::state_hash() {
   ArchiveHasher hasher;
   for (auto& part : state_parts()) part.visit(hasher);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -93,6 +94,11 @@ class Machine {
     std::function<void(Archive&)> visit;
   };
   std::vector<StatePart> state_parts();
+  // What the parts saved, by name.
+  using States = std::map<std::string, std::vector<u8>>;
+  States save_state();
+  // Loads every part. After an error the machine is in no state to run until another state was loaded.
+  Result<void> load_state(const States& states);
   // Hash over all guest-visible state, RAM included. Equal machines have equal hashes; the host has no part in it.
   u64 state_hash();
 

@@ -62,17 +62,48 @@ u64 align_up(u64 value, u64 alignment) { return (value + alignment - 1) / alignm
 }  // namespace
 
 // Pin n: IRQ n for n below 16, global system interrupt n above. IRQ 0 is wired to IOAPIC input 2, as the ACPI tables say.
+// A wired OR of the chipset's lines and of those that the test device drives.
 class PcBoard::IsaInterrupts final : public InterruptSink {
  public:
-  IsaInterrupts(Pic8259Pair& pic, IoApic* io_apic) : m_pic(pic), m_io_apic(io_apic) {}
+  IsaInterrupts(Pic8259Pair& pic, IoApic* io_apic) : m_pic(pic), m_io_apic(io_apic), m_test_device(*this) {}
   void set_input(unsigned pin, bool level) override {
-    if (pin < 16) m_pic.set_input(pin, level);
-    if (m_io_apic) m_io_apic->set_input(pin == 0 ? 2 : pin, level);
+    set_level(m_chipset_levels, pin, level);
+    drive(pin);
   }
+  InterruptSink& test_device() { return m_test_device; }
 
  private:
+  static constexpr unsigned kPins = 24;
+  class TestDevice final : public InterruptSink {
+   public:
+    explicit TestDevice(IsaInterrupts& interrupts) : m_interrupts(interrupts) {}
+    void set_input(unsigned pin, bool level) override {
+      set_level(m_levels, pin, level);
+      m_interrupts.drive(pin);
+    }
+    bool level(unsigned pin) const { return m_levels >> pin & 1; }
+
+   private:
+    IsaInterrupts& m_interrupts;
+    u32 m_levels = 0;
+  };
+
+  static void set_level(u32& levels, unsigned pin, bool level) {
+    if (pin >= kPins) return;
+    levels = level ? levels | 1u << pin : levels & ~(1u << pin);
+  }
+  void drive(unsigned pin) {
+    if (pin >= kPins) return;
+    const bool level = (m_chipset_levels >> pin & 1) || m_test_device.level(pin);
+    if (pin < 16) m_pic.set_input(pin, level);
+    // IRQ 2 is the cascade: on the IOAPIC its input is IRQ 0's.
+    if (m_io_apic && pin != 2) m_io_apic->set_input(pin == 0 ? 2 : pin, level);
+  }
+
   Pic8259Pair& m_pic;
   IoApic* m_io_apic;
+  u32 m_chipset_levels = 0;
+  TestDevice m_test_device;
 };
 
 // A wired OR. Devices drive their levels again when they are reset or loaded, so it has no state of its own.
@@ -255,8 +286,7 @@ void PcBoard::add_chipset() {
   m_pci->attach(*m_vga, kSlotVga, 0);
 
   // The HPET stands between PIT and RTC and their IRQs; without an IOAPIC its own routes lead nowhere.
-  InterruptSink& own_routes = m_io_apic ? static_cast<InterruptSink&>(*m_io_apic) : *m_isa_interrupts;
-  m_hpet = &m_machine.add(std::make_unique<Hpet>(memory, clock, *m_isa_bridge, own_routes));
+  m_hpet = &m_machine.add(std::make_unique<Hpet>(memory, clock, *m_isa_bridge, *m_isa_interrupts));
 }
 
 void PcBoard::add_isa_devices() {
@@ -334,7 +364,7 @@ Result<void> PcBoard::add_disks() {
 void PcBoard::add_test_devices() {
   PortBus& ports = m_machine.ports();
   if (m_config.test_device) {
-    auto& device = m_machine.add(std::make_unique<PcTestdev>(*m_isa_interrupts));
+    auto& device = m_machine.add(std::make_unique<PcTestdev>(m_isa_interrupts->test_device()));
     ports.map("pc-testdev", 0xe0, 12, device);
     ports.map("pc-testdev lines", 0x2000, PcTestdev::kLines, device);
     m_machine.memory().map_mmio("pc-testdev", GuestPhysAddr(PcTestdev::kMemoryBase), PcTestdev::kMemorySize, device);

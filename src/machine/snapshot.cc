@@ -24,6 +24,7 @@ constexpr usize kPagesPerSection = 256;
 constexpr std::string_view kConfigurationSection = "configuration";
 constexpr std::string_view kRamSection = "ram";
 constexpr std::string_view kEndSection = "end";
+constexpr std::string_view kStatePrefix = "state/";  // of the names of the parts' sections
 
 struct FileHeader {
   char magic[8];
@@ -138,7 +139,7 @@ Result<void> write_machine(Machine& machine, int file) {
   for (auto& part : machine.state_parts()) {
     ArchiveWriter archive;
     part.visit(archive);
-    if (auto done = writer.section("state/" + part.name, archive.data()); !done) return done;
+    if (auto done = writer.section(fmt::format("{}{}", kStatePrefix, part.name), archive.data()); !done) return done;
   }
   if (auto done = write_pages(writer, machine.ram()); !done) return done;
   if (auto done = writer.end(); !done) return done;
@@ -246,7 +247,7 @@ class SnapshotReader {
   std::vector<u8> m_stored, m_data;
 };
 
-using States = std::map<std::string, std::vector<u8>>;
+using States = Machine::States;
 
 // The first line of `theirs` that `ours` has not, for the message.
 std::string difference(std::string_view ours, std::string_view theirs) {
@@ -279,22 +280,12 @@ Result<States> check(SnapshotReader& reader, Machine& machine) {
       return states;
     } else if (*name == kRamSection) {
       if (auto pages = reader.pages(machine.ram().size(), lowest_allowed); !pages) return std::unexpected(pages.error());
-    } else if (!states.emplace(*name, reader.data()).second) {
+    } else if (!name->starts_with(kStatePrefix)) {
+      return failure(fmt::format("the file is damaged (unknown section {})", *name));
+    } else if (!states.emplace(name->substr(kStatePrefix.size()), reader.data()).second) {
       return failure(fmt::format("the file is damaged (section {} stands there twice)", *name));
     }
   }
-}
-
-Result<void> load_parts(Machine& machine, const States& states) {
-  for (auto& part : machine.state_parts()) {
-    const auto found = states.find("state/" + part.name);
-    if (found == states.end()) return failure(fmt::format("the file lacks the state of {}", part.name));
-    ArchiveReader archive(found->second);
-    part.visit(archive);
-    if (!archive.failed() && !archive.at_end()) archive.fail("there is more state than the part has");
-    if (archive.failed()) return failure(fmt::format("{}: {}", part.name, archive.error()->message));
-  }
-  return {};
 }
 
 Result<void> load_pages(SnapshotReader& reader, GuestRam& ram) {
@@ -342,14 +333,9 @@ Result<void> load_snapshot(Machine& machine, const std::string& path) {
   auto states = check(reader, machine);
   if (!states) return std::unexpected(about(path, states.error()));
 
-  States before;
-  for (auto& part : machine.state_parts()) {
-    ArchiveWriter archive;
-    part.visit(archive);
-    before.emplace("state/" + part.name, archive.take());
-  }
-  if (auto loaded = load_parts(machine, *states); !loaded) {
-    if (auto restored = load_parts(machine, before); !restored)
+  const States before = machine.save_state();
+  if (auto loaded = machine.load_state(*states); !loaded) {
+    if (auto restored = machine.load_state(before); !restored)
       log(LogItem::Unsupported, "the machine's state before loadvm could not be put back: {}", restored.error().message);
     return std::unexpected(about(path, loaded.error()));
   }
