@@ -47,6 +47,7 @@ class Binding {
   VELLUM_INLINE u16 immediate2() { return m_fields.immediate2(); }
 
   VELLUM_INLINE unsigned memory_segment() { return m_fields.segment(); }
+  VELLUM_INLINE u64 plain_offset() { return m_s->gpr.data()[m_fields.base()] + static_cast<u64>(m_fields.displacement()); }
   VELLUM_INLINE u64 effective_offset() {
     const u64* slots = m_s->gpr.data();
     return (slots[m_fields.base()] + (slots[m_fields.index()] << m_fields.scale()) + static_cast<u64>(m_fields.displacement())) &

@@ -113,6 +113,14 @@ bool shifts_by_immediate(const Insn& insn) {
   return false;
 }
 
+// In 64-bit code: Form::plain_address.
+bool has_plain_address(const Insn& insn) {
+  constexpr i64 kFar = i64{1} << 30;  // a RIP-relative displacement that far may need a second slot (bind())
+  const bool near = insn.displacement > -kFar && insn.displacement < kFar;
+  return insn.memory && insn.address_size == 8 && insn.index == kZeroSlot && insn.segment < kFs &&
+         (insn.base != kCodeBaseSlot || near);
+}
+
 bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
          (row.has(kUsesSse) && (mode & kModeSseTrap));
@@ -196,6 +204,14 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     if (!page.host) break;
   }
   offsets[count] = offset;
+
+  if (code_size(s.mode) == CodeSize::Bits64) {
+    for (unsigned i = 0; i < count; ++i) {
+      if (special[i] || !has_plain_address(insns[i]) || choices[i].locked) continue;
+      choices[i].plain_address = true;
+      if (!interpreter_row(insns[i].row).variant[handler_index(choices[i])]) choices[i].plain_address = false;
+    }
+  }
 
   // Who reads the flags: behind the block anybody may.
   bool dead = false;

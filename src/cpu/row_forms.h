@@ -98,10 +98,11 @@ consteval bool uses_operand_size(const RowSpec& row) {
   return !fixed;
 }
 
-consteval Form form_of(const RowSpec& row, u8 operand_size, bool memory, bool locked) {
+consteval Form form_of(const RowSpec& row, u8 operand_size, bool memory, bool locked, bool plain_address = false) {
   Form form;
   form.operand_size = uses_operand_size(row) ? operand_size : 0;
   form.locked = locked;
+  form.plain_address = plain_address;
   for (usize i = 0; i < 4; ++i) {
     form.operand[i] = operand_form(row.operands[i], operand_size, memory);
     form.absolute |= row.operands[i].kind == OperandKind::AbsoluteOffset;

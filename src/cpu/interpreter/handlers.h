@@ -26,14 +26,15 @@ struct VariantChoice {
   unsigned width;        // 0, 1, 2 for operand size 2, 4, 8
   bool memory;
   bool locked;
+  bool plain_address;    // Form::plain_address; only the semantics that ask for it have these
   bool flags_dead;
   FlagProducer producer;
   Repeat repeat;
 };
-// Widths (3) × {register, memory, locked memory, unused} (4) × {normal, flags dead, after subtract, after logic,
+// Widths (3) × {register, memory, locked memory, memory at a plain address} (4) × {normal, flags dead, after subtract, after logic,
 // repeat equal, repeat not equal} (6), rounded to 96.
 constexpr unsigned handler_index(const VariantChoice& choice) {
-  const unsigned place = choice.locked ? 2 : choice.memory ? 1 : 0;
+  const unsigned place = choice.locked ? 2 : choice.plain_address ? 3 : choice.memory ? 1 : 0;
   unsigned extra = 0;
   if (choice.repeat != Repeat::No) extra = choice.repeat == Repeat::WhileEqual ? 4 : 5;
   else if (choice.flags_dead) extra = 1;
@@ -150,21 +151,21 @@ constexpr Handler handler_for() {
 }
 
 // kRow is a type with `static constexpr RowSpec kSpec` and `using Semantics`.
-template <class Row, u8 OperandSize, bool Memory, bool Locked>
+template <class Row, u8 OperandSize, bool Memory, bool Locked, bool Plain = false>
 constexpr void fill_place(RowHandlers& handlers, unsigned width) {
   using S = typename Row::Semantics;
-  constexpr Form form = form_of(Row::kSpec, OperandSize, Memory, Locked);
-  VariantChoice choice{width, Memory, Locked, false, FlagProducer::Unknown, Repeat::No};
+  constexpr Form form = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain);
+  VariantChoice choice{width, Memory, Locked, Plain, false, FlagProducer::Unknown, Repeat::No};
   handlers.variant[handler_index(choice)] = handler_for<S, form>();
   if constexpr (flags_of<S>().written == kArithmeticFlags && flow_of<S>() == Flow::Next) {
-    constexpr Form dead = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.flags_dead = true; return f; }();
+    constexpr Form dead = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.flags_dead = true; return f; }();
     choice.flags_dead = true;
     handlers.variant[handler_index(choice)] = handler_for<S, dead>();
     choice.flags_dead = false;
   }
   if constexpr (flags_of<S>().read != 0 && flags_of<S>().written == 0 && flow_of<S>() != Flow::Callout) {
-    constexpr Form subtract = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.producer = FlagProducer::Subtract; return f; }();
-    constexpr Form logic = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.producer = FlagProducer::Logic; return f; }();
+    constexpr Form subtract = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.producer = FlagProducer::Subtract; return f; }();
+    constexpr Form logic = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.producer = FlagProducer::Logic; return f; }();
     choice.producer = FlagProducer::Subtract;
     handlers.variant[handler_index(choice)] = handler_for<S, subtract>();
     choice.producer = FlagProducer::Logic;
@@ -172,8 +173,8 @@ constexpr void fill_place(RowHandlers& handlers, unsigned width) {
     choice.producer = FlagProducer::Unknown;
   }
   if constexpr (flow_of<S>() == Flow::String) {
-    constexpr Form equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.repeat = Repeat::WhileEqual; return f; }();
-    constexpr Form not_equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked); f.repeat = Repeat::WhileNotEqual; return f; }();
+    constexpr Form equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.repeat = Repeat::WhileEqual; return f; }();
+    constexpr Form not_equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.repeat = Repeat::WhileNotEqual; return f; }();
     choice.repeat = Repeat::WhileEqual;
     handlers.variant[handler_index(choice)] = handler_for<S, equal>();
     choice.repeat = Repeat::WhileNotEqual;
@@ -186,6 +187,7 @@ constexpr void fill_width(RowHandlers& handlers, unsigned width) {
   if constexpr (has_place(Row::kSpec, false)) fill_place<Row, OperandSize, false, false>(handlers, width);
   if constexpr (has_place(Row::kSpec, true)) {
     fill_place<Row, OperandSize, true, false>(handlers, width);
+    if constexpr (requires { Row::Semantics::kCommon; }) fill_place<Row, OperandSize, true, false, true>(handlers, width);
     if constexpr (Row::kSpec.has(kLock) || Row::kSpec.has(kImplicitLock)) fill_place<Row, OperandSize, true, true>(handlers, width);
   }
 }

@@ -58,6 +58,7 @@ struct Form {
   OperandForm operand[4];
   u8 operand_size = 0;   // effective operand size in bytes: 2, 4 or 8
   bool absolute = false;    // the memory operand is an absolute offset in the instruction
+  bool plain_address = false;  // it is base + displacement, flat, with 64 bits: what compilers use most
   bool locked = false;
   bool flags_dead = false;  // nobody will read the arithmetic flags that this instruction writes
   FlagProducer producer = FlagProducer::Unknown;
@@ -94,6 +95,7 @@ enum class Flow : u8 {
 //   CpuState& state()
 //   u64 operand<N>()  u64 immediate()  u64 immediate2()     the bound fields
 //   u64 wide()              a 64-bit immediate or absolute offset
+//   u64 plain_offset()      base + displacement
 //   u64 effective_offset()   offset part of the memory operand, wrapped to the address size
 //   unsigned memory_segment()   the segment register of the memory operand
 //   u64 linear(u64 offset, unsigned size, access)           adds and checks the segment
@@ -145,10 +147,15 @@ class Context : public E {
   template <class T>
   VELLUM_INLINE void set_gpr(unsigned index, T value) { write_gpr<T>(index * 8, value); }
 
+  VELLUM_INLINE u64 effective_offset() {
+    if constexpr (F.plain_address) return this->plain_offset();
+    else return E::effective_offset();
+  }
   // The memory operand's linear address, segment checked.
   VELLUM_INLINE u64 address(unsigned size, AccessType access) {
     if constexpr (F.absolute) return this->linear(this->wide(), size, access);
-    else return this->linear(this->effective_offset(), size, access);
+    else if constexpr (F.plain_address) return this->plain_offset();
+    else return this->linear(effective_offset(), size, access);
   }
 
   template <usize N>
@@ -187,7 +194,7 @@ class Context : public E {
   template <usize N>
   VELLUM_INLINE void require_aligned(unsigned alignment) {
     if constexpr (kIsMemory<N>)
-      if (this->unchecked_linear(this->effective_offset()) & (alignment - 1)) [[unlikely]]
+      if (this->unchecked_linear(effective_offset()) & (alignment - 1)) [[unlikely]]
         this->raise(Vector::GeneralProtection, 0);
   }
 

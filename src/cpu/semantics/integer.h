@@ -24,6 +24,7 @@ VELLUM_INLINE void replace_flags(C& c, u32 replaced, u32 bits) {
 
 // MOV, in all forms whose operands have one size; MOVNTI.
 struct Move {
+  static constexpr bool kCommon = true;
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -32,6 +33,7 @@ struct Move {
 };
 
 struct MoveZeroExtended {
+  static constexpr bool kCommon = true;
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -41,6 +43,7 @@ struct MoveZeroExtended {
 
 // MOVSX, MOVSXD.
 struct MoveSignExtended {
+  static constexpr bool kCommon = true;
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -49,6 +52,7 @@ struct MoveSignExtended {
 };
 
 struct LoadEffectiveAddress {
+  static constexpr bool kCommon = true;
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
@@ -233,6 +237,7 @@ struct TableLookup {
 // --- Binary arithmetic -----------------------------------------------------------------------------------------------
 
 struct Add {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   template <class C>
@@ -258,6 +263,7 @@ struct AddWithCarry {
 };
 
 struct Subtract {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Subtract;
@@ -284,6 +290,7 @@ struct SubtractWithBorrow {
 };
 
 struct Compare {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Subtract;
@@ -352,6 +359,7 @@ struct AddThroughFlag {
 // --- Logic -----------------------------------------------------------------------------------------------------------
 
 struct And {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
@@ -365,6 +373,7 @@ struct And {
 };
 
 struct Or {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
@@ -378,6 +387,7 @@ struct Or {
 };
 
 struct Xor {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
@@ -391,6 +401,7 @@ struct Xor {
 };
 
 struct Test {
+  static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
   static constexpr FlagProducer kProducer = FlagProducer::Logic;
