@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
-"""Compares the decoder with Capstone on the code of a Linux kernel: kernel_code.py COMPARE_PROGRAM BZIMAGE BITS"""
+"""Compares the decoder with Capstone on the code of Debian's kernel: kernel_code.py COMPARE_PROGRAM 32|64"""
 import lzma
+import pathlib
 import struct
 import subprocess
 import sys
 import tempfile
 import zlib
+
+TOP = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(TOP / "tools"), str(TOP / "tests" / "boot")]
+import debian  # noqa: E402
+import guests  # noqa: E402
 
 
 def payload(image):
@@ -38,7 +44,12 @@ def text_segment(elf):
     raise SystemExit("the kernel has no .text section")
 
 
-program, image, bits = sys.argv[1:]
+program, bits = sys.argv[1:]
+try:
+    image = guests.kernel64() if bits == "64" else guests.kernel32()
+except debian.Unavailable as reason:
+    print(f"skipped: {reason}")
+    sys.exit(77)
 with open(image, "rb") as file, tempfile.NamedTemporaryFile() as code:
     code.write(text_segment(payload(file.read())))
     code.flush()
