@@ -22,7 +22,8 @@ i64 send_interrupts(CpuCore& cpu, u64 low, u64 high, u64 first_id, u64 command) 
   for (unsigned bit = 0; bit < 2 * half; ++bit) {
     const u64 id = static_cast<u32>(first_id) + u64{bit};
     const bool wanted = ((bit < half ? low : high) >> (bit % half)) & 1;
-    if (wanted && id < 0xffffffff && cpu.environment.send_interrupt(static_cast<u32>(id), static_cast<u32>(command))) ++count;
+    if (!wanted || id >= 0xffffffff) continue;
+    if (cpu.environment.send_interrupt(static_cast<u32>(id), static_cast<u32>(command))) ++count;
   }
   return count;
 }

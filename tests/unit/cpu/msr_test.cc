@@ -40,6 +40,7 @@ TEST_CASE("IA32_TSC_ADJUST moves the counter and follows writes to it, SDM Vol. 
   CHECK(guest.read(0x3b) == 250);
   CHECK(guest.write(0x3b, 0) == -1);
   CHECK(guest.read(0x10) == 0);
+  CHECK(guest.board.counter_writes == 3);  // each time the TSC deadline is at another moment
   CHECK(MsrGuest("max,-tsc-adjust").write(0x3b, 0) == kGeneralProtection);
 }
 

@@ -1,6 +1,7 @@
 // A CPU in flat 32-bit mode, to run single instructions on.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "cpu/core.h"
@@ -20,6 +21,8 @@ class Board : public CpuEnvironment {
   bool write_apic_msr(u32, u64) override { return false; }
   void set_smm(bool) override {}
   u64 random() override { return 0; }
+  void time_stamp_counter_written() override { ++counter_writes; }
+  unsigned counter_writes = 0;
   bool send_interrupt(u32 apic_id, u32 command) override {
     sent.emplace_back(apic_id, command);
     return apic_id < 4;
