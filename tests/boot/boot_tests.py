@@ -126,7 +126,8 @@ def test_ovmf(machine):
 def test_installer(machine):
     """The Debian installer's netboot kernel and initrd to its first dialogue on the serial line"""
     directory = guests.installer()
-    with machine("-m", "512", "-kernel", directory / "linux", "-initrd", directory / "initrd.gz",
+    # With less memory the first dialogue only warns of it.
+    with machine("-m", "1024", "-kernel", directory / "linux", "-initrd", directory / "initrd.gz",
                  "-append", "console=ttyS0 priority=low TERM=vt102") as m:
         m.expect(r"Debian installer main menu|Choose language|Select a language", timeout=600)
 

@@ -17,6 +17,9 @@ import unittest
 
 VELLUM = os.path.abspath(sys.argv[1])
 PATIENCE = 60  # seconds; only a hung program takes so long
+# Under nohup, or from a shell that ignores them, the program would inherit the ignored signals that this test sends.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
 
 
 class Terminal:
