@@ -11,6 +11,11 @@ namespace vellum {
                                                                    void* data, unsigned size);
 [[gnu::noinline, clang::preserve_most]] void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                     const void* data, unsigned size);
+// The same for up to eight bytes, in registers: a value whose address is taken would be spilled on the fast path too.
+[[gnu::noinline, clang::preserve_most]] u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+                                                                   unsigned size);
+[[gnu::noinline, clang::preserve_most]] void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+                                                                     u64 value, unsigned size);
 // Where a read-modify-write may work in place, or nullptr when it must be split into a load and a store.
 [[gnu::noinline, clang::preserve_most]] u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                     unsigned size);
@@ -105,9 +110,7 @@ class Binding {
         return value;
       }
     }
-    T value{};
-    engine_load_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
-    return value;
+    return load_out_of_line<T>(linear);
   }
   template <class T>
   VELLUM_INLINE void store(u64 linear, T value) {
@@ -117,7 +120,7 @@ class Binding {
       std::memcpy(entry.host + x, &value, Bytes<T>::kSize);
       return;
     }
-    engine_store_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+    store_out_of_line<T>(linear, value);
   }
   // Faults now if a store of these bytes would.
   VELLUM_INLINE void probe_write(u64 linear, unsigned size) { engine_update_host(m_s, m_fields.insn(), linear, size); }
@@ -145,10 +148,8 @@ class Binding {
       return old;
     }
     // Across pages or in MMIO: engine_update_host() has made sure that the store cannot fault.
-    T old{};
-    engine_load_slow(m_s, m_fields.insn(), linear, &old, sizeof(T));
-    const T replacement = f(old);
-    engine_store_slow(m_s, m_fields.insn(), linear, &replacement, sizeof(T));
+    const T old = load_out_of_line<T>(linear);
+    store_out_of_line<T>(linear, f(old));
     return old;
   }
 
@@ -259,6 +260,23 @@ class Binding {
   VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
 
  private:
+  template <class T>
+  static constexpr bool kInRegister = std::is_integral_v<T> && sizeof(T) <= 8;
+  template <class T>
+  VELLUM_INLINE T load_out_of_line(u64 linear) {
+    if constexpr (kInRegister<T>) {
+      return static_cast<T>(engine_load_value_slow(m_s, m_fields.insn(), linear, sizeof(T)));
+    } else {
+      T value{};
+      engine_load_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+      return value;
+    }
+  }
+  template <class T>
+  VELLUM_INLINE void store_out_of_line(u64 linear, T value) {
+    if constexpr (kInRegister<T>) engine_store_value_slow(m_s, m_fields.insn(), linear, value, sizeof(T));
+    else engine_store_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+  }
   VELLUM_INLINE void write_counter(u64 value, unsigned size) {
     u64& rcx = m_s->gpr[kRcx];
     rcx = size == 2 ? (rcx & ~u64{0xffff}) | value : value;

@@ -14,6 +14,18 @@ void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear, const voi
   s->core->store_slow(linear, data, size);
 }
 
+u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  u64 value = 0;
+  s->insn = insn;
+  s->core->load_slow(linear, &value, size);
+  return value;
+}
+
+void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear, u64 value, unsigned size) {
+  s->insn = insn;
+  s->core->store_slow(linear, &value, size);
+}
+
 u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
   s->insn = insn;
   return s->core->writable_host(linear, size);
