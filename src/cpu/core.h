@@ -137,6 +137,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   u64 linear_sum(u64 linear, u64 bytes) const;
   void check_flat_limit(u64 linear, unsigned size, Rights rights);
   void check_alignment(u64 linear, unsigned size, Rights rights);
+  struct Pieces;
+  Pieces pieces_of(u64 linear, unsigned size, AccessType type, Rights rights);
   void read_slow(u64 linear, void* data, unsigned size, Rights rights);
   void write_slow(u64 linear, const void* data, unsigned size, Rights rights);
   void note_ram_write(u64 ram_offset, unsigned size);

@@ -1,8 +1,10 @@
 // Guest memory as the CPU sees it: translation into the TLB, slow paths, page crossings, MMIO, writes to code.
 #include <algorithm>
+#include <span>
 
 #include "cpu/core.h"
 #include "cpu/opcodes.h"
+#include "state/assert.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -20,14 +22,20 @@ TlbContext context_for(const CpuState& s, Rights rights) {
   return (s.cr4 & kCr4Smap) && !(s.rflags & kAc) ? TlbContext::Supervisor : TlbContext::SupervisorAc;
 }
 
-// What of a page the pieces of one access touch.
-struct Piece {
-  GuestPhysAddr physical;
-  PageTarget target;
-  unsigned size;
-};
-
 }  // namespace
+
+// What one access touches: bytes of one page, or of two.
+struct CpuCore::Pieces {
+  struct Piece {
+    GuestPhysAddr physical;
+    PageTarget target;
+    unsigned size;
+  };
+  Piece piece[2];
+  unsigned count = 0;
+
+  std::span<const Piece> all() const { return {piece, count}; }
+};
 
 void CpuCore::flush_tlb() {
   tlb.flush_all();
@@ -171,22 +179,27 @@ void CpuCore::check_alignment(u64 linear, unsigned size, Rights rights) {
   }
 }
 
-void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
+// Makes every check and raises every fault of the access, before any of its bytes is touched.
+CpuCore::Pieces CpuCore::pieces_of(u64 linear, unsigned size, AccessType type, Rights rights) {
+  VELLUM_ASSERT(size <= kPageSize);
   check_flat_limit(linear, size, rights);
   check_alignment(linear, size, rights);
-  Piece pieces[2];
-  unsigned count = 0;
+  Pieces pieces;
   for (unsigned done = 0; done < size;) {
     const u64 address = linear_sum(linear, done);
     const unsigned part = std::min<unsigned>(size - done, static_cast<unsigned>(kPageSize - (address & kPageMask)));
-    const Translation translation = translate(address, AccessType::Read, rights);
-    pieces[count++] = {translation.page + (address & kPageMask), target_of(translation), part};
+    const Translation translation = translate(address, type, rights);
+    pieces.piece[pieces.count++] = {translation.page + (address & kPageMask), target_of(translation), part};
     done += part;
   }
+  return pieces;
+}
+
+void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
+  const Pieces pieces = pieces_of(linear, size, AccessType::Read, rights);
   if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, false);
   u8* out = static_cast<u8*>(data);
-  for (unsigned i = 0; i < count; ++i) {
-    const Piece& piece = pieces[i];
+  for (const Pieces::Piece& piece : pieces.all()) {
     if (piece.target.read == RegionKind::Ram || piece.target.read == RegionKind::Rom) {
       std::memcpy(out, memory.ram().host(piece.target.read_ram_offset + piece.physical.offset()), piece.size);
     } else {
@@ -201,23 +214,12 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
 }
 
 void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
-  check_flat_limit(linear, size, rights);
-  check_alignment(linear, size, rights);
-  Piece pieces[2];
-  unsigned count = 0;
-  for (unsigned done = 0; done < size;) {
-    const u64 address = linear_sum(linear, done);
-    const unsigned part = std::min<unsigned>(size - done, static_cast<unsigned>(kPageSize - (address & kPageMask)));
-    const Translation translation = translate(address, AccessType::Write, rights);
-    pieces[count++] = {translation.page + (address & kPageMask), target_of(translation), part};
-    done += part;
-  }
+  const Pieces pieces = pieces_of(linear, size, AccessType::Write, rights);
   const u8* in = static_cast<const u8*>(data);
-  for (unsigned i = 0; i < count; ++i)
-    if (pieces[i].target.write == RegionKind::Mmio || pieces[i].target.write == RegionKind::Hole) split_block_for_mmio();
+  for (const Pieces::Piece& piece : pieces.all())
+    if (piece.target.write == RegionKind::Mmio || piece.target.write == RegionKind::Hole) split_block_for_mmio();
   if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, true);
-  for (unsigned i = 0; i < count; ++i) {
-    const Piece& piece = pieces[i];
+  for (const Pieces::Piece& piece : pieces.all()) {
     if (piece.target.write == RegionKind::Ram) {
       const u64 offset = piece.target.write_ram_offset + piece.physical.offset();
       if (memory.ram().flags(offset)) note_ram_write(offset, piece.size);
