@@ -59,8 +59,10 @@ class Binding {
            m_fields.address_mask(*m_s);
   }
   VELLUM_INLINE u64 linear(u64 offset, unsigned size, AccessType access) {
-    if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]]
+    if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]] {
+      if (m_fields.segment_mode() == SegmentMode::BaseOnly) return m_s->segment[m_fields.segment()].base + offset;
       return engine_segment(m_s, m_fields.insn(), m_fields.segment(), offset, size, access);
+    }
     return offset;
   }
   // The linear address of an offset in the memory operand's segment, without the segment's checks.

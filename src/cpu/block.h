@@ -42,6 +42,7 @@ struct Block {
   u64 ram_offset;        // of its first byte in GuestRam
   u16 byte_length;
   bool chainable;        // its successors may be linked (cached, and CS needs no check)
+  bool taken_leaves_page;  // its jump goes to another page: straight to the jump cache, there is nothing to link
   bool crosses_page;     // one instruction, continued on another page
   u16 real_count;        // count even when stale
   u64 second_page;       // RAM offset of that other page

@@ -253,6 +253,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->ram_offset = page.ram_offset + in_page;
   block->byte_length = offset;
   block->chainable = cached && !(s.mode & kModeCheckedCode);
+  block->taken_leaves_page = false;
   block->crosses_page = crosses;
   block->second_page = second_page;
   block->taken = block->next = block->hash_next = nullptr;

@@ -92,7 +92,9 @@ template <class Semantics, Form F>
   Context<InterpreterBinding, F> c(s, insn);
   Semantics::op(c);
   c.check_direct_target();
-  if (const Block* taken = Block::of(insn)->taken) VELLUM_ENTER_BLOCK(s, taken, c.target_rip());
+  const Block* block = Block::of(insn);
+  if (const Block* taken = block->taken) VELLUM_ENTER_BLOCK(s, taken, c.target_rip());
+  if (block->taken_leaves_page) VELLUM_GO_TO(s, insn, c.target_rip());
   [[clang::musttail]] return interpreter_taken_slow(s, insn);
 }
 

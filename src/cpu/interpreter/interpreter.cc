@@ -31,6 +31,7 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
   if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
       cached.block->count != kStaleCount)
     block->*link = cached.block;
+  if (!same_page && link == &Block::taken) block->taken_leaves_page = true;
   return cached.block;
 }
 
