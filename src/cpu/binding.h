@@ -50,6 +50,8 @@ class Binding {
   VELLUM_INLINE i64 immediate() { return m_fields.immediate(); }
   VELLUM_INLINE u64 wide() { return m_fields.wide(); }
   VELLUM_INLINE u16 immediate2() { return m_fields.immediate2(); }
+  VELLUM_INLINE unsigned scale() { return m_fields.scale(); }
+  VELLUM_INLINE bool code64() { return m_fields.code_size_bytes() == 8; }
 
   VELLUM_INLINE unsigned memory_segment() { return m_fields.segment(); }
   VELLUM_INLINE u64 plain_offset() { return m_s->gpr.data()[m_fields.base()] + static_cast<u64>(m_fields.displacement()); }

@@ -20,6 +20,7 @@ enum BlockMode : u32 {
   kModeX87Trap = 64,          // CR0.EM or CR0.TS: x87 goes to the VMM
   kModeMmxTrap = 128,
   kModeSseTrap = 256,         // CR0.EM, CR0.TS or !CR4.OSFXSR
+  kModeAvxTrap = 512,         // CR0.TS, !CR4.OSXSAVE, or SSE or AVX state off in XCR0
 };
 
 inline constexpr u32 kBlockModeMask = 0xffff;

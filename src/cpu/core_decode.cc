@@ -30,6 +30,8 @@ u16 bind_operand(OperandSpec operand, const Insn& insn) {
     case OperandKind::GprInOpcode: return register_offset(operand, insn, insn.rm);
     case OperandKind::GprVvvv: return register_offset(operand, insn, insn.vvvv);
     case OperandKind::XmmVvvv: return vector_offset(insn.vvvv);
+    case OperandKind::XmmInImmediate: return vector_offset(static_cast<unsigned>(insn.immediate) >> 4 & 15);
+    case OperandKind::XmmVsibIndex: return vector_offset(insn.vector_index);
     case OperandKind::XmmInReg: return vector_offset(insn.reg);
     case OperandKind::XmmOrMemory: return insn.memory ? 0 : vector_offset(insn.rm);
     case OperandKind::XmmInModrm: return vector_offset(insn.rm);
@@ -123,7 +125,7 @@ bool has_plain_address(const Insn& insn) {
 
 bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
-         (row.has(kUsesSse) && (mode & kModeSseTrap));
+         (row.has(kUsesSse) && (mode & kModeSseTrap)) || (row.has(kUsesAvx) && (mode & kModeAvxTrap));
 }
 
 }  // namespace

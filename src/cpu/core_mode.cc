@@ -31,6 +31,7 @@ u32 block_mode(const CpuState& s) {
   if (real) mode |= kModeReal;
   if (s.cr0 & (kCr0Em | kCr0Ts)) mode |= kModeX87Trap | kModeMmxTrap;
   if ((s.cr0 & (kCr0Em | kCr0Ts)) || !(s.cr4 & kCr4Osfxsr)) mode |= kModeSseTrap;
+  if ((s.cr0 & kCr0Ts) || !s.avx_enabled()) mode |= kModeAvxTrap;
   return mode;
 }
 

@@ -69,7 +69,7 @@ struct Reader {
 constexpr u8 kBase16[] = {kRbx, kRbx, kRbp, kRbp, kRsi, kRdi, kRbp, kRbx};
 constexpr u8 kIndex16[] = {kRsi, kRdi, kRsi, kRdi, kZeroSlot, kZeroSlot, kZeroSlot, kZeroSlot};
 
-void decode_memory(Reader& reader, Insn& insn, u8 rex, bool segment_override, bool bits64) {
+void decode_memory(Reader& reader, Insn& insn, u8 rex, bool segment_override, bool bits64, bool vsib) {
   const u8 mod = insn.modrm >> 6, rm = insn.modrm & 7;
   insn.memory = true;
   u8 default_segment = kDs;
@@ -91,7 +91,10 @@ void decode_memory(Reader& reader, Insn& insn, u8 rex, bool segment_override, bo
       const u8 sib = reader.byte();
       base = sib & 7;
       const u8 index = static_cast<u8>(((sib >> 3) & 7) | ((rex & 2) ? 8 : 0));
-      if (index != 4) {
+      if (vsib) {
+        insn.vector_index = index;
+        insn.scale = sib >> 6;
+      } else if (index != 4) {
         insn.index = index;
         insn.scale = sib >> 6;
       }
@@ -217,9 +220,9 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
       second = reader.byte();
       map_number = first & 31;
       if (bits64) rex = static_cast<u8>((~first >> 5 & 7) | (second >> 7 << 3));
-      else rex = 0;
+      else rex = static_cast<u8>(second >> 7 << 3);
     }
-    if (!bits64) rex = 0;
+    rex = bits64 ? rex : rex & 8;
     insn.vvvv = static_cast<u8>(~second >> 3 & (bits64 ? 15 : 7));
     vex_l = second & 4;
     constexpr unsigned kPrefixOfPp[] = {kSlotNone, kSlot66, kSlotF3, kSlotF2};
@@ -230,7 +233,7 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
     if (illegal || map_number == 0 || map_number > 3) return DecodeStatus::Invalid;
     map = map_number == 1 ? OpcodeMap::Vex0F : map_number == 2 ? OpcodeMap::Vex0F38 : OpcodeMap::Vex0F3A;
     insn.prefixes |= kPrefixRex;  // byte registers are SPL to DIL
-    if (rex & 8) insn.prefixes |= kPrefixRexW;
+    if (bits64 && (rex & 8)) insn.prefixes |= kPrefixRexW;
   } else if (opcode == 0x0f) {
     map = OpcodeMap::TwoByte;
     opcode = reader.byte();
@@ -280,7 +283,7 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
   if (has_modrm && row->has_modrm) {
     insn.reg = static_cast<u8>(((insn.modrm >> 3) & 7) | ((rex & 4) ? 8 : 0));
     if (reg_form) insn.rm = static_cast<u8>((insn.modrm & 7) | ((rex & 1) ? 8 : 0));
-    else decode_memory(reader, insn, rex, segment_override, bits64);
+    else decode_memory(reader, insn, rex, segment_override, bits64, row->has(kVsib));
   } else if (row->register_in_opcode) {
     insn.rm = static_cast<u8>((opcode & 7) | ((rex & 1) ? 8 : 0));
   }
@@ -314,7 +317,8 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
         insn.immediate = static_cast<i64>(reader.little_endian(insn.operand_size == 2 ? 2 : 4));
         insn.immediate2 = static_cast<u16>(reader.little_endian(2));
         break;
-      case OperandKind::StringSource:
+      case OperandKind::XmmInImmediate:
+        insn.immediate = static_cast<i64>(reader.little_endian(1) & (bits64 ? 0xff : 0x7f));
         break;
       default:
         break;
@@ -325,6 +329,9 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
   insn.length = static_cast<u8>(reader.position);
   if ((insn.prefixes & kPrefixLock) && !lockable) return DecodeStatus::Invalid;
   if (real_mode && row->has(kNoReal)) return DecodeStatus::Invalid;
+  if (row->has(kVsib) && ((insn.modrm & 7) != 4 || insn.address_size == 2 || insn.reg == insn.vvvv ||
+                          insn.reg == insn.vector_index || insn.vvvv == insn.vector_index))
+    return DecodeStatus::Invalid;
   return DecodeStatus::Ok;
 }
 

@@ -28,6 +28,7 @@ struct Insn {
   u8 reg = 0, rm = 0;      // register numbers with REX applied; rm only when !memory; opcode register in rm
   u8 modrm = 0;
   u8 vvvv = 0;             // VEX.vvvv, as a register number
+  u8 vector_index = 0;     // the index register of a VSIB byte, whose scale is `scale`; `index` is then kZeroSlot
   i64 immediate = 0;       // the first immediate, sign-extended if the row says so; relative targets as displacement
   u16 immediate2 = 0;      // ENTER's second immediate, the selector of a far pointer
 };

@@ -398,14 +398,22 @@ Result<CpuModel> parse_cpu_model(std::string_view text) {
 
 u64 supported_xcr0(const CpuModel& model) {
   if (!model.has(Feature::Xsave)) return 0;
-  return kXcr0X87 | (model.has(Feature::Sse) ? kXcr0Sse : 0) | (model.has(Feature::Pku) ? kXcr0Pkru : 0);
+  return kXcr0X87 | (model.has(Feature::Sse) ? kXcr0Sse : 0) | (model.has(Feature::Avx) ? kXcr0Avx : 0) |
+         (model.has(Feature::Pku) ? kXcr0Pkru : 0);
 }
 
 u32 xsave_area_size(u64 components) {
-  return components & kXcr0Pkru ? kXsavePkruOffset + kXsavePkruSize : kXsaveHeaderEnd;
+  if (components & kXcr0Pkru) return kXsavePkruOffset + kXsavePkruSize;
+  return components & kXcr0Avx ? kXsaveAvxOffset + kXsaveAvxSize : kXsaveHeaderEnd;
 }
 
-u32 xsavec_area_size(u64 components) { return kXsaveHeaderEnd + (components & kXcr0Pkru ? kXsavePkruSize : 0); }
+u32 xsavec_offset(u64 component, u64 components) {
+  return kXsaveHeaderEnd + (component == kXcr0Pkru && (components & kXcr0Avx) ? kXsaveAvxSize : 0);
+}
+
+u32 xsavec_area_size(u64 components) {
+  return xsavec_offset(kXcr0Pkru, components) + (components & kXcr0Pkru ? kXsavePkruSize : 0);
+}
 
 CpuidResult CpuModel::cpuid(u32 leaf, u32 subleaf) const {
   const bool extended = leaf >= 0x80000000;
@@ -443,6 +451,7 @@ CpuidResult CpuModel::cpuid(u32 leaf, u32 subleaf) const {
     case 0xd:
       if (!has(Feature::Xsave)) return {};
       if (subleaf == 0) return {static_cast<u32>(supported_xcr0(*this)), 0, xsave_area_size(supported_xcr0(*this)), 0};
+      if (subleaf == 2 && has(Feature::Avx)) return {kXsaveAvxSize, kXsaveAvxOffset, 0, 0};
       if (subleaf == 9 && has(Feature::Pku)) return {kXsavePkruSize, kXsavePkruOffset, 0, 0};
       break;
     case 0x15:

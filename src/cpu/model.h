@@ -52,11 +52,13 @@ struct CpuModel {
 
 // The XSAVE state components that a model has, as bits of XCR0, and the size in bytes of the area for `components` in
 // the standard and in the compacted format, SDM Vol. 1 13.4.
-inline constexpr u64 kXcr0X87 = 1, kXcr0Sse = 2, kXcr0Pkru = 1 << 9;
-inline constexpr u32 kXsaveHeaderEnd = 576, kXsavePkruOffset = 2688, kXsavePkruSize = 8;
+inline constexpr u64 kXcr0X87 = 1, kXcr0Sse = 2, kXcr0Avx = 4, kXcr0Pkru = 1 << 9;
+inline constexpr u32 kXsaveHeaderEnd = 576, kXsaveAvxOffset = 576, kXsaveAvxSize = 256, kXsavePkruOffset = 2688, kXsavePkruSize = 8;
 u64 supported_xcr0(const CpuModel& model);
 u32 xsave_area_size(u64 components);
 u32 xsavec_area_size(u64 components);
+// Where the compacted format of `components` has a component behind the header.
+u32 xsavec_offset(u64 component, u64 components);
 
 // Features that this CPU implements; no model has others.
 const FeatureSet& implemented_features();

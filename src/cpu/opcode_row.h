@@ -23,10 +23,11 @@ namespace vellum {
 // Notation of `operands` (SDM Vol. 2D, appendix A.2): a kind, then a size.
 //   E r/m GPR  G reg GPR  M memory only  R r/m register only  Z GPR in the opcode's low bits  B VEX.vvvv
 //   V reg XMM  W r/m XMM or memory  U r/m XMM only  P reg MMX  Q r/m MMX or memory  N r/m MMX only  H VEX.vvvv XMM
+//   L XMM in the upper half of an immediate byte  K XMM that is the index of a VSIB byte (XMM stands for YMM, too)
 //   S segment  C control  D debug register  I immediate  J relative target  O absolute offset  A far pointer
 //   X memory at DS:rSI  Y memory at ES:rDI  F ST(i) by the opcode
 //   AL CL DX AX eAX(rAX of operand size) 1    fixed
-//   sizes: b w d q v(16/32/64 by operand size) y(32, or 64 with REX.W) z(16, or 32) x(16 bytes) t(10 bytes)
+//   sizes: b w d q v(16/32/64 by operand size) y(32, or 64 with REX.W) z(16, or 32) x(16 bytes) qq(32 bytes) t(10 bytes)
 //          bs(byte, sign-extended) p(far pointer) n(no access: LEA, or the semantics know)
 enum class OpcodeMap : u8 { OneByte, TwoByte, ThreeByte38, ThreeByte3A, Vex0F, Vex0F38, Vex0F3A, Count };
 enum class PrefixRule : u8 { Any, None, P66, PF3, PF2, NoF };
@@ -35,10 +36,11 @@ enum class ModrmRule : u8 { Any, Memory, Register };
 enum class OperandKind : u8 {
   None, GprOrMemory, Gpr, Memory, GprInModrm, GprInOpcode, XmmInReg, XmmOrMemory, XmmInModrm, MmxInReg, MmxOrMemory,
   MmxInModrm, Segment, Control, Debug, Immediate, Relative, AbsoluteOffset, FarPointer, StringSource,
-  StringDestination, X87Register, FixedAl, FixedCl, FixedDx, FixedAx, FixedRax, FixedOne, GprVvvv, XmmVvvv,
+  StringDestination, X87Register, FixedAl, FixedCl, FixedDx, FixedAx, FixedRax, FixedOne, GprVvvv, XmmVvvv, XmmInImmediate,
+  XmmVsibIndex,
 };
 
-enum class OperandWidth : u8 { None, B, W, D, Q, V, Y, Z, X, T, SignedB, Far, NoAccess };
+enum class OperandWidth : u8 { None, B, W, D, Q, V, Y, Z, X, QQ, T, SignedB, Far, NoAccess };
 
 struct OperandSpec {
   OperandKind kind = OperandKind::None;
@@ -53,7 +55,7 @@ enum RowAttribute : u32 {
   kLock = 16,          // LOCK is allowed with a memory destination
   kRep = 32,           // F3 repeats (movs, stos, lods, ins, outs)
   kRepe = 64,          // F3 repeats while equal, F2 while not equal (cmps, scas)
-  kAligned = 128,      // memory operand of 16 bytes must be aligned (checked by the semantics' access)
+  kAligned = 128,      // memory operand must be aligned to its size (checked by the semantics' access)
   kUsesX87 = 256,      // #NM by CR0.EM/TS, and a pending x87 exception is reported first
   kUsesMmx = 512,      // likewise, and #UD with CR0.EM
   kUsesSse = 1024,     // #UD by CR0.EM or !CR4.OSFXSR, #NM by CR0.TS
@@ -63,6 +65,8 @@ enum RowAttribute : u32 {
   kEndsBlock = 16384,  // may change the mode, the mapping or the flow
   kImplicitLock = 32768, // XCHG with memory
   kHintNop = 65536,    // reserved for hints: never #UD for a feature
+  kUsesAvx = 131072,   // #UD unless CR4.OSXSAVE and XCR0 enable SSE and AVX state, #NM by CR0.TS
+  kVsib = 262144,      // ModRM names a VSIB byte; destination, mask and index must be three registers, SDM Vol. 2A 2.3.12
 };
 
 struct RowSpec {
@@ -109,6 +113,7 @@ constexpr OperandWidth parse_width(std::string_view text) {
   if (text == "y") return OperandWidth::Y;
   if (text == "z") return OperandWidth::Z;
   if (text == "x") return OperandWidth::X;
+  if (text == "qq") return OperandWidth::QQ;
   if (text == "t") return OperandWidth::T;
   if (text == "bs") return OperandWidth::SignedB;
   if (text == "p") return OperandWidth::Far;
@@ -125,11 +130,12 @@ constexpr OperandSpec parse_operand(std::string_view text) {
   if (text == "AX") return {K::FixedAx, W::W};
   if (text == "eAX") return {K::FixedRax, W::V};
   if (text == "1") return {K::FixedOne, W::B};
-  constexpr std::string_view letters = "EGMRZVWUPQNSCDIJOAXYFBH";
+  constexpr std::string_view letters = "EGMRZVWUPQNSCDIJOAXYFBHLK";
   constexpr K kinds[] = {K::GprOrMemory, K::Gpr, K::Memory, K::GprInModrm, K::GprInOpcode, K::XmmInReg, K::XmmOrMemory,
                          K::XmmInModrm, K::MmxInReg, K::MmxOrMemory, K::MmxInModrm, K::Segment, K::Control, K::Debug,
                          K::Immediate, K::Relative, K::AbsoluteOffset, K::FarPointer, K::StringSource,
-                         K::StringDestination, K::X87Register, K::GprVvvv, K::XmmVvvv};
+                         K::StringDestination, K::X87Register, K::GprVvvv, K::XmmVvvv, K::XmmInImmediate,
+                         K::XmmVsibIndex};
   for (usize i = 0; i < letters.size(); ++i)
     if (text[0] == letters[i]) return {kinds[i], parse_width(text.substr(1))};
   bad_row("unknown operand kind");

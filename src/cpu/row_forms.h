@@ -34,6 +34,7 @@ consteval u8 width_in_bytes(OperandWidth width, u8 operand_size) {
     case OperandWidth::Y: return operand_size == 8 ? 8 : 4;
     case OperandWidth::Z: return operand_size == 2 ? 2 : 4;
     case OperandWidth::X: return 16;
+    case OperandWidth::QQ: return 32;
     case OperandWidth::T: return 10;
     case OperandWidth::SignedB: return operand_size;
     default: return operand_size;
@@ -56,6 +57,8 @@ consteval OperandForm operand_form(OperandSpec operand, u8 operand_size, bool me
     case OperandKind::XmmInReg:
     case OperandKind::XmmInModrm:
     case OperandKind::XmmVvvv:
+    case OperandKind::XmmInImmediate:
+    case OperandKind::XmmVsibIndex:
     case OperandKind::MmxInReg:
     case OperandKind::MmxInModrm:
       form.place = Place::Register;
@@ -102,6 +105,7 @@ consteval Form form_of(const RowSpec& row, u8 operand_size, bool memory, bool lo
   Form form;
   form.operand_size = uses_operand_size(row) ? operand_size : 0;
   form.locked = locked;
+  form.vex = row.vex;
   form.plain_address = plain_address;
   for (usize i = 0; i < 4; ++i) {
     form.operand[i] = operand_form(row.operands[i], operand_size, memory);

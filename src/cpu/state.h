@@ -174,6 +174,8 @@ struct alignas(64) CpuState {
   // Something besides `attention` that the run loop must look at before the next instruction.
   bool event_pending() const { return interrupt_request | nmi_pending | smi_pending | halted; }
   bool user() const { return cpl == 3; }
+  // What VEX-encoded instructions on vectors need, SDM Vol. 1 13.5.2 and 14.3.
+  bool avx_enabled() const { return (cr4 & kCr4Osxsave) && (xcr0 & 6) == 6; }
   bool protected_mode() const { return cr0 & kCr0Pe; }
   bool v86() const { return rflags & kVm; }
   bool long_mode() const { return efer & kEferLma; }

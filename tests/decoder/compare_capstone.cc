@@ -45,6 +45,7 @@ unsigned width_of(OperandWidth width, unsigned operand_size) {
     case OperandWidth::Y: return operand_size == 8 ? 8 : 4;
     case OperandWidth::Z: return operand_size == 2 ? 2 : 4;
     case OperandWidth::X: return 16;
+    case OperandWidth::QQ: return 32;
     case OperandWidth::T: return 10;
     default: return operand_size;
   }
@@ -74,8 +75,13 @@ std::vector<std::string> our_operands(const Insn& insn, unsigned code_bits) {
   for (const OperandSpec& operand : row.operands) {
     // MOV to and from control and debug registers is as wide as the mode, SDM Vol. 2B "MOV".
     const unsigned size = system_register ? (code_bits == 64 ? 8 : 4) : width_of(operand.width, insn.operand_size);
+    const auto vector = [&](unsigned number, bool ymm) { return fmt::format("{}mm{}", ymm ? 'y' : 'x', number); };
+    const bool ymm = operand.width == OperandWidth::QQ;
     const auto memory = [&] {
-      return memory_text(slot_name(insn.base, insn.address_size), slot_name(insn.index, insn.address_size),
+      const OperandSpec& vsib = row.operands[3];
+      const std::string index = row.has(kVsib) ? vector(insn.vector_index, vsib.width == OperandWidth::QQ)
+                                               : slot_name(insn.index, insn.address_size);
+      return memory_text(slot_name(insn.base, insn.address_size), index,
                          1u << insn.scale, insn.displacement, insn.address_size);
     };
     switch (operand.kind) {
@@ -86,9 +92,13 @@ std::vector<std::string> our_operands(const Insn& insn, unsigned code_bits) {
       case OperandKind::GprInOpcode: result.push_back(gpr_name(insn.rm, size, rex)); break;
       case OperandKind::Memory:
       case OperandKind::AbsoluteOffset: result.push_back(memory()); break;
-      case OperandKind::XmmInReg: result.push_back(fmt::format("xmm{}", insn.reg)); break;
-      case OperandKind::XmmOrMemory: result.push_back(insn.memory ? memory() : fmt::format("xmm{}", insn.rm)); break;
-      case OperandKind::XmmInModrm: result.push_back(fmt::format("xmm{}", insn.rm)); break;
+      case OperandKind::XmmInReg: result.push_back(vector(insn.reg, ymm)); break;
+      case OperandKind::XmmOrMemory: result.push_back(insn.memory ? memory() : vector(insn.rm, ymm)); break;
+      case OperandKind::XmmInModrm: result.push_back(vector(insn.rm, ymm)); break;
+      case OperandKind::XmmVvvv: result.push_back(vector(insn.vvvv, ymm)); break;
+      case OperandKind::XmmInImmediate: result.push_back(vector(static_cast<unsigned>(insn.immediate >> 4), ymm)); break;
+      case OperandKind::XmmVsibIndex: break;  // part of the memory operand
+      case OperandKind::GprVvvv: result.push_back(gpr_name(insn.vvvv, size, rex)); break;
       case OperandKind::MmxInReg: result.push_back(fmt::format("mm{}", insn.reg & 7)); break;
       case OperandKind::MmxOrMemory: result.push_back(insn.memory ? memory() : fmt::format("mm{}", insn.rm & 7)); break;
       case OperandKind::MmxInModrm: result.push_back(fmt::format("mm{}", insn.rm & 7)); break;
@@ -223,6 +233,10 @@ int main(int argc, char** argv) {
         if (((steer >> 12) & 3) == 0) {
           bytes[at++] = 0x0f;
           if (((steer >> 14) & 3) == 0) bytes[at++] = (steer >> 16) & 1 ? 0x38 : 0x3a;
+        } else if (((steer >> 20) & 3) == 0) {  // VEX with a map that exists
+          bytes[at] = 0xc4;
+          bytes[at + 1] = static_cast<u8>((bytes[at + 1] & 0xe0) | (1 + (steer >> 22) % 3) | (bits == 64 ? 0 : 0xc0));
+          if (steer >> 40 & 1) bytes[at + 2] |= 0x78;  // no register in VEX.vvvv
         }
       } else {
         if (position + kMaxInsnLength > content.size()) break;

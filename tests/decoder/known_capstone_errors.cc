@@ -93,8 +93,20 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   static constexpr KnownError kMandatoryNotLast{"a mandatory prefix with another prefix or REX.W behind it is ignored"};
   static constexpr KnownError kInvpcid{"INVPCID's register is as wide as the mode"};
 
+  static constexpr KnownError kVaes{"VAES and VPCLMULQDQ on YMM are unknown to Capstone 4"};
+  static constexpr KnownError kBroadcast{"VBROADCASTI128 outside 64-bit mode is unknown to Capstone 4"};
+  static constexpr KnownError kVexW{"outside 64-bit mode VEX.W does not widen general registers"};
+  static constexpr KnownError kFourthOperand{"outside 64-bit mode bit 7 of an immediate that names a register is ignored"};
+
   const Parsed parsed = parse(bytes, bits);
   const vellum::u8* op = parsed.opcode;
+  if (op[0] == 0xc4 && ours) {
+    const unsigned map = op[1] & 31, opcode = op[3];
+    if (!theirs && (op[2] & 4) && ((map == 2 && opcode >= 0xdc && opcode <= 0xdf) || (map == 3 && opcode == 0x44))) return &kVaes;
+    if (!theirs && bits != 64 && map == 2 && opcode == 0x5a) return &kBroadcast;
+    if (theirs && bits != 64 && (op[2] & 0x80) && map == 3 && (opcode == 0x16 || opcode == 0x22)) return &kVexW;
+    if (theirs && bits != 64 && map == 3 && opcode >= 0x4a && opcode <= 0x4c) return &kFourthOperand;
+  }
   if (!ours && theirs) {
     if (in_missing_extension(*theirs)) return &kMissing;
     // VEX-encoded instructions that Capstone puts into no group; a legacy prefix in front of VEX is #UD.

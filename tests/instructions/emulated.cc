@@ -56,7 +56,8 @@ EmulatedCpu::EmulatedCpu(const CpuModel& model) {
   CpuState& s = m_cpu->s;
   s.cr0 = kCr0Pe | kCr0Mp | kCr0Et | kCr0Ne | kCr0Wp | kCr0Am | kCr0Pg;
   s.cr3 = kPml4;
-  s.cr4 = kCr4Pae | kCr4Osfxsr | kCr4Osxmmexcpt;
+  s.cr4 = kCr4Pae | kCr4Osfxsr | kCr4Osxmmexcpt | kCr4Osxsave;
+  s.xcr0 = kXcr0X87 | kXcr0Sse | kXcr0Avx;
   s.efer = kEferLme | kEferLma | kEferNxe | kEferSce;
   s.gdtr = {kKernel + kGdt, 0xfff};
   s.idtr = {kKernel + kIdt, 0xfff};
@@ -160,7 +161,10 @@ void EmulatedCpu::run(const TestCase& test, Outcome& outcome) {
     std::memcpy(&target.significand, before.vector.st[i].data(), 8);
     std::memcpy(&target.sign_exponent, before.vector.st[i].data() + 8, 2);
   }
-  for (unsigned i = 0; i < 16; ++i) std::memcpy(s.vector[i].qword, before.vector.xmm[i].data(), 16);
+  for (unsigned i = 0; i < 16; ++i) {
+    std::memcpy(s.vector[i].qword, before.vector.xmm[i].data(), 16);
+    std::memcpy(s.vector[i].qword + 2, before.vector.ymm_high[i].data(), 16);
+  }
   s.halted = s.interrupt_shadow = s.stack_shadow = false;
   s.cr2 = 0;
   load_segments(test.environment);
@@ -204,7 +208,10 @@ void EmulatedCpu::run(const TestCase& test, Outcome& outcome) {
     std::memcpy(state.vector.st[i].data(), &source.significand, 8);
     std::memcpy(state.vector.st[i].data() + 8, &source.sign_exponent, 2);
   }
-  for (unsigned i = 0; i < 16; ++i) std::memcpy(state.vector.xmm[i].data(), s.vector[i].qword, 16);
+  for (unsigned i = 0; i < 16; ++i) {
+    std::memcpy(state.vector.xmm[i].data(), s.vector[i].qword, 16);
+    std::memcpy(state.vector.ymm_high[i].data(), s.vector[i].qword + 2, 16);
+  }
 
   const std::vector<u8> filler(test.code.size(), kFiller);
   m_memory->write(GuestPhysAddr(kCodePages + test.code_offset), filler);

@@ -105,6 +105,7 @@ void Generator::Builder::memory_operand(const RowSpec& row, Encoding& encoding, 
   if (gs && bits64()) target -= kGsBase;
   const u8 mod = static_cast<u8>(random.below(3));
   const u8 reg = static_cast<u8>(reg_field << 3);
+  const bool vsib = row.has(kVsib);
   const auto displacement = [&](unsigned size) {
     const u64 value = random.chance(50) ? random.below(64) : random.next();
     return static_cast<i64>(value << (64 - 8 * size)) >> (64 - 8 * size);
@@ -138,7 +139,7 @@ void Generator::Builder::memory_operand(const RowSpec& row, Encoding& encoding, 
 
   const u64 mask = address_size == 4 ? 0xffffffff : ~u64{0};
   u8 rm = static_cast<u8>(random.below(8));
-  if (random.chance(20)) rm = 4;
+  if (random.chance(20) || vsib) rm = 4;
   tail.push_back(static_cast<u8>(mod << 6 | reg | rm));
   u64 sum = 0;
   u8 base = rm;
@@ -147,13 +148,17 @@ void Generator::Builder::memory_operand(const RowSpec& row, Encoding& encoding, 
     u8 index = static_cast<u8>(random.below(8));
     const u8 scale = static_cast<u8>(random.below(4));
     const unsigned number = index | (rex & 2 ? 8u : 0u), base_number = base | (rex & 1 ? 8u : 0u);
-    if (number == base_number && random.chance(90)) {
+    if (!vsib && number == base_number && random.chance(90)) {
       index = 4;
       rex &= 0xfd;
     }
     tail.push_back(static_cast<u8>(scale << 6 | index << 3 | base));
     const unsigned used = index | (rex & 2 ? 8u : 0u);
-    if (used != 4) {
+    if (vsib) {
+      const bool quadwords = (row.opcode & 1) != 0;  // 91, 93: VPGATHERQD and its kin
+      test.index_register = static_cast<u8>(used);
+      test.index_size = quadwords ? 8 : 4;
+    } else if (used != 4) {
       if (!is_pinned(used))
         pin(used, random.chance(70) ? random.below(0x100) : bits64() ? random.next() : random.next() & 0xffffffff);
       sum = test.overrides[used] << scale;
@@ -280,8 +285,9 @@ bool Generator::Builder::add_instruction(u16 index) {
       pin(kRcx, count);
     }
   }
-  if (mnemonic.starts_with("maskmov") && !is_pinned(kRdi))
+  if ((mnemonic.starts_with("maskmov") || mnemonic == "vmaskmovdqu") && !is_pinned(kRdi))
     pin(kRdi, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
+  if (row.has(kVsib) && test.index_size) return false;
   if (mnemonic == "xlat" && !is_pinned(kRbx))
     pin(kRbx, data_address(data_offset(0)) - (segment == 0x65 && bits64() ? kGsBase : 0));
   if ((mnemonic.starts_with("loop") || mnemonic == "jcxz") && random.chance(60) && !is_pinned(kRcx))
@@ -323,7 +329,8 @@ bool Generator::Builder::add_instruction(u16 index) {
   if (row.vex) {
     const bool uses_vvvv = has_operand(row, OperandKind::GprVvvv) || has_operand(row, OperandKind::XmmVvvv);
     const u8 vvvv = uses_vvvv ? static_cast<u8>(random.below(bits64() ? 16 : 8)) : 0;
-    const u8 w = row.rex_w == 1 || (row.rex_w < 0 && (bits64() ? (rex & 8) != 0 : random.chance(10))) ? 1 : 0;
+    const bool only_w0 = std::ranges::find(options.w0_outside_64, mnemonic) != options.w0_outside_64.end();
+    const u8 w = row.rex_w == 1 || (row.rex_w < 0 && (bits64() ? (rex & 8) != 0 : !only_w0 && random.chance(10))) ? 1 : 0;
     const u8 l = row.vex_l >= 0 ? static_cast<u8>(row.vex_l) : static_cast<u8>(random.below(2));
     const u8 pp = row.prefix == PrefixRule::P66   ? 1
                   : row.prefix == PrefixRule::PF3 ? 2
@@ -360,6 +367,8 @@ bool Generator::Builder::add_instruction(u16 index) {
       if (mnemonic == "ret") value = random.chance(80) ? random.below(64) : random.next();
       const unsigned size = operand.width == OperandWidth::V ? width_of(OperandWidth::V) : width_of(operand.width);
       immediate(bytes, size, value);
+    } else if (operand.kind == OperandKind::XmmInImmediate) {
+      immediate(bytes, 1, random.next());
     } else if (operand.kind == OperandKind::Relative) {
       relative_position = static_cast<int>(bytes.size());
       relative_size = operand.width == OperandWidth::B ? 1 : width_of(OperandWidth::Z);

@@ -12,6 +12,7 @@ struct GeneratorOptions {
   std::vector<u16> rows;                  // indices into opcode_rows() to choose from
   std::vector<u16> last_only;             // of these: those that stand only at a sequence's end
   std::vector<std::string> small_counts;  // mnemonics whose 16-bit operands are shifted by at most 15
+  std::vector<std::string> w0_outside_64; // mnemonics that have VEX.W only in 64-bit code
   std::vector<Environment> environments;
   u32 memory_seed = 0;
 };

@@ -43,6 +43,9 @@ constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
 constexpr int kGregOf[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                              REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 constexpr usize kMaxExtended = 16384;
+// In the XSAVE area: XSTATE_BV, and the upper halves of YMM, SDM Vol. 1 13.4.
+constexpr usize kStateBvOffset = 512, kYmmOffset = 576, kYmmSize = 256;
+constexpr u64 kYmmComponent = 4;
 
 enum LdtEntry : unsigned { kLdtFlatCode32, kLdtFlatData, kLdtCode32, kLdtCode16, kLdtDs, kLdtEs, kLdtSs32, kLdtSs16 };
 constexpr u16 ldt_selector(unsigned entry) { return static_cast<u16>(entry << 3 | 7); }
@@ -52,11 +55,13 @@ volatile bool g_running = false;
 sigjmp_buf g_return;
 greg_t g_gregs[NGREG];
 Fxsave g_fxsave;
+u8 g_ymm_high[16][16];
 int g_signal = 0;
 volatile unsigned g_ticks_in_case = 0;
 ucontext_t g_template;
 alignas(64) u8 g_template_extended[kMaxExtended];
 usize g_extended_size = 0;
+bool g_has_ymm = false;
 
 void on_fault(int signal, siginfo_t*, void* context) {
   if (!g_running) {  // a bug of this program
@@ -68,7 +73,12 @@ void on_fault(int signal, siginfo_t*, void* context) {
   g_running = false;
   const auto* uc = static_cast<const ucontext_t*>(context);
   std::memcpy(g_gregs, uc->uc_mcontext.gregs, sizeof(g_gregs));
-  std::memcpy(&g_fxsave, uc->uc_mcontext.fpregs, sizeof(g_fxsave));
+  const auto* area = reinterpret_cast<const u8*>(uc->uc_mcontext.fpregs);
+  std::memcpy(&g_fxsave, area, sizeof(g_fxsave));
+  u64 present;
+  std::memcpy(&present, area + kStateBvOffset, sizeof(present));
+  if (g_has_ymm && (present & kYmmComponent)) std::memcpy(g_ymm_high, area + kYmmOffset, kYmmSize);
+  else std::memset(g_ymm_high, 0, kYmmSize);
   g_signal = signal;
   siglongjmp(g_return, 1);
 }
@@ -87,6 +97,7 @@ void on_capture(int, siginfo_t*, void* context) {
   std::memcpy(&software, fp + kSwReservedOffset, sizeof(software));
   g_extended_size = software.magic1 == kExtendedMagic ? software.extended_size : 0;
   if (g_extended_size && g_extended_size <= kMaxExtended) std::memcpy(g_template_extended, fp, g_extended_size);
+  g_has_ymm = (software.features & kYmmComponent) && g_extended_size >= kYmmOffset + kYmmSize;
 }
 
 bool set_ldt(unsigned entry, SegmentLayout layout, bool code, bool bits32, bool pages) {
@@ -184,7 +195,7 @@ class HostCpu final : public NativeCpu {
       asm volatile("mov %0, %%rsp\n\tmov $15, %%eax\n\tsyscall" : : "r"(frame) : "memory");  // rt_sigreturn
       __builtin_unreachable();
     }
-    collect(test, outcome);
+    collect(test, before, outcome);
 
     std::memset(m_code.alias + test.code_offset, kFiller, test.code.size());
     outcome.memory.clear();
@@ -241,12 +252,16 @@ class HostCpu final : public NativeCpu {
     for (unsigned i = 0; i < 8; ++i) std::memcpy(fx.st[i], vector.st[i].data(), 10);
     for (unsigned i = 0; i < 16; ++i) std::memcpy(fx.xmm[i], vector.xmm[i].data(), 16);
     std::memcpy(m_extended, &fx, sizeof(fx));
-    u64 present = 3;  // XSTATE_BV: x87 and SSE; the rest starts in its initial state
-    std::memcpy(m_extended + 512, &present, 8);
+    u64 present = 3;  // XSTATE_BV: x87 and SSE, and YMM; the rest starts in its initial state
+    if (g_has_ymm) {
+      present |= kYmmComponent;
+      for (unsigned i = 0; i < 16; ++i) std::memcpy(m_extended + kYmmOffset + 16 * i, vector.ymm_high[i].data(), 16);
+    }
+    std::memcpy(m_extended + kStateBvOffset, &present, sizeof(present));
     m_frame.uc_mcontext.fpregs = reinterpret_cast<fpregset_t>(m_extended);
   }
 
-  void collect(const TestCase& test, Outcome& outcome) {
+  void collect(const TestCase& test, const MachineState& before, Outcome& outcome) {
     MachineState& state = outcome.state;
     for (unsigned i = 0; i < 16; ++i) state.gpr[i] = visible(test.environment, static_cast<u64>(g_gregs[kGregOf[i]]));
     state.rip = visible(test.environment, static_cast<u64>(g_gregs[REG_RIP]));
@@ -257,6 +272,9 @@ class HostCpu final : public NativeCpu {
     state.vector.mxcsr = g_fxsave.mxcsr;
     for (unsigned i = 0; i < 8; ++i) std::memcpy(state.vector.st[i].data(), g_fxsave.st[i], 10);
     for (unsigned i = 0; i < 16; ++i) std::memcpy(state.vector.xmm[i].data(), g_fxsave.xmm[i], 16);
+    // Without AVX on the host nothing here can change these.
+    if (g_has_ymm) std::memcpy(state.vector.ymm_high.data(), g_ymm_high, kYmmSize);
+    else state.vector.ymm_high = before.vector.ymm_high;
     outcome.vector = g_signal == SIGALRM ? kHung : static_cast<u8>(g_gregs[REG_TRAPNO]);
     outcome.error_code = static_cast<u32>(g_gregs[REG_ERR]);
     outcome.fault_address = outcome.vector == 14 ? static_cast<u64>(g_gregs[REG_CR2]) : 0;

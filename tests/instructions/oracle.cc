@@ -29,7 +29,7 @@ constexpr int kSkipStatus = 77;           // meson: the test does not apply here
 
 struct Exceptions {
   std::map<std::string, u32, std::less<>> flags, fsw, mxcsr;
-  std::map<std::string, bool, std::less<>> skip, small, faults, stricter, masked;
+  std::map<std::string, bool, std::less<>> skip, small, w0, faults, stricter, masked;
 
   // Whether something that the instruction leaves behind is not compared.
   bool applies_to(std::string_view mnemonic) const {
@@ -84,6 +84,8 @@ Exceptions read_exceptions(const std::string& path) {
         exceptions.flags[mnemonic] |= flag_bits(flags);
       else if (kind == "small")
         exceptions.small[mnemonic] = true;
+      else if (kind == "w0")
+        exceptions.w0[mnemonic] = true;
       else if (kind == "fsw")
         exceptions.fsw[mnemonic] |= static_cast<u32>(std::stoul(flags, nullptr, 16));
       else if (kind == "mxcsr")
@@ -190,6 +192,9 @@ std::string differences(const TestCase& test, const Outcome& expected, const Out
   const VectorState &a = expected.state.vector, &b = got.state.vector;
   for (unsigned i = 0; i < 16; ++i)
     if (a.xmm[i] != b.xmm[i]) text += fmt::format(" xmm{} {} not {}", i, bytes_text(b.xmm[i]), bytes_text(a.xmm[i]));
+  for (unsigned i = 0; i < 16; ++i)
+    if (a.ymm_high[i] != b.ymm_high[i])
+      text += fmt::format(" ymm{}[255:128] {} not {}", i, bytes_text(b.ymm_high[i]), bytes_text(a.ymm_high[i]));
   for (unsigned i = 0; i < 8; ++i)
     if (a.st[i] != b.st[i]) text += fmt::format(" st{} {} not {}", i, bytes_text(b.st[i]), bytes_text(a.st[i]));
   differ("mxcsr", a.mxcsr & ~ignored.mxcsr, b.mxcsr & ~ignored.mxcsr);
@@ -399,6 +404,7 @@ int run(const Options& options, const Exceptions& exceptions) {
   }
   Judge judge(exceptions);
   for (const auto& [mnemonic, unused] : exceptions.small) generator_options.small_counts.push_back(mnemonic);
+  for (const auto& [mnemonic, unused] : exceptions.w0) generator_options.w0_outside_64.push_back(mnemonic);
   for (const u16 row : generator_options.rows)
     if (exceptions.applies_to(opcode_rows()[row].mnemonic)) generator_options.last_only.push_back(row);
   Generator generator(model, generator_options);

@@ -190,6 +190,21 @@ MachineState initial_state(const TestCase& test) {
   if ((bits & 0xe0) != 0) vector.status &= 0x7f00;
   // ES and B follow from the flags and masks, SDM Vol. 1 8.1.3.3.
   if (vector.status & ~vector.control & 0x3f) vector.status |= 0x8080;
+
+  // A sequence of its own, so that recordings from before YMM keep their states.
+  Random high(test.state_seed ^ 0x59a3d2c1b0f84e67);
+  for (auto& half : vector.ymm_high) half = vector_value(high);
+  if (test.index_size) {
+    u8 bytes[32];
+    const u32 range = 0x20u << 2 * high.below(4);
+    for (unsigned i = 0; i < 32; i += test.index_size) {
+      i64 index = static_cast<i64>(high.below(2 * range)) - range;
+      if (high.chance(4)) index = static_cast<i64>(high.next());
+      std::memcpy(bytes + i, &index, test.index_size);
+    }
+    std::memcpy(vector.xmm[test.index_register & 15].data(), bytes, 16);
+    std::memcpy(vector.ymm_high[test.index_register & 15].data(), bytes + 16, 16);
+  }
   return state;
 }
 
@@ -232,6 +247,7 @@ std::string format_case(const TestCase& test) {
   for (unsigned i = 0; i < 16; ++i)
     if ((test.override_mask >> i) & 1) text += fmt::format(" r{}={:x}", i, test.overrides[i]);
   if (!test.patch.empty()) text += fmt::format(" @{:x}:{}", test.patch_offset, hex(test.patch));
+  if (test.index_size) text += fmt::format(" x{}={}", test.index_register, test.index_size);
   return text;
 }
 
@@ -271,6 +287,11 @@ std::optional<TestCase> parse_case(std::string_view text) {
       if (colon == token.npos || !parse_number(token.substr(1, colon - 1), value)) return std::nullopt;
       test.patch_offset = static_cast<u16>(value);
       if (!parse_hex(token.substr(colon + 1), test.patch)) return std::nullopt;
+    } else if (token[0] == 'x' && token.find('=') != token.npos) {
+      const usize equals = token.find('=');
+      std::from_chars(token.data() + 1, token.data() + equals, test.index_register);
+      std::from_chars(token.data() + equals + 1, token.data() + token.size(), test.index_size);
+      if (test.index_register > 15 || (test.index_size != 4 && test.index_size != 8)) return std::nullopt;
     } else if (token[0] == 'r' && token.find('=') != token.npos) {
       const usize equals = token.find('=');
       unsigned index = 99;
@@ -293,6 +314,8 @@ std::optional<TestCase> parse_case(std::string_view text) {
 // --------------------------------------------------------------------------------------------------------
 
 namespace {
+
+constexpr u8 kHasIndex = 0x80;  // in the byte that names the environment
 
 void put(std::vector<u8>& out, u64 value) {  // LEB128
   do {
@@ -323,7 +346,8 @@ void get_bytes(std::span<const u8>& in, std::span<u8> bytes) {
 // The outcome is stored as its difference from the initial state.
 void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outcome, const Ignored& ignored) {
   const MachineState before = initial_state(test);
-  out.push_back(static_cast<u8>(test.environment));
+  out.push_back(static_cast<u8>(static_cast<u8>(test.environment) | (test.index_size ? kHasIndex : 0)));
+  if (test.index_size) out.push_back(static_cast<u8>(test.index_register << 4 | test.index_size));
   put(out, test.code_offset);
   put(out, test.code.size());
   put_bytes(out, test.code);
@@ -345,13 +369,15 @@ void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outco
   put(out, outcome.state.rip);
   put(out, outcome.state.rflags ^ before.rflags);
   for (const u32 bits : {ignored.flags, ignored.fsw, ignored.mxcsr}) put(out, bits);
-  u32 changed = 0, changed_vectors = 0;
+  u32 changed = 0;
+  u64 changed_vectors = 0;  // bits 15:0 XMM, 23:16 x87, 39:24 upper halves of YMM
   for (unsigned i = 0; i < 16; ++i) {
     if (outcome.state.gpr[i] != before.gpr[i]) changed |= 1u << i;
-    if (outcome.state.vector.xmm[i] != before.vector.xmm[i]) changed_vectors |= 1u << i;
+    if (outcome.state.vector.xmm[i] != before.vector.xmm[i]) changed_vectors |= u64{1} << i;
+    if (outcome.state.vector.ymm_high[i] != before.vector.ymm_high[i]) changed_vectors |= u64{1} << (24 + i);
   }
   for (unsigned i = 0; i < 8; ++i)
-    if (outcome.state.vector.st[i] != before.vector.st[i]) changed_vectors |= 1u << (16 + i);
+    if (outcome.state.vector.st[i] != before.vector.st[i]) changed_vectors |= u64{1} << (16 + i);
   put(out, changed);
   for (unsigned i = 0; i < 16; ++i)
     if (changed & (1u << i)) put(out, outcome.state.gpr[i]);
@@ -360,6 +386,8 @@ void write_case(std::vector<u8>& out, const TestCase& test, const Outcome& outco
     if (changed_vectors & (1u << i)) put_bytes(out, outcome.state.vector.xmm[i]);
   for (unsigned i = 0; i < 8; ++i)
     if (changed_vectors & (1u << (16 + i))) put_bytes(out, outcome.state.vector.st[i]);
+  for (unsigned i = 0; i < 16; ++i)
+    if (changed_vectors & (u64{1} << (24 + i))) put_bytes(out, outcome.state.vector.ymm_high[i]);
   put(out, outcome.state.vector.control ^ before.vector.control);
   put(out, outcome.state.vector.status ^ before.vector.status);
   put(out, outcome.state.vector.tags ^ before.vector.tags);
@@ -384,7 +412,13 @@ void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, Ignore
     get_bytes(in, {&value, 1});
     return value;
   };
-  const u8 environment = byte();
+  const u8 first = byte(), environment = first & static_cast<u8>(~kHasIndex);
+  if (first & kHasIndex) {
+    const u8 index = byte();
+    test.index_register = index >> 4;
+    test.index_size = index & 15;
+    require(test.index_size == 4 || test.index_size == 8);
+  }
   require(environment < static_cast<u8>(Environment::Count));
   test.environment = static_cast<Environment>(environment);
   test.code_offset = static_cast<u16>(get(in));
@@ -421,6 +455,8 @@ void read_case(std::span<const u8>& in, TestCase& test, Outcome& outcome, Ignore
     if (changed_vectors & (1u << i)) get_bytes(in, outcome.state.vector.xmm[i]);
   for (unsigned i = 0; i < 8; ++i)
     if (changed_vectors & (1u << (16 + i))) get_bytes(in, outcome.state.vector.st[i]);
+  for (unsigned i = 0; i < 16; ++i)
+    if (changed_vectors & (u64{1} << (24 + i))) get_bytes(in, outcome.state.vector.ymm_high[i]);
   outcome.state.vector.control ^= static_cast<u16>(get(in));
   outcome.state.vector.status ^= static_cast<u16>(get(in));
   outcome.state.vector.tags ^= static_cast<u8>(get(in));

@@ -54,13 +54,13 @@ struct SegmentLayout {
 inline constexpr SegmentLayout kCodeSegment{kCodeBase, kCodeSize - 1}, kDsSegment{kDataBase, 0x5fff},
     kEsSegment{kDataBase + 0x1000, 0x4fff}, kSsSegment{kDataBase, 0x3fff};
 
-// x87 and SSE state; registers in ST order.
+// x87, SSE and AVX state; registers in ST order.
 struct VectorState {
   u16 control = 0x37f, status = 0;
   u8 tags = 0;  // abridged: bit n is set when physical register n is in use
   u32 mxcsr = 0x1f80;
   std::array<std::array<u8, 10>, 8> st{};
-  std::array<std::array<u8, 16>, 16> xmm{};
+  std::array<std::array<u8, 16>, 16> xmm{}, ymm_high{};  // bits 127:0 and 255:128
   bool operator==(const VectorState&) const = default;
 };
 
@@ -82,6 +82,8 @@ struct TestCase {
   std::array<u64, 16> overrides{};
   u16 patch_offset = 0;  // bytes of the data pages that differ from memory_seed's
   std::vector<u8> patch;
+  u8 index_size = 0;     // with VSIB: bytes of one index, 4 or 8; 0 without
+  u8 index_register = 0; // the register that holds indices near zero
 };
 
 constexpr u8 kStopped = 0xfe;  // vector of an outcome: control came to the filler, all is well

@@ -91,6 +91,17 @@ void init_xmm(CpuCore& cpu) {
   for (unsigned i = 0; i < xmm_count(cpu.s); ++i) std::memset(&cpu.s.vector[i], 0, 16);
 }
 
+// Bits 255:128 of each register, in the AVX component, 13.5.3.
+void put_ymm(const CpuCore& cpu, u8* component) {
+  for (unsigned i = 0; i < xmm_count(cpu.s); ++i) std::memcpy(component + 16 * i, &cpu.s.vector[i].qword[2], 16);
+}
+void get_ymm(CpuCore& cpu, const u8* component) {
+  for (unsigned i = 0; i < xmm_count(cpu.s); ++i) std::memcpy(&cpu.s.vector[i].qword[2], component + 16 * i, 16);
+}
+void init_ymm(CpuCore& cpu) {
+  for (unsigned i = 0; i < xmm_count(cpu.s); ++i) std::memset(&cpu.s.vector[i].qword[2], 0, 16);
+}
+
 void put_mxcsr(CpuCore& cpu, u8* image) {
   sync_mxcsr(cpu.s);
   put<u32>(image, spec::kMxcsr, cpu.s.mxcsr);
@@ -117,9 +128,13 @@ u64 in_use(CpuCore& cpu) {
                  x.last_data == 0 && x.last_code_selector == 0 && x.last_data_selector == 0;
   for (const X87Register& value : x.registers) initial = initial && value.significand == 0 && value.sign_exponent == 0;
   if (!initial) used |= kXcr0X87;
-  u64 bits = 0;
-  for (unsigned i = 0; i < xmm_count(s); ++i) bits |= s.vector[i].qword[0] | s.vector[i].qword[1];
-  if (bits) used |= kXcr0Sse;
+  u64 low = 0, high = 0;
+  for (unsigned i = 0; i < xmm_count(s); ++i) {
+    low |= s.vector[i].qword[0] | s.vector[i].qword[1];
+    high |= s.vector[i].qword[2] | s.vector[i].qword[3];
+  }
+  if (low) used |= kXcr0Sse;
+  if (high) used |= kXcr0Avx;
   if (s.pkru) used |= kXcr0Pkru;
   return used;
 }
@@ -156,13 +171,17 @@ void save_standard(CpuCore& cpu, const BoundInsn& insn, bool optimize) {
     write_image(cpu, linear, image, spec::kMxcsr);
     write_image(cpu, address(spec::kSt), image + spec::kSt, spec::kXmm - spec::kSt);
   }
-  if (mask & kXcr0Sse) {
+  if (mask & (kXcr0Sse | kXcr0Avx)) {
     put_mxcsr(cpu, image);
     write_image(cpu, address(spec::kMxcsr), image + spec::kMxcsr, 8);
   }
   if (written & kXcr0Sse) {
     put_xmm(cpu, image);
     write_image(cpu, address(spec::kXmm), image + spec::kXmm, 16 * xmm_count(cpu.s));
+  }
+  if (written & kXcr0Avx) {
+    put_ymm(cpu, image);
+    write_image(cpu, address(kXsaveAvxOffset), image, 16 * xmm_count(cpu.s));
   }
   if (written & kXcr0Pkru) cpu.write_linear<u64>(address(kXsavePkruOffset), cpu.s.pkru);
   cpu.write_linear<u64>(address(spec::kStateBv), (old_state & ~mask) | (used & mask));
@@ -192,7 +211,11 @@ void save_compacted(CpuCore& cpu, const BoundInsn& insn, u64 components) {
     put_xmm(cpu, image);
     write_image(cpu, address(spec::kXmm), image + spec::kXmm, 16 * xmm_count(cpu.s));
   }
-  if (written & kXcr0Pkru) cpu.write_linear<u64>(address(kXsaveHeaderEnd), cpu.s.pkru);
+  if (written & kXcr0Avx) {
+    put_ymm(cpu, image);
+    write_image(cpu, address(xsavec_offset(kXcr0Avx, mask)), image, 16 * xmm_count(cpu.s));
+  }
+  if (written & kXcr0Pkru) cpu.write_linear<u64>(address(xsavec_offset(kXcr0Pkru, mask)), cpu.s.pkru);
   cpu.write_linear<u64>(address(spec::kStateBv), written);
   cpu.write_linear<u64>(address(spec::kCompBv), mask | spec::kCompacted);
 }
@@ -223,21 +246,26 @@ void restore(CpuCore& cpu, const BoundInsn& insn, u64 components, bool superviso
     read_image(cpu, linear, image, spec::kMxcsr);
     read_image(cpu, address(spec::kSt), image + spec::kSt, spec::kXmm - spec::kSt);
   }
-  const bool load_mxcsr = compacted ? (loaded & kXcr0Sse) != 0 : (mask & kXcr0Sse) != 0;
+  const bool load_mxcsr = compacted ? (loaded & kXcr0Sse) != 0 : (mask & (kXcr0Sse | kXcr0Avx)) != 0;
   u32 mxcsr = kMxcsrReset;
   if (load_mxcsr) {
     read_image(cpu, address(spec::kMxcsr), image + spec::kMxcsr, 4);
     mxcsr = checked_mxcsr(cpu, image);
   }
   if (loaded & kXcr0Sse) read_image(cpu, address(spec::kXmm), image + spec::kXmm, 16 * xmm_count(cpu.s));
+  const auto component = [&](u64 bit, unsigned standard) { return address(compacted ? xsavec_offset(bit, layout) : standard); };
+  u8 ymm[kXsaveAvxSize];
+  if (loaded & kXcr0Avx) read_image(cpu, component(kXcr0Avx, kXsaveAvxOffset), ymm, 16 * xmm_count(cpu.s));
   u32 pkru = 0;
-  if (loaded & kXcr0Pkru) pkru = cpu.read_linear<u32>(address(compacted ? kXsaveHeaderEnd : kXsavePkruOffset));
+  if (loaded & kXcr0Pkru) pkru = cpu.read_linear<u32>(component(kXcr0Pkru, kXsavePkruOffset));
 
   if (loaded & kXcr0X87) get_x87(cpu, wide, image);
   else if (mask & kXcr0X87) init_x87(cpu);
   if (loaded & kXcr0Sse) get_xmm(cpu, image);
   else if (mask & kXcr0Sse) init_xmm(cpu);
-  if (mask & kXcr0Sse) write_mxcsr(cpu.s, mxcsr);
+  if (load_mxcsr || (mask & kXcr0Sse)) write_mxcsr(cpu.s, mxcsr);
+  if (loaded & kXcr0Avx) get_ymm(cpu, ymm);
+  else if (mask & kXcr0Avx) init_ymm(cpu);
   if (mask & kXcr0Pkru) set_pkru(cpu, pkru);
 }
 
@@ -304,14 +332,15 @@ VELLUM_CALLOUT(get_extended_control) {
   cpu.s.gpr[kRdx] = value >> 32;
 }
 
-// SDM Vol. 1 13.3: XCR0 must have bit 0, and nothing that the CPU does not have.
+// SDM Vol. 1 13.3: XCR0 must have bit 0, SSE state with AVX state, and nothing that the CPU does not have.
 VELLUM_CALLOUT(set_extended_control) {
   if (!(cpu.s.cr4 & kCr4Osxsave)) cpu.raise(Vector::InvalidOpcode);
   const u64 value = requested(cpu.s);
   if (cpu.s.cpl != 0 || static_cast<u32>(cpu.s.gpr[kRcx]) != 0 || !(value & kXcr0X87) ||
-      (value & ~supported_xcr0(cpu.model)))
+      (value & ~supported_xcr0(cpu.model)) || ((value & kXcr0Avx) && !(value & kXcr0Sse)))
     cpu.raise_general_protection();
   cpu.s.xcr0 = value;
+  cpu.update_mode();
 }
 
 VELLUM_CALLOUT(read_protection_keys) {

@@ -239,6 +239,7 @@ VELLUM_DECLARE_GROUP(mmx)
 VELLUM_DECLARE_GROUP(sse)
 VELLUM_DECLARE_GROUP(sse_float)
 VELLUM_DECLARE_GROUP(crypto)
+VELLUM_DECLARE_GROUP(avx)
 
 // The handlers of a row of opcode_rows().
 const RowHandlers& interpreter_row(u16 row);

@@ -75,8 +75,9 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
 // x87, MMX or SSE while CR0 or CR4 forbid it; SDM Vol. 3A tables 2-2 and 13-1.
 [[clang::preserve_none]] void interpreter_fpu_unavailable(CpuState* s, const BoundInsn* insn) {
   const RowSpec& row = opcode_rows()[insn->row];
-  const bool x87 = row.has(kUsesX87);
-  const bool invalid = (!x87 && (s->cr0 & kCr0Em)) || (row.has(kUsesSse) && !(s->cr4 & kCr4Osfxsr));
+  const bool emulated = row.has(kUsesSse) || row.has(kUsesMmx);  // CR0.EM makes these #UD, and x87 #NM; AVX ignores it
+  const bool invalid = (emulated && (s->cr0 & kCr0Em)) || (row.has(kUsesSse) && !(s->cr4 & kCr4Osfxsr)) ||
+                       (row.has(kUsesAvx) && !s->avx_enabled());
   engine_raise(s, insn, invalid ? Vector::InvalidOpcode : Vector::DeviceNotAvailable, 0);
 }
 

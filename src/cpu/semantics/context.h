@@ -9,6 +9,9 @@
 #include "cpu/insn.h"
 #include "cpu/state.h"
 
+// Vectors wider than the host's registers occur only inside functions that are always inlined.
+#pragma clang diagnostic ignored "-Wpsabi"
+
 namespace vellum {
 
 // A 128-bit vector register value; cast to other lane types as needed.
@@ -22,6 +25,9 @@ using V128i32 = i32 __attribute__((vector_size(16)));
 using V128i64 = i64 __attribute__((vector_size(16)));
 using V128f32 = float __attribute__((vector_size(16)));
 using V128f64 = double __attribute__((vector_size(16)));
+using V256 = u64 __attribute__((vector_size(32)));
+// Bytes of a vector register that an instruction can write. With AVX-512 it would be 64; until then the rest stays 0.
+inline constexpr usize kVectorBytes = 32;
 
 // Ten bytes in memory: significand, then sign and exponent.
 struct Float80 {
@@ -44,7 +50,7 @@ enum class Place : u8 { None, Register, Memory, Immediate, WideImmediate, One, N
 struct OperandForm {
   Place place = Place::None;
   u8 size = 0;          // bytes
-  bool vector = false;  // XMM: a read of fewer bytes takes the low ones, a write keeps the others
+  bool vector = false;  // XMM, YMM: a read of fewer bytes takes the low ones, a write keeps the others (VEX: clears them)
   bool operator==(const OperandForm&) const = default;
 };
 
@@ -60,6 +66,7 @@ struct Form {
   bool absolute = false;    // the memory operand is an absolute offset in the instruction
   bool plain_address = false;  // it is base + displacement, flat, with 64 bits: what compilers use most
   bool locked = false;
+  bool vex = false;     // VEX-encoded
   bool flags_dead = false;  // nobody will read the arithmetic flags that this instruction writes
   FlagProducer producer = FlagProducer::Unknown;
   Repeat repeat = Repeat::No;
@@ -74,6 +81,7 @@ template <> struct UnsignedOfSize<4> { using type = u32; };
 template <> struct UnsignedOfSize<8> { using type = u64; };
 template <> struct UnsignedOfSize<10> { using type = Float80; };
 template <> struct UnsignedOfSize<16> { using type = V128; };
+template <> struct UnsignedOfSize<32> { using type = V256; };
 
 // The flags that a semantics writes and reads, for the liveness analysis; the default is "touches none".
 struct FlagEffect {
@@ -142,6 +150,17 @@ class Context : public E {
   VELLUM_INLINE void write_raw(u64 offset, T value) {
     std::memcpy(reinterpret_cast<char*>(&this->state()) + offset, &value, Bytes<T>::kSize);
   }
+  // Writes a vector register's low bytes and clears the others, as VEX-encoded instructions do; SDM Vol. 1 14.4.1.
+  template <class T>
+  VELLUM_INLINE void write_vector(u64 offset, T value) {
+    if constexpr (sizeof(T) < 16) {
+      write_raw<V128>(offset, V128{value, 0});
+      write_raw<V128>(offset + 16, V128{});
+    } else {
+      write_raw<T>(offset, value);
+      if constexpr (sizeof(T) < kVectorBytes) write_raw<V128>(offset + 16, V128{});
+    }
+  }
   template <class T>
   VELLUM_INLINE T gpr(unsigned index) { return read_slot<T>(index * 8); }
   template <class T>
@@ -174,6 +193,7 @@ class Context : public E {
     using T = Type<N>;
     constexpr OperandForm form = F.operand[N];
     if constexpr (form.place == Place::Memory) this->template store<T>(address(Bytes<T>::kSize, AccessType::Write), value);
+    else if constexpr (form.vector && F.vex) write_vector<T>(this->template operand<N>(), value);
     else if constexpr (form.vector) write_raw<T>(this->template operand<N>(), value);
     else write_gpr<T>(this->template operand<N>(), value);
   }

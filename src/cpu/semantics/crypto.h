@@ -1,4 +1,4 @@
-// AES, PCLMULQDQ, SHA, SDM Vol. 1 5.12 and 5.18.
+// AES, PCLMULQDQ, SHA, and VAES and VPCLMULQDQ, SDM Vol. 1 5.12 and 5.18.
 #pragma once
 
 #include "cpu/cipher.h"
@@ -6,14 +6,15 @@
 
 namespace vellum::semantics {
 
-// destination = Function(destination, source)
+// destination = Function(first source, second source), on each 128 bits
 template <V128 (*Function)(V128, V128)>
 struct CipherStep {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c);
-    c.template write<0>(Function(c.template read<0>(), b));
+    const auto b = read_packed<kSecond<C>>(c);
+    const auto a = c.template read<kFirst<C>>();
+    c.template write<0>(by_lanes([](V128 x, V128 y) { return Function(x, y); }, a, b));
   }
 };
 
@@ -34,9 +35,12 @@ struct CarrylessMultiply {  // PCLMULQDQ: imm8 bits 0 and 4 choose the quadwords
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const auto b = to_array<u64>(read_packed<1>(c)), a = to_array<u64>(c.template read<0>());
+    const auto b = read_packed<kSecond<C>>(c);
+    const auto a = c.template read<kFirst<C>>();
     const u8 control = static_cast<u8>(c.immediate());
-    c.template write<0>(carryless_multiply(a[control & 1], b[(control >> 4) & 1]));
+    const auto half = [](V128 v, unsigned high) { return high & 1 ? v[1] : v[0]; };
+    c.template write<0>(by_lanes(
+        [=](V128 x, V128 y) { return carryless_multiply(half(x, control), half(y, control >> 4)); }, a, b));
   }
 };
 

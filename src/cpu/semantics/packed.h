@@ -1,4 +1,4 @@
-// Vectors of lanes, and the shapes that packed MMX and SSE instructions have in common.
+// Vectors of lanes, and the shapes that packed MMX, SSE and AVX instructions have in common.
 #pragma once
 
 #include <array>
@@ -6,9 +6,6 @@
 #include <utility>
 
 #include "cpu/semantics/context.h"
-
-// Vectors wider than the host's registers occur only inside functions that are always inlined.
-#pragma clang diagnostic ignored "-Wpsabi"
 
 namespace vellum::semantics {
 
@@ -18,7 +15,7 @@ struct LanesOf {
 };
 template <class T, usize Size>
 using Lanes = typename LanesOf<T, Size>::type;
-// A register's bits: 8 bytes for MMX, 16 for XMM.
+// A register's bits: 8 bytes for MMX, 16 for XMM, 32 for YMM.
 template <usize Size>
 using Raw = Lanes<u64, Size>;
 
@@ -62,8 +59,66 @@ VELLUM_INLINE auto concatenate(V low, V high) {
   return shuffle<[](usize i) { return i; }, 2 * sizeof(V) / sizeof(low[0])>(low, high);
 }
 
+template <class V>
+VELLUM_INLINE auto low_half(V v) {
+  return shuffle<[](usize i) { return i; }, sizeof(V) / sizeof(v[0]) / 2>(v, v);
+}
+template <class V>
+VELLUM_INLINE auto high_half(V v) {
+  return shuffle<[](usize i) { return i + sizeof(V) / sizeof(v[0]) / 2; }, sizeof(V) / sizeof(v[0]) / 2>(v, v);
+}
+// f(v...) on each 128 bits of the vectors: how most AVX instructions on YMM are defined.
+template <class Function, class First, class... V>
+VELLUM_INLINE auto by_lanes(Function f, First first, V... v) {
+  if constexpr (sizeof(First) <= 16) return f(raw(first), raw(v)...);
+  else return concatenate(f(low_half(raw(first)), low_half(raw(v))...), f(high_half(raw(first)), high_half(raw(v))...));
+}
+// The same 128 bits in each lane of `Size` bytes.
+template <usize Size>
+VELLUM_INLINE Raw<Size> repeat_lane(V128 v) {
+  if constexpr (Size == 16) return v;
+  else return concatenate(v, v);
+}
+
 template <class C, usize N>
 inline constexpr usize kOperandSize = sizeof(typename C::template Type<N>);
+
+// The operand that is the first source: the destination, or VEX.vvvv where the encoding has a register there. Not for
+// VEX-encoded instructions with one source and an immediate.
+template <class C>
+inline constexpr usize kFirst = C::kForm.vex && C::kForm.operand[2].place != Place::None ? 1 : 0;
+template <class C>
+inline constexpr usize kSecond = kFirst<C> + 1;
+
+// An operation may say of itself
+//   kAnyWidth            its op<Size> does wide vectors as a whole; otherwise it is done on each 128 bits
+//   kControlBitsPerLane  the second 128 bits take their part of imm8 that many bits higher
+template <class Op>
+consteval bool any_width() {
+  if constexpr (requires { Op::kAnyWidth; }) return Op::kAnyWidth;
+  else return false;
+}
+template <class Op>
+consteval unsigned control_bits_per_lane() {
+  if constexpr (requires { Op::kControlBitsPerLane; }) return Op::kControlBitsPerLane;
+  else return 0;
+}
+template <class Op, class First, class... V>
+VELLUM_INLINE Raw<sizeof(First)> apply(First first, V... v) {
+  if constexpr (any_width<Op>()) return raw(Op::template op<sizeof(First)>(first, v...));
+  else return by_lanes([](auto... lane) { return raw(Op::template op<sizeof(First) < 16 ? sizeof(First) : 16>(lane...)); }, first, v...);
+}
+// With a number, an immediate or a shift's count, behind the vectors.
+template <class Op, class Number, class First, class... V>
+VELLUM_INLINE Raw<sizeof(First)> apply_with(Number number, First first, V... v) {
+  if constexpr (any_width<Op>() || sizeof(First) <= 16) {
+    return raw(Op::template op<sizeof(First)>(first, v..., number));
+  } else {
+    const Number high = static_cast<Number>(number >> control_bits_per_lane<Op>());
+    return concatenate(raw(Op::template op<16>(low_half(first), low_half(v)..., number)),
+                       raw(Op::template op<16>(high_half(first), high_half(v)..., high)));
+  }
+}
 
 // A pending x87 exception comes before any MMX instruction, SDM Vol. 3A 12.6.
 template <class C>
@@ -86,24 +141,40 @@ VELLUM_INLINE void write_mmx(C& c, u64 value) {
   c.template write_raw<u64>(offset, value);
   c.template write_raw<u16>(offset + 8, 0xffff);
 }
-// Operand N of a packed instruction as a vector. Legacy SSE wants 16-byte memory operands aligned, SDM Vol. 1 4.1.1.
+// Operand N of a packed instruction as a vector. Legacy SSE wants 16-byte memory operands aligned, SDM Vol. 1 4.1.1;
+// VEX-encoded instructions do not, 14.9.
 template <usize N, class C>
 VELLUM_INLINE auto read_packed(C& c) {
-  if constexpr (kOperandSize<C, N> == 16) {
-    c.template require_aligned<N>(16);
+  if constexpr (kOperandSize<C, N> >= 16) {
+    if constexpr (!C::kForm.vex) c.template require_aligned<N>(16);
     return c.template read<N>();
   } else {
     return Raw<8>{static_cast<u64>(c.template read<N>())};
   }
 }
-// Writes packed register operand 0, XMM or MMX.
+// Writes packed register operand 0, XMM, YMM or MMX.
 template <class C, class V>
 VELLUM_INLINE void write_packed(C& c, V value) {
-  if constexpr (sizeof(V) == 16) c.template write<0>(raw(value));
+  if constexpr (sizeof(V) >= 16) c.template write<0>(raw(value));
   else write_mmx<0>(c, std::bit_cast<u64>(value));
 }
 
-// destination = Op(destination, source)
+// The low lane of the first source.
+template <class U, class C>
+VELLUM_INLINE U first_scalar(C& c) { return c.template read_slot<U>(c.template operand<kFirst<C>>()); }
+// Writes the destination's low lane. Legacy SSE keeps its others, VEX takes them from the first source.
+template <class C, class U>
+VELLUM_INLINE void write_scalar(C& c, U value) {
+  if constexpr (kFirst<C> == 1) {
+    auto lanes = to_array<U>(c.template read_slot<V128>(c.template operand<1>()));
+    lanes[0] = value;
+    c.template write<0>(from_array(lanes));
+  } else {
+    c.template write<0>(value);
+  }
+}
+
+// destination = Op(first source, second source)
 // kNeverFaults below is for register operands.
 template <class Op>
 struct Packed {
@@ -111,21 +182,21 @@ struct Packed {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    const auto b = read_packed<1>(c);
-    const auto a = read_packed<0>(c);
-    write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(a, b)));
+    const auto b = read_packed<kSecond<C>>(c);
+    const auto a = read_packed<kFirst<C>>(c);
+    write_packed(c, apply<Op>(a, b));
   }
 };
-// destination = Op(destination, source, imm8)
+// destination = Op(first source, second source, imm8)
 template <class Op>
 struct PackedImmediate {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    const auto b = read_packed<1>(c);
-    const auto a = read_packed<0>(c);
-    write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(a, b, static_cast<u8>(c.immediate()))));
+    const auto b = read_packed<kSecond<C>>(c);
+    const auto a = read_packed<kFirst<C>>(c);
+    write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), a, b));
   }
 };
 // destination = Op(source)
@@ -135,7 +206,7 @@ struct PackedUnary {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<1>(c))));
+    write_packed(c, apply<Op>(read_packed<1>(c)));
   }
 };
 // destination = Op(source, imm8)
@@ -145,10 +216,10 @@ struct PackedUnaryImmediate {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<1>(c), static_cast<u8>(c.immediate()))));
+    write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), read_packed<1>(c)));
   }
 };
-// destination = Op(destination, count); the count is an immediate, or the low 64 bits of the source.
+// destination = Op(first source, count); the count is an immediate, or the low 64 bits of the second source.
 template <class Op>
 struct PackedShift {
   static constexpr bool kNeverFaults = true;
@@ -156,9 +227,9 @@ struct PackedShift {
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     u64 count;
-    if constexpr (C::kForm.operand[1].place == Place::Immediate) count = static_cast<u8>(c.immediate());
-    else count = read_packed<1>(c)[0];
-    write_packed(c, raw(Op::template op<kOperandSize<C, 0>>(read_packed<0>(c), count)));
+    if constexpr (C::kForm.operand[kSecond<C>].place == Place::Immediate) count = static_cast<u8>(c.immediate());
+    else count = read_packed<kSecond<C>>(c)[0];
+    write_packed(c, apply_with<Op>(count, read_packed<kFirst<C>>(c)));
   }
 };
 

@@ -1,4 +1,4 @@
-// Operations of packed integer instructions, for MMX and XMM alike, SDM Vol. 1 5.4 and 5.6 to 5.10.
+// Operations of packed integer instructions, for MMX, XMM and YMM alike, SDM Vol. 1 5.4, 5.6 to 5.10, 5.13 and 5.15.
 #pragma once
 
 #include "cpu/semantics/packed.h"
@@ -9,6 +9,7 @@ namespace vellum::semantics {
 #define VELLUM_LANE_OPERATION(name, expression)                     \
   template <class T>                                                \
   struct name {                                                     \
+    static constexpr bool kAnyWidth = true;                         \
     template <usize Size>                                           \
     VELLUM_INLINE static auto op(Raw<Size> a_raw, Raw<Size> b_raw) { \
       using V [[maybe_unused]] = Lanes<T, Size>;                    \
@@ -95,6 +96,7 @@ struct LanesMultiplyEven {
 };
 
 struct SumOfDifferences {  // PSADBW
+  static constexpr bool kAnyWidth = true;
   template <usize Size>
   VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
     const auto difference =
@@ -169,6 +171,7 @@ struct HorizontalSubtractSaturating {
 
 template <class T>
 struct LanesAbsolute {  // PABSB, PABSW, PABSD; the most negative value stays
+  static constexpr bool kAnyWidth = true;
   template <usize Size>
   VELLUM_INLINE static auto op(Raw<Size> v) { return __builtin_elementwise_abs(as<T>(v)); }
 };
@@ -194,9 +197,11 @@ struct AlignRight {  // PALIGNR: a above b, shifted right by imm8 bytes
   }
 };
 
-// Four lanes T starting at lane First, each chosen by two bits of imm8; the others are kept. PSHUFD, PSHUFW, PSHUFHW, PSHUFLW.
+// Four lanes T starting at lane First, each chosen by two bits of imm8; the others are kept. PSHUFD, PSHUFW,
+// PSHUFHW, PSHUFLW; VPERMILPS; VPERMQ, VPERMPD.
 template <class T, usize First>
 struct ShuffleFour {
+  static constexpr bool kAnyWidth = sizeof(T) == 8;
   template <usize Size>
   VELLUM_INLINE static Raw<Size> op(Raw<Size> v, u8 control) {
     const auto lanes = to_array<T>(v);
@@ -214,6 +219,7 @@ struct ShufflePs {  // SHUFPS: two lanes of a, then two of b
   }
 };
 struct ShufflePd {  // SHUFPD
+  static constexpr unsigned kControlBitsPerLane = 2;
   template <usize Size>
   VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b, u8 control) {
     const auto x = to_array<u64>(a), y = to_array<u64>(b);
@@ -223,6 +229,7 @@ struct ShufflePd {  // SHUFPD
 
 template <class T>
 struct ShiftLeft {  // PSLLW, PSLLD, PSLLQ
+  static constexpr bool kAnyWidth = true;
   template <usize Size>
   VELLUM_INLINE static Lanes<T, Size> op(Raw<Size> v, u64 count) {
     if (count >= 8 * sizeof(T)) return Lanes<T, Size>{};
@@ -231,6 +238,7 @@ struct ShiftLeft {  // PSLLW, PSLLD, PSLLQ
 };
 template <class T>
 struct ShiftRight {  // PSRLW, PSRLD, PSRLQ; with a signed T PSRAW, PSRAD
+  static constexpr bool kAnyWidth = true;
   template <usize Size>
   VELLUM_INLINE static Lanes<T, Size> op(Raw<Size> v, u64 count) {
     if (count >= 8 * sizeof(T)) {
@@ -252,6 +260,72 @@ struct ShiftBytesRight {  // PSRLDQ
   VELLUM_INLINE static Raw<Size> op(Raw<Size> v, u64 count) {
     const u128 value = std::bit_cast<u128>(v);
     return std::bit_cast<Raw<Size>>(count > 15 ? u128{0} : value >> (8 * count));
+  }
+};
+
+// VPSLLVD, VPSLLVQ, VPSRLVD, VPSRLVQ: each lane by a count of its own.
+enum class ShiftDirection : u8 { Left, Right };
+template <class T, ShiftDirection Direction>
+struct ShiftEach {
+  static constexpr bool kAnyWidth = true;
+  template <usize Size>
+  VELLUM_INLINE static Lanes<T, Size> shift(Lanes<T, Size> v, Lanes<T, Size> count) {
+    if constexpr (Direction == ShiftDirection::Right) return v >> count;
+    else if constexpr (sizeof(T) == 8) return v << count;
+    // Without AVX2 the compiler makes such a shift from a conversion of floats, which would raise the guest's flags. The
+    // lanes of 64 bits shift by vectors of counts without.
+    const auto low = raw(v) << (raw(count) & 31), high = (raw(v) >> 32) << (raw(count) >> 32) << 32;
+    return as<T>((low & 0xffffffff) | high);
+  }
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> v, Raw<Size> counts) {
+    constexpr T kBits = 8 * sizeof(T);
+    const auto count = as<T>(counts), masked = count & (kBits - 1);
+    return select(count < kBits, shift<Size>(as<T>(v), masked), Lanes<T, Size>{});
+  }
+};
+struct ShiftEachArithmetic {  // VPSRAVD
+  static constexpr bool kAnyWidth = true;
+  template <usize Size>
+  VELLUM_INLINE static auto op(Raw<Size> v, Raw<Size> counts) {
+    const auto count = __builtin_elementwise_min(as<u32>(counts), splat<u32, Size>(31));
+    return as<i32>(v) >> as<i32>(count);
+  }
+};
+
+// VPERMILPS, VPERMILPD by a vector: lane i is the one of the same 128 bits that control lane i names.
+template <class T>
+struct PermuteByVector {
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> v, Raw<Size> control) {
+    const auto lanes = to_array<T>(v), which = to_array<T>(control);
+    auto result = lanes;
+    for (usize i = 0; i < lanes.size(); ++i) result[i] = lanes[(sizeof(T) == 8 ? which[i] >> 1 : which[i]) & (lanes.size() - 1)];
+    return from_array(result);
+  }
+};
+struct PermutePd {  // VPERMILPD by imm8
+  static constexpr unsigned kControlBitsPerLane = 2;
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> v, u8 control) { return ShufflePd::op<Size>(v, v, control); }
+};
+struct PermuteAcross {  // VPERMD, VPERMPS: the first source names lanes of the whole second one
+  static constexpr bool kAnyWidth = true;
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> control, Raw<Size> v) {
+    const auto lanes = to_array<u32>(v), which = to_array<u32>(control);
+    auto result = lanes;
+    for (usize i = 0; i < lanes.size(); ++i) result[i] = lanes[which[i] & (lanes.size() - 1)];
+    return from_array(result);
+  }
+};
+struct PermuteHalves {  // VPERM2F128, VPERM2I128: each half is one of four, or zero
+  static constexpr bool kAnyWidth = true;
+  template <usize Size>
+  VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b, u8 control) {
+    const std::array<V128, 4> halves{low_half(a), high_half(a), low_half(b), high_half(b)};
+    const auto half = [&](unsigned chosen) { return chosen & 8 ? V128{} : halves[chosen & 3]; };
+    return concatenate(half(control), half(control >> 4));
   }
 };
 

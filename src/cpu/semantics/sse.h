@@ -1,4 +1,4 @@
-// SSE to SSSE3 data movement on XMM, SDM Vol. 1 5.5 to 5.8; packed arithmetic is in packed_integer.h.
+// SSE to SSSE3 data movement on XMM, and its VEX-encoded forms, SDM Vol. 1 5.5 to 5.8; packed arithmetic is in packed_integer.h.
 #pragma once
 
 #include "cpu/semantics/mmx.h"
@@ -20,8 +20,8 @@ struct VectorMoveAligned {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    c.template require_aligned<0>(16);
-    c.template require_aligned<1>(16);
+    c.template require_aligned<0>(kOperandSize<C, 0>);
+    c.template require_aligned<1>(kOperandSize<C, 1>);
     c.template write<0>(c.template read<1>());
   }
 };
@@ -35,22 +35,31 @@ struct VectorLoadHigh {  // MOVHPS, MOVHPD, MOVLHPS
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const u64 high = c.template read<1>();
-    c.template write<0>(V128{c.template read<0>()[0], high});
+    const u64 high = c.template read<kSecond<C>>();
+    c.template write<0>(V128{first_scalar<u64>(c), high});
   }
 };
 struct VectorStoreHigh {  // MOVHPS, MOVHPD; MOVHLPS
   static constexpr bool kNeverFaults = true;
   template <class C>
-  VELLUM_INLINE static void op(C& c) { c.template write<0>(c.template read<1>()[1]); }
+  VELLUM_INLINE static void op(C& c) { write_scalar(c, u64{c.template read<kSecond<C>>()[1]}); }
 };
 
-// MOVSLDUP, MOVSHDUP: each even or odd lane twice.
-template <usize Odd>
+// VMOVSS, VMOVSD between registers, VMOVLPS: only the low lane comes from the second source.
+template <class T>
+struct VectorMoveScalar {
+  static constexpr bool kNeverFaults = true;
+  template <class C>
+  VELLUM_INLINE static void op(C& c) { write_scalar(c, static_cast<T>(c.template read<2>())); }
+};
+
+// MOVSLDUP, MOVSHDUP, VMOVDDUP: each even or odd lane twice.
+template <usize Odd, class T = u32>
 struct DuplicateLanes {
+  static constexpr bool kAnyWidth = true;
   template <usize Size>
   VELLUM_INLINE static auto op(Raw<Size> v) {
-    return shuffle<[](usize i) { return (i & ~usize{1}) + Odd; }, Size / 4>(as<u32>(v), as<u32>(v));
+    return shuffle<[](usize i) { return (i & ~usize{1}) + Odd; }, Size / sizeof(T)>(as<T>(v), as<T>(v));
   }
 };
 struct DuplicateLow {  // MOVDDUP
@@ -65,9 +74,9 @@ template <class T>
 struct InsertLane {  // PINSRB, PINSRW, PINSRD, PINSRQ; T is void for operand size
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    using Lane = std::conditional_t<std::is_void_v<T>, typename C::template Type<1>, T>;
-    const Lane value = static_cast<Lane>(c.template read<1>());
-    auto lanes = to_array<std::conditional_t<std::is_void_v<T>, typename C::template Type<1>, T>>(c.template read<0>());
+    using Lane = std::conditional_t<std::is_void_v<T>, typename C::template Type<kSecond<C>>, T>;
+    const Lane value = static_cast<Lane>(c.template read<kSecond<C>>());
+    auto lanes = to_array<Lane>(c.template read<kFirst<C>>());
     lanes[static_cast<usize>(c.immediate()) & (lanes.size() - 1)] = value;
     c.template write<0>(from_array(lanes));
   }

@@ -1,4 +1,4 @@
-// SSE4.1 and SSE4.2 integer instructions on XMM, SDM Vol. 1 5.10 and 5.11.
+// SSE4.1 and SSE4.2 integer instructions, and their VEX-encoded forms, SDM Vol. 1 5.10 and 5.11.
 #pragma once
 
 #include "cpu/semantics/packed_integer.h"
@@ -11,7 +11,7 @@ template <class From, class To>
 struct ExtendLanes {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    constexpr usize kLanes = 16 / sizeof(To);
+    constexpr usize kLanes = kOperandSize<C, 0> / sizeof(To);
     static_assert(kLanes * sizeof(From) == kOperandSize<C, 1>);
     const auto source = std::bit_cast<std::array<From, kLanes>>(c.template read<1>());
     std::array<To, kLanes> result;
@@ -20,20 +20,23 @@ struct ExtendLanes {
   }
 };
 
-// PBLENDVB, BLENDVPS, BLENDVPD: XMM0's sign bits choose the source's lanes.
+// PBLENDVB, BLENDVPS, BLENDVPD: the sign bits of XMM0, or of VEX's fourth operand, choose the second source's lanes.
 template <class T>
 struct BlendByRegister {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const auto b = read_packed<1>(c);
-    const auto a = c.template read<0>();
-    const auto mask = as<T>(c.template read_slot<V128>(offsetof(CpuState, vector))) < 0;
-    c.template write<0>(select(mask, b, a));
+    const auto b = read_packed<kSecond<C>>(c);
+    const auto a = c.template read<kFirst<C>>();
+    Raw<kOperandSize<C, 0>> mask;
+    if constexpr (C::kForm.vex) mask = c.template read<3>();
+    else mask = c.template read_slot<V128>(offsetof(CpuState, vector));
+    c.template write<0>(select(as<T>(mask) < 0, b, a));
   }
 };
 // PBLENDW, BLENDPS, BLENDPD: bit i of imm8 chooses the source's lane i.
 template <class T>
 struct BlendByImmediate {
+  static constexpr bool kAnyWidth = sizeof(T) > 2;  // VPBLENDW uses its eight bits twice
   template <usize Size>
   VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b, u8 control) {
     std::array<T, Size / sizeof(T)> bits;
@@ -43,18 +46,35 @@ struct BlendByImmediate {
   }
 };
 
-struct TestBits {  // PTEST: ZF = no common bits, CF = source within destination
+// Flags of PTEST and its kin: ZF = no common bits, CF = all of b within a; of those bits that count.
+template <class C, class V>
+VELLUM_INLINE void set_test_flags(C& c, V a, V b, V counting) {
+  const V common = a & b & counting, outside = ~a & b & counting;
+  c.set_explicit_flags((__builtin_reduce_or(common) == 0 ? kZf : 0) | (__builtin_reduce_or(outside) == 0 ? kCf : 0));
+}
+struct TestBits {  // PTEST
   static constexpr FlagEffect kFlags{kArithmeticFlags, 0};
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
     const auto a = c.template read<0>();
-    const auto common = a & b, outside = ~a & b;
-    c.set_explicit_flags(((common[0] | common[1]) == 0 ? kZf : 0) | ((outside[0] | outside[1]) == 0 ? kCf : 0));
+    set_test_flags(c, a, b, ~decltype(a){});
+  }
+};
+
+template <class T>
+struct TestSigns {  // VTESTPS, VTESTPD: PTEST of the lanes' sign bits
+  static constexpr FlagEffect kFlags{kArithmeticFlags, 0};
+  template <class C>
+  VELLUM_INLINE static void op(C& c) {
+    const auto b = read_packed<1>(c);
+    const auto a = c.template read<0>();
+    set_test_flags(c, a, b, raw(splat<T, sizeof(a)>(T{1} << (8 * sizeof(T) - 1))));
   }
 };
 
 struct MultipleSumsOfDifferences {  // MPSADBW
+  static constexpr unsigned kControlBitsPerLane = 3;
   template <usize Size>
   VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b, u8 control) {
     const auto blocks = to_array<u8>(a), reference = to_array<u8>(b);
@@ -92,9 +112,9 @@ struct InsertSingle {  // INSERTPS
   VELLUM_INLINE static void op(C& c) {
     const u8 control = static_cast<u8>(c.immediate());
     u32 value;
-    if constexpr (C::template kIsMemory<1>) value = c.template read<1>();
-    else value = to_array<u32>(c.template read<1>())[control >> 6];
-    auto lanes = to_array<u32>(c.template read<0>());
+    if constexpr (C::template kIsMemory<kSecond<C>>) value = c.template read<kSecond<C>>();
+    else value = to_array<u32>(c.template read<kSecond<C>>())[control >> 6];
+    auto lanes = to_array<u32>(c.template read<kFirst<C>>());
     lanes[(control >> 4) & 3] = value;
     for (usize i = 0; i < 4; ++i)
       if (control >> i & 1) lanes[i] = 0;
@@ -124,6 +144,7 @@ struct CompareStrings {
       comparison = compare_strings_implicit(a, b, control);
     }
     if constexpr (Result == StringResult::Index) c.template set_gpr<u32>(kRcx, string_comparison_index(comparison, control));
+    else if constexpr (C::kForm.vex) c.write_vector(offsetof(CpuState, vector), string_comparison_mask(comparison, control));
     else c.template write_raw<V128>(offsetof(CpuState, vector), string_comparison_mask(comparison, control));
     c.set_explicit_flags(comparison.flags);
   }
