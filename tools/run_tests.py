@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Runs the tests of build/ and sums them up: failures with their output, skips with their reasons, then one line."""
+"""Runs the tests of a build directory and sums them up: failures with their output, skips with their reasons, then one line.
+
+usage: run_tests.py [--build DIR] [ARGUMENT OF meson test ...]
+"""
+import argparse
 import json
 import pathlib
 import subprocess
 import sys
 
-BUILD = pathlib.Path(__file__).resolve().parent.parent / "build"
+TOP = pathlib.Path(__file__).resolve().parent.parent
 PASSED = {"OK", "EXPECTEDFAIL"}
 SKIPPED = {"SKIP", "IGNORED"}
 
@@ -16,9 +20,12 @@ def last_line(test):
 
 
 def main():
-    log = BUILD / "meson-logs" / "testlog.json"
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--build", type=pathlib.Path, default=TOP / "build")
+    options, arguments = parser.parse_known_args()
+    log = options.build / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
-    subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--no-suite", "slow", *sys.argv[1:]])
+    subprocess.run(["meson", "test", "-C", options.build, "--no-rebuild", "--no-suite", "slow", *arguments])
     tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     skipped = [test for test in tests if test["result"] in SKIPPED]
     failed = [test for test in tests if test["result"] not in SKIPPED | PASSED]

@@ -3,7 +3,6 @@
 
 #include "cpu/state.h"
 
-// Implemented once per kind of host: x87_native.cc on x86-64, by the host's own x87 unit. Nothing outside of it knows.
 namespace vellum::x87 {
 
 // Bits of the status word, SDM Vol. 1 8.1.3; the low six are exceptions, in the order of the control word's masks.
@@ -42,33 +41,25 @@ enum class Constant : u8 { One, Log2Ten, Log2E, Pi, LogTen2, LogE2, Zero };  // 
 enum class Comparison : u8 { Ordered, Unordered };                           // the second: no #IA for quiet NaNs
 enum class Rounding : u8 { AsControlled, Truncate };
 
-Result binary(Binary op, const X87Register& a, const X87Register& b, Environment environment);
-// The six arithmetic operations with b from memory.
-Result binary_f32(Binary op, const X87Register& a, u32 b, Environment environment);
-Result binary_f64(Binary op, const X87Register& a, u64 b, Environment environment);
-Result unary(Unary op, const X87Register& a, Environment environment);
-PairResult pair(Pair op, const X87Register& a, Environment environment);
-Result constant(Constant which, Environment environment);
-// C3, C2, C0 as FCOM sets them.
-u16 compare(Comparison kind, const X87Register& a, const X87Register& b, Environment environment);
-u16 compare_f32(const X87Register& a, u32 b, Environment environment);
-u16 compare_f64(const X87Register& a, u64 b, Environment environment);
-
-Result from_f32(u32 value, Environment environment);
-Result from_f64(u64 value, Environment environment);
-Result from_bcd(const X87Register& ten_bytes, Environment environment);
-X87Register from_integer(i64 value);
-
 struct StoreResult {
   u64 low;    // the value, or its low eight bytes
   u16 high;   // bytes 8 and 9 of a BCD
   u16 status;
 };
-StoreResult to_f32(const X87Register& value, Environment environment);
-StoreResult to_f64(const X87Register& value, Environment environment);
-// size 2, 4 or 8 bytes.
-StoreResult to_integer(const X87Register& value, unsigned size, Rounding rounding, Environment environment);
-StoreResult to_bcd(const X87Register& value, Environment environment);
+
+// The operations, by the host's x87 unit (x87_native.cc) and without one (x87_portable.cc).
+namespace native {
+#include "cpu/x87_operations.inc"
+}
+namespace portable {
+#include "cpu/x87_operations.inc"
+}
+// VELLUM_X87_PORTABLE: an x86-64 host does without its unit, as the others do; the build's option x87.
+#if defined(__x86_64__) && !defined(VELLUM_X87_PORTABLE)
+using namespace native;
+#else
+using namespace portable;
+#endif
 
 inline constexpr X87Register kIndefinite{0xc000'0000'0000'0000, 0xffff, {}};
 

@@ -3,7 +3,7 @@
 
 #if defined(__x86_64__)
 
-namespace vellum::x87 {
+namespace vellum::x87::native {
 
 namespace {
 
@@ -281,6 +281,6 @@ StoreResult to_bcd(const X87Register& value, Environment environment) {
   return result;
 }
 
-}  // namespace vellum::x87
+}  // namespace vellum::x87::native
 
 #endif

@@ -4,7 +4,9 @@
 usage: run.py [--harness PATH] [--qemu] [--build DIR] [NAME ...]
 """
 import argparse
+import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,12 +62,13 @@ def main():
     options = parser.parse_args()
     sources = sorted(path for path in HERE.glob("*.S") if not options.names or path.stem in options.names)
     failures = 0
+    harness = shlex.split(os.environ.get("MESON_EXE_WRAPPER", "")) + [options.harness]  # built for another architecture
     with tempfile.TemporaryDirectory() as scratch:
         build = pathlib.Path(options.build or scratch)
         build.mkdir(parents=True, exist_ok=True)
         for source in sources:
             image = assemble(source, build)
-            runs = [("harness", [options.harness, image], 0), ("harness, reloaded", [options.harness, "--reload", image], 0)]
+            runs = [("harness", [*harness, image], 0), ("harness, reloaded", [*harness, "--reload", image], 0)]
             if options.qemu and source.stem not in NOT_ON_QEMU:
                 qemu = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "16", "-bios", image, "-display", "none",
                         "-debugcon", "stdio", "-global", "isa-debugcon.iobase=0xe9", "-no-reboot",
