@@ -1,7 +1,7 @@
 // x87 arithmetic for hosts without an x87 unit: by integers, transcendental functions by MPFR. SDM Vol. 1 chapter 8.
 #include <utility>
 
-#include "cpu/exact_float.h"
+#include "cpu/exact_number.h"
 #include "cpu/x87_arithmetic.h"
 #include "cpu/x87_transcendental.h"
 

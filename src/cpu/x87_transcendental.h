@@ -1,7 +1,7 @@
 // Transcendental functions for hosts without an x87 unit, of finite values, by MPFR.
 #pragma once
 
-#include "cpu/exact_float.h"
+#include "cpu/exact_number.h"
 
 namespace vellum::exact {
 
