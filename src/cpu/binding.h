@@ -7,25 +7,27 @@
 namespace vellum {
 
 // Helpers out of line, so that generated code stays small; cpu/engine_helpers.cc.
-[[gnu::noinline, clang::preserve_most]] void engine_load_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+#define VELLUM_HELPER VELLUM_FROM_STENCILS [[gnu::noinline, clang::preserve_most]]
+#define VELLUM_NORETURN_HELPER VELLUM_FROM_STENCILS [[noreturn, gnu::noinline]]
+VELLUM_HELPER void engine_load_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                    void* data, unsigned size);
-[[gnu::noinline, clang::preserve_most]] void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+VELLUM_HELPER void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                     const void* data, unsigned size);
 // The same for up to eight bytes, in registers: a value whose address is taken would be spilled on the fast path too.
-[[gnu::noinline, clang::preserve_most]] u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+VELLUM_HELPER u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                    unsigned size);
-[[gnu::noinline, clang::preserve_most]] void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
+VELLUM_HELPER void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                      u64 value, unsigned size);
 // Where a read-modify-write may work in place, or nullptr when it must be split into a load and a store.
-[[gnu::noinline, clang::preserve_most]] u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear,
+VELLUM_HELPER u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                     unsigned size);
-[[gnu::noinline, clang::preserve_most]] u64 engine_segment(CpuState* s, const BoundInsn* insn, unsigned segment,
+VELLUM_HELPER u64 engine_segment(CpuState* s, const BoundInsn* insn, unsigned segment,
                                                                 u64 offset, unsigned size, AccessType access);
-[[noreturn, gnu::noinline]] void engine_raise(CpuState* s, const BoundInsn* insn, Vector vector, u32 error_code);
-[[gnu::noinline, clang::preserve_most]] void engine_check_target(CpuState* s, const BoundInsn* insn, u64 target);
-[[gnu::noinline, clang::preserve_most]] bool engine_condition(u8 code, FlagOperation operation, u64 result, u64 a,
+VELLUM_NORETURN_HELPER void engine_raise(CpuState* s, const BoundInsn* insn, Vector vector, u32 error_code);
+VELLUM_HELPER void engine_check_target(CpuState* s, const BoundInsn* insn, u64 target);
+VELLUM_HELPER bool engine_condition(u8 code, FlagOperation operation, u64 result, u64 a,
                                                                    u64 b);
-[[gnu::noinline, clang::preserve_most]] u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u64 a,
+VELLUM_HELPER u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u64 a,
                                                                          u64 b);
 
 template <class T>
@@ -34,13 +36,19 @@ struct [[gnu::packed]] Unaligned {
 };
 
 // Fields says where an engine finds what decoding settled:
-//   operand<N>(), immediate(), wide(), immediate2(), base(), index() (slots), scale(), displacement(), address_mask(), segment(),
-//   segment_mode(), stack_mode(), operand_size(), address_size(), code_size_bytes(), offset(), length()
+//   operand<N>(), immediate(), wide(), immediate2(), base_offset(), index_offset() (of slots, in bytes), scale(),
+//   displacement(), address_mask(), segment(), segment_base(), segment_mode(), stack_mode(), operand_size(),
+//   address_size(), code_size_bytes()
+//   offset(), end_offset(), target_offset(): of this instruction, the next one, and a relative transfer's target, all
+//   from the block's first byte
 //   insn(): the BoundInsn, which helpers need to find the faulting instruction
 // They are fields of a BoundInsn (interpreter), holes in a stencil (baseline), or constants (optimizing translator).
 template <class Fields>
 class Binding {
  public:
+  // The code runs only while MXCSR masks all exceptions.
+  static constexpr bool kSseMasked = Fields::kSseMasked;
+
   template <class... Arguments>
   VELLUM_INLINE Binding(CpuState* s, Arguments... arguments) : m_s(s), m_fields(arguments...) {}
 
@@ -54,22 +62,21 @@ class Binding {
   VELLUM_INLINE bool code64() { return m_fields.code_size_bytes() == 8; }
 
   VELLUM_INLINE unsigned memory_segment() { return m_fields.segment(); }
-  VELLUM_INLINE u64 plain_offset() { return m_s->gpr.data()[m_fields.base()] + static_cast<u64>(m_fields.displacement()); }
+  VELLUM_INLINE u64 plain_offset() { return slot(m_fields.base_offset()) + static_cast<u64>(m_fields.displacement()); }
   VELLUM_INLINE u64 effective_offset() {
-    const u64* slots = m_s->gpr.data();
-    return (slots[m_fields.base()] + (slots[m_fields.index()] << m_fields.scale()) + static_cast<u64>(m_fields.displacement())) &
-           m_fields.address_mask(*m_s);
+    return (slot(m_fields.base_offset()) + (slot(m_fields.index_offset()) << m_fields.scale()) +
+            static_cast<u64>(m_fields.displacement())) & m_fields.address_mask(*m_s);
   }
   VELLUM_INLINE u64 linear(u64 offset, unsigned size, AccessType access) {
     if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]] {
-      if (m_fields.segment_mode() == SegmentMode::BaseOnly) return m_s->segment[m_fields.segment()].base + offset;
+      if (m_fields.segment_mode() == SegmentMode::BaseOnly) return m_fields.segment_base(*m_s) + offset;
       return engine_segment(m_s, m_fields.insn(), m_fields.segment(), offset, size, access);
     }
     return offset;
   }
   // The linear address of an offset in the memory operand's segment, without the segment's checks.
   VELLUM_INLINE u64 unchecked_linear(u64 offset) {
-    if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]] return m_s->segment[m_fields.segment()].base + offset;
+    if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]] return m_fields.segment_base(*m_s) + offset;
     return offset;
   }
   // An offset modulo the address size.
@@ -158,12 +165,11 @@ class Binding {
   }
 
   VELLUM_INLINE u64 next_rip() {
-    return wrap(m_s->code_base + m_fields.offset() + m_fields.length(), m_fields.code_size_bytes());
+    return wrap(m_s->code_base + m_fields.end_offset(), m_fields.code_size_bytes());
   }
   VELLUM_INLINE u64 this_rip() { return m_s->code_base + m_fields.offset(); }
   VELLUM_INLINE u64 target_rip() {
-    const u64 target = m_s->code_base + m_fields.offset() + m_fields.length() + static_cast<u64>(m_fields.immediate());
-    return wrap(target, m_fields.operand_size());
+    return wrap(m_s->code_base + m_fields.target_offset(), m_fields.operand_size());
   }
   // A near transfer's target must be canonical and inside CS, SDM Vol. 2 "JMP", else #GP(0) at the transfer.
   VELLUM_INLINE void check_target(u64 target) {
@@ -264,6 +270,11 @@ class Binding {
   VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
 
  private:
+  VELLUM_INLINE u64 slot(u64 offset) {
+    u64 value;
+    std::memcpy(&value, reinterpret_cast<const char*>(m_s->gpr.data()) + offset, 8);
+    return value;
+  }
   template <class T>
   static constexpr bool kInRegister = std::is_integral_v<T> && sizeof(T) <= 8;
   template <class T>

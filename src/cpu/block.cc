@@ -1,6 +1,8 @@
 // The cache of decoded blocks and its invalidation.
 #include "cpu/block.h"
 
+#include "cpu/translator.h"
+
 #include <algorithm>
 
 namespace vellum {
@@ -14,7 +16,7 @@ Block* BlockCache::find(u64 ram_offset, u32 mode) const {
 }
 
 Block* BlockCache::allocate(unsigned insns) {
-  const u64 size = (sizeof(Block) + (insns + 1) * sizeof(BoundInsn) + 15) & ~u64{15};
+  const u64 size = (sizeof(Block) + (insns + 1) * sizeof(BoundInsn) + insns + 15) & ~u64{15};
   if (m_chunk < m_chunks.size() && m_chunk_used + size > kChunkSize) {
     ++m_chunk;
     m_chunk_used = 0;
@@ -63,6 +65,35 @@ void BlockCache::invalidate(Block* block) {
   Block** link = &m_buckets[bucket(block->ram_offset, block->mode)];
   while (*link != block) link = &(*link)->hash_next;
   *link = block->hash_next;
+  if (m_translator) m_translator->block_stale(*block);
+}
+
+namespace {
+
+// The bytes of `page` that a block was made from, as an inclusive range.
+struct ByteRange {
+  u64 first, last;
+};
+ByteRange bytes_in_page(const Block& block, u64 page) {
+  const u64 in_first = kPageSize - (block.ram_offset & kPageMask);
+  if (!block.crosses_page) return {block.ram_offset, block.ram_offset + block.byte_length - 1};
+  if (page == block.second_page) return {page, page + block.byte_length - in_first - 1};
+  return {block.ram_offset, block.ram_offset + in_first - 1};
+}
+
+}  // namespace
+
+bool BlockCache::overwrites(const Block& running, unsigned position, u64 ram_offset, u64 size) const {
+  const bool goes_on = position + 1 < running.real_count;
+  const auto found = m_pages.find(ram_offset & ~kPageMask);
+  if (found == m_pages.end() || !(found->second.chunks & chunk_mask(ram_offset, ram_offset + size - 1))) return false;
+  for (const Block* block : found->second.blocks) {
+    if (block->count == kStaleCount) continue;
+    if (!(block == &running && goes_on) && !(m_translator && m_translator->shares_code(running, *block))) continue;
+    const auto [first, last] = bytes_in_page(*block, found->first);
+    if (first <= ram_offset + size - 1 && last >= ram_offset) return true;
+  }
+  return false;
 }
 
 void BlockCache::written(u64 ram_offset, u64 size) {
@@ -78,16 +109,7 @@ void BlockCache::written(u64 ram_offset, u64 size) {
       u64 chunks = 0;
       std::erase_if(entry.blocks, [&](Block* block) {
         if (block->count == kStaleCount) return true;
-        u64 begin = block->ram_offset, end = begin + block->byte_length - 1;
-        if (block->crosses_page) {
-          const u64 in_first = kPageSize - (block->ram_offset & kPageMask);
-          if (page == block->second_page) {
-            begin = page;
-            end = page + block->byte_length - in_first - 1;
-          } else {
-            end = begin + in_first - 1;
-          }
-        }
+        const auto [begin, end] = bytes_in_page(*block, page);
         if (begin > last || end < first) {
           chunks |= chunk_mask(begin, end);
           return false;
@@ -111,6 +133,7 @@ void BlockCache::clear() {
   for (const auto& [page, blocks] : m_pages) m_ram.clear_flag(page, kPageHoldsCode);
   m_pages.clear();
   m_mmio_insns.clear();
+  if (m_translator) m_translator->blocks_cleared();
   m_chunk = 0;
   m_chunk_used = 0;
   m_used = 0;

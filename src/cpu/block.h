@@ -21,6 +21,7 @@ enum BlockMode : u32 {
   kModeMmxTrap = 128,
   kModeSseTrap = 256,         // CR0.EM, CR0.TS or !CR4.OSFXSR
   kModeAvxTrap = 512,         // CR0.TS, !CR4.OSXSAVE, or SSE or AVX state off in XCR0
+  kModeSseUnmasked = 1024,    // MXCSR unmasks an exception: translators leave the arithmetic to the interpreter's handlers
 };
 
 inline constexpr u32 kBlockModeMask = 0xffff;
@@ -34,6 +35,8 @@ enum EntryMode : u32 {
 };
 
 inline constexpr unsigned kMaxBlockInsns = 48;  // BoundInsn::position and the terminator's must fit into 6 bits
+// The variant of an instruction that is no row's semantics: a callout, an invalid opcode, an unavailable FPU.
+inline constexpr u8 kNoVariant = 0xff;
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;
 
@@ -50,7 +53,17 @@ struct Block {
   Block* taken;          // chained successors on the same page; nullptr until linked
   Block* next;
   Block* hash_next;
-  BoundInsn insns[];     // count instructions, then one terminator
+  // Enters the block from anywhere, with CpuState::code_base set: checks budget and attention, charges, runs.
+  Handler entry;
+  // The translator's: where its host code lies, how long it is, and in it the ways to `taken` and `next` (0: none).
+  u32 code_offset, code_size;
+  u16 taken_exit, next_exit;
+  u32 heat;              // the translator's: how often it may still be entered before it is worth more
+  BoundInsn insns[];     // count instructions, then one terminator, then their variants
+
+  // By position: handler_index() of the variant that decoding chose, or kNoVariant.
+  u8* variants() { return reinterpret_cast<u8*>(insns + real_count + 1); }
+  const u8* variants() const { return const_cast<Block*>(this)->variants(); }
 
   static Block* of(const BoundInsn* insn) {
     return reinterpret_cast<Block*>(const_cast<char*>(reinterpret_cast<const char*>(insn - insn->position)) -
@@ -60,6 +73,8 @@ struct Block {
 
 // All blocks of one CPU. Invalidated blocks stay in memory (something may be running or chained to them) until the whole
 // cache is emptied, which happens only between blocks.
+class Translator;
+
 class BlockCache {
  public:
   explicit BlockCache(GuestRam& ram);
@@ -72,6 +87,12 @@ class BlockCache {
   void written(u64 ram_offset, u64 size);
   void clear();
   u64 bytes_used() const { return m_used; }
+  // Is told of everything that happens to blocks from now on.
+  void set_translator(Translator* translator) { m_translator = translator; }
+  Translator* translator() const { return m_translator; }
+  // Whether a write of these bytes, within one page, would hit code that goes on running behind the instruction at
+  // `position` of `running`.
+  bool overwrites(const Block& running, unsigned position, u64 ram_offset, u64 size) const;
 
   // Instructions (by RAM offset) that touched MMIO: a block ends behind each, so that the access happens with exact
   // state and its effects are seen before the next instruction.
@@ -93,6 +114,7 @@ class BlockCache {
   void invalidate(Block* block);
 
   GuestRam& m_ram;
+  Translator* m_translator = nullptr;
   std::vector<Block*> m_buckets;
   std::unordered_map<u64, PageBlocks> m_pages;
   std::unordered_map<u64, bool> m_mmio_insns;
@@ -103,6 +125,7 @@ class BlockCache {
 
 // Handlers are kept as 32-bit distances from this one.
 VELLUM_HANDLER_ABI void interpreter_leave(CpuState* s, const BoundInsn* insn);
+VELLUM_HANDLER_ABI void interpreter_enter(CpuState* s, const BoundInsn* insns);  // Block::entry of one without host code
 inline Handler handler_of(const BoundInsn& insn) {
   return reinterpret_cast<Handler>(reinterpret_cast<char*>(&interpreter_leave) + insn.handler);
 }

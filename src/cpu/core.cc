@@ -27,7 +27,7 @@ CpuCore::CpuCore(const CpuModel& cpu_model, AddressSpace& address_space, CpuEnvi
       blocks(address_space.ram()),
       index(cpu_index),
       m_jump_cache(kJumpCacheSize),
-      m_once(new u8[sizeof(Block) + (kMaxBlockInsns + 1) * sizeof(BoundInsn)]) {
+      m_once(new u8[sizeof(Block) + (kMaxBlockInsns + 1) * (sizeof(BoundInsn) + 1)]) {
   s.core = this;
   s.jump_cache = m_jump_cache.data();
   s.paging.physical_address_bits = model.physical_address_bits;
@@ -75,6 +75,13 @@ bool CpuCore::has_work() const {
          s.init_pending;
 }
 
+void CpuCore::set_translator(std::unique_ptr<Translator> translator) {
+  blocks.clear();
+  clear_jump_cache();
+  m_translator = std::move(translator);
+  blocks.set_translator(m_translator.get());
+}
+
 // --- Counting ---------------------------------------------------------------------------------------------------------
 
 u64 CpuCore::retired() const {
@@ -84,10 +91,6 @@ u64 CpuCore::retired() const {
 }
 
 // --- Faults -----------------------------------------------------------------------------------------------------------
-
-namespace {
-enum Recovery { kRecoverFault = 1, kRecoverSplit = 2 };
-}
 
 void CpuCore::raise(Vector vector, u32 error_code) {
   m_fault = {vector, error_code, s.cr2};
@@ -197,6 +200,11 @@ Exit CpuCore::run_loop(u64 budget) {
   while (true) {
     if (m_layout_changed) {
       m_layout_changed = false;
+      clear_jump_cache();
+    }
+    if (m_code_flush) {
+      m_code_flush = false;
+      blocks.clear();
       clear_jump_cache();
     }
     bool single_step = false;

@@ -12,6 +12,7 @@
 #include "cpu/exceptions.h"
 #include "cpu/flags.h"
 #include "cpu/state.h"
+#include "cpu/translator.h"
 
 namespace vellum {
 
@@ -123,6 +124,10 @@ class CpuCore final : public Cpu, public MemoryListener {
   // A block of the one instruction at RIP, for single use.
   Block* lookup_once(u64 rip);
   void clear_jump_cache();
+  // Blocks made so far are forgotten, those to come are the translator's (nullptr: the interpreter runs all).
+  void set_translator(std::unique_ptr<Translator> translator);
+  // Forgets all blocks before the next is entered through the run loop.
+  void request_code_flush() { m_code_flush = true; }
 
  private:
   struct FetchPage {
@@ -158,6 +163,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   bool code_breakpoint_hit();
   void step();
 
+  enum Recovery { kRecoverFault = 1, kRecoverSplit = 2 };  // what longjmp() to m_recovery means
   struct PendingFault {
     Vector vector;
     u32 error_code;
@@ -166,7 +172,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   std::jmp_buf m_recovery;
   PendingFault m_fault{};
   int m_delivering = -1;         // vector of the event being delivered, -1: none
-  bool m_layout_changed = false;
+  bool m_layout_changed = false, m_code_flush = false;
+  std::unique_ptr<Translator> m_translator;
   bool m_trap_suppressed = false;
   u64 m_deliveries = 0;          // events delivered since an instruction last retired
   u64 m_retired_at_delivery = 0;

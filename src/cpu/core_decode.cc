@@ -4,6 +4,7 @@
 #include "cpu/core.h"
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
+#include "cpu/translator.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -259,6 +260,8 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->crosses_page = crosses;
   block->second_page = second_page;
   block->taken = block->next = block->hash_next = nullptr;
+  block->entry = interpreter_enter;
+  block->code_offset = block->code_size = block->heat = block->taken_exit = block->next_exit = 0;
   for (unsigned i = 0; i < count; ++i) {
     BoundInsn& bound = block->insns[i];
     bind(insns[i], bound, offsets[i], i);
@@ -269,6 +272,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
       handler = interpreter_invalid_opcode;
     }
     set_handler(bound, handler);
+    block->variants()[i] = special[i] ? kNoVariant : static_cast<u8>(handler_index(choices[i]));
   }
   BoundInsn& terminator = block->insns[count];
   terminator = BoundInsn{};
@@ -280,6 +284,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     protect_code_page(block->ram_offset);
     if (crosses) protect_code_page(second_page);
     blocks.insert(block);
+    if (Translator* translator = blocks.translator()) translator->block_made(*block);
   }
   return block;
 }
@@ -291,7 +296,7 @@ void CpuCore::protect_code_page(u64 ram_offset) {
 
 Block* CpuCore::lookup(u64 rip) {
   JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(rip)];
-  if (entry.rip == rip && entry.key == s.jump_key() && entry.block->count != kStaleCount) return entry.block;
+  if (entry.rip == rip && entry.key == s.jump_key && entry.block->count != kStaleCount) return entry.block;
   const u64 linear = checked_code_address(rip);
   const FetchPage page = fetch_page(linear);
   Block* block = page.host ? blocks.find(page.ram_offset + (linear & kPageMask), s.mode & kBlockModeMask) : nullptr;
@@ -302,7 +307,7 @@ Block* CpuCore::lookup(u64 rip) {
   if (block && (s.mode & kModeCheckedCode) && rip + block->byte_length - 1 > s.segment[kCs].limit)
     return decode_block(rip, page, linear, 1, Decoding::Once);
   if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
-  if (reinterpret_cast<u8*>(block) != m_once.get()) entry = {rip, s.jump_key(), block};
+  if (reinterpret_cast<u8*>(block) != m_once.get()) entry = {rip, s.jump_key, block, reinterpret_cast<void*>(block->entry)};
   return block;
 }
 

@@ -55,7 +55,8 @@ void CpuCore::flush_tlb_page(u64 linear) {
 void CpuCore::clear_jump_cache() {
   s.jump_generation = (s.jump_generation + 1) & ((1u << kJumpGenerationBits) - 1);
   if (s.jump_generation == 0)  // wrapped: entries of the first generation would come alive again
-    for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr};
+    for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr, nullptr};
+  s.update_jump_key();
 }
 
 // SDM Vol. 3A 3.4, 3.4.2.1, 5.3; 64-bit mode Vol. 3A 5.3.1.
@@ -154,7 +155,7 @@ void CpuCore::split_block_for_mmio() {
   const u64 ram_offset = block->ram_offset + insn->offset;
   blocks.mark_mmio(ram_offset);
   blocks.written(ram_offset, 1);
-  std::longjmp(m_recovery, 2);
+  std::longjmp(m_recovery, kRecoverSplit);
 }
 
 namespace {
@@ -241,7 +242,15 @@ void CpuCore::note_ram_write(u64 ram_offset, unsigned size) {
   GuestRam& ram = memory.ram();
   ram.clear_flag(ram_offset, kPageCleanDisplay);
   ram.clear_flag(ram_offset, kPageCleanSnapshot);
-  if (ram.flags(ram_offset) & kPageHoldsCode) blocks.written(ram_offset, size);
+  if (!(ram.flags(ram_offset) & kPageHoldsCode)) return;
+  // Host code cannot be stopped behind the instruction that overwrites it: it stops in front, and the instruction runs
+  // alone. A callout ends its block and returns to no host code.
+  if (const BoundInsn* insn = s.insn; insn && blocks.translator()) {
+    const Block* running = Block::of(insn);
+    if (running->variants()[insn->position] != kNoVariant && blocks.overwrites(*running, insn->position, ram_offset, size))
+      std::longjmp(m_recovery, kRecoverSplit);
+  }
+  blocks.written(ram_offset, size);
 }
 
 u64 CpuCore::linear_sum(u64 linear, u64 bytes) const {

@@ -32,6 +32,7 @@ u32 block_mode(const CpuState& s) {
   if (s.cr0 & (kCr0Em | kCr0Ts)) mode |= kModeX87Trap | kModeMmxTrap;
   if ((s.cr0 & (kCr0Em | kCr0Ts)) || !(s.cr4 & kCr4Osfxsr)) mode |= kModeSseTrap;
   if ((s.cr0 & kCr0Ts) || !s.avx_enabled()) mode |= kModeAvxTrap;
+  if ((s.mxcsr & kMxcsrMasks) != kMxcsrMasks) mode |= kModeSseUnmasked;
   return mode;
 }
 
@@ -88,6 +89,7 @@ void CpuCore::update_mode() {
   s.mode = block_mode(s);
   if (s.mode & kModeCheckedCode) s.mode |= kEntryCodeSegment * code_segment_slot();
   if (s.cpl == 3) s.mode |= kEntryUser;
+  s.update_jump_key();
   s.tlb = tlb.table(tlb_context(s));
   update_step_attention();
 }

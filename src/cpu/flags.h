@@ -7,6 +7,12 @@ namespace vellum {
 
 // A function that every engine inlines: its body is part of the code it generates.
 #define VELLUM_INLINE [[gnu::always_inline]] inline
+// A function that translated code calls: it realigns the stack, which stencils do not keep aligned.
+#if defined(__x86_64__)
+#define VELLUM_FROM_STENCILS [[gnu::force_align_arg_pointer]]
+#else
+#define VELLUM_FROM_STENCILS
+#endif
 
 template <class T>
 VELLUM_INLINE u64 sign_extended(T value) {

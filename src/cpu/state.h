@@ -103,8 +103,9 @@ class CpuCore;
 // Where a jump leaves its page, the block for a RIP under the current mapping and mode; emptied by every TLB flush.
 struct JumpCacheEntry {
   u64 rip;
-  u64 key;  // CpuState::jump_key() when it was entered
+  u64 key;  // CpuState::jump_key when it was entered
   Block* block;
+  void* entry;  // Block::entry
 };
 inline constexpr usize kJumpCacheSize = 4096;
 inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
@@ -129,6 +130,7 @@ struct alignas(64) CpuState {
   u32 attention = 0;             // Attention bits; written by other threads too, always with atomics
   u32 mode = 0;                  // the key under which code is found now: BlockMode, and EntryMode above it (block.h)
   u32 jump_generation = 0;       // counts the flushes of the jump cache, so that a flush costs nothing
+  u64 jump_key = 0;              // derived from these two
   CpuCore* core = nullptr;
   JumpCacheEntry* jump_cache = nullptr;
   const BoundInsn* insn = nullptr;  // set where a helper may fault or ask for the exact instruction count
@@ -170,7 +172,7 @@ struct alignas(64) CpuState {
   u64 pending_debug = 0;          // DR6 bits of a trap to deliver before the next instruction
 
   // The generation stands between the code segment's slot and the user bit of `mode`.
-  u64 jump_key() const { return static_cast<u64>(jump_generation) << kJumpGenerationShift | mode; }
+  void update_jump_key() { jump_key = static_cast<u64>(jump_generation) << kJumpGenerationShift | mode; }
   // Something besides `attention` that the run loop must look at before the next instruction.
   bool event_pending() const { return interrupt_request | nmi_pending | smi_pending | halted; }
   bool user() const { return cpl == 3; }

@@ -96,10 +96,11 @@ Result<void> option_clock(Parsing& parsing, std::string_view value) {
   return {};
 }
 
-Result<void> option_engine(Parsing&, std::string_view value) {
-  static constexpr std::string_view kValid[] = {"interpreter"};
+Result<void> option_engine(Parsing& parsing, std::string_view value) {
+  static constexpr std::string_view kValid[] = {"interpreter", "baseline"};
   const auto chosen = parse_choice("-engine", value, kValid);
   if (!chosen) return std::unexpected(chosen.error());
+  parsing.options.engine.engine = static_cast<Engine>(*chosen);
   return {};
 }
 
@@ -435,7 +436,7 @@ constexpr Row kRows[] = {
     {"-device", "NAME[,KEY=VALUE]", "an extra device (-device help lists them)", option_device},
     {"-rtc", "base=utc|localtime|DATE", "what the real-time clock shows at the start", option_rtc},
     {"-clock", "realtime|instructions", "virtual time follows the host (default), or the number of\nexecuted instructions, exactly repeatable", option_clock},
-    {"-engine", "interpreter", "how guest code is run", option_engine},
+    {"-engine", "interpreter|baseline", "how guest code is run", option_engine},
     {"-no-reboot", "", "end instead of restarting when the guest resets the machine", option_no_reboot},
     {"-S", "", "start stopped; the monitor command cont starts it", option_stopped},
     {"", "", "Firmware and kernel", nullptr},

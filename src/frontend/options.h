@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/model.h"
+#include "jit/engine.h"
 #include "machine/machine_clock.h"
 #include "state/error.h"
 #include "state/integers.h"
@@ -67,6 +68,7 @@ struct Options {
   u16 debug_exit_size = 2;
   bool test_device = false;
   ClockMode clock = ClockMode::Realtime;
+  EngineOptions engine;
   bool no_reboot = false;
   bool start_stopped = false;
   u64 rtc_base = 0;  // seconds since 1970-01-01

@@ -88,6 +88,8 @@ Result<void> Session::build(const CpuFactory& create_cpu) {
 
   if (auto done = plan_characters(config); !done) return done;
   m_machine = std::move(*created);
+  for (unsigned i = 0; i < m_machine->cpu_count(); ++i)
+    if (auto done = use_engine(m_machine->cpu(i), m_options.engine); !done) return done;
   if (auto done = PcBoard::build(*m_machine, std::move(config)); !done) return done;
   // Last, because it makes files and sockets and changes the terminal.
   if (auto done = open_channels(); !done) return done;

@@ -6,39 +6,71 @@
 // A hole's value is its symbol's address, patched in when the stencil is copied.
 extern "C" {
 extern char vellum_hole_operand0[], vellum_hole_operand1[], vellum_hole_operand2[], vellum_hole_operand3[];
-extern char vellum_hole_immediate[], vellum_hole_wide[], vellum_hole_immediate2[], vellum_hole_base[], vellum_hole_index[], vellum_hole_scale[];
-extern char vellum_hole_displacement[], vellum_hole_address_mask[], vellum_hole_segment[], vellum_hole_offset[];
-extern char vellum_hole_length[], vellum_hole_insn[];
+extern char vellum_hole_immediate[], vellum_hole_immediate2[], vellum_hole_base[], vellum_hole_index[], vellum_hole_scale[];
+extern char vellum_hole_displacement[], vellum_hole_segment[], vellum_hole_segment_base[];
+extern char vellum_hole_offset[], vellum_hole_end_offset[], vellum_hole_target_offset[];
+// Wider than a displacement: only through wide_hole().
+extern char vellum_hole_wide[], vellum_hole_insn[];
 }
 
 namespace vellum {
 
+#if defined(__x86_64__)
+#define VELLUM_WIDE_HOLE(name)                               \
+  [] {                                                       \
+    u64 value;                                               \
+    asm("movabsq $vellum_hole_" #name ", %0" : "=r"(value)); \
+    return value;                                            \
+  }()
+#elif defined(__aarch64__)
+#define VELLUM_WIDE_HOLE(name)                                                                           \
+  [] {                                                                                                   \
+    u64 value;                                                                                           \
+    asm("movz %0, #:abs_g0_nc:vellum_hole_" #name "\n\tmovk %0, #:abs_g1_nc:vellum_hole_" #name          \
+        "\n\tmovk %0, #:abs_g2_nc:vellum_hole_" #name "\n\tmovk %0, #:abs_g3:vellum_hole_" #name         \
+        : "=r"(value));                                                                                  \
+    return value;                                                                                        \
+  }()
+#endif
+
+enum class ScaleHole : u8 { By1, By2, By4, By8, Any };
+
 // Modes that would otherwise be branches at run time are part of the stencil's type.
-template <SegmentMode Segment, StackMode Stack, u8 OperandSize, u8 AddressSize, u8 CodeSizeBytes>
+template <SegmentMode Segment, StackMode Stack, u8 AddressSize, u8 CodeSizeBytes, ScaleHole Scale>
 class HoleFields {
  public:
-  VELLUM_INLINE const BoundInsn* insn() const { return reinterpret_cast<const BoundInsn*>(vellum_hole_insn); }
+  static constexpr bool kSseMasked = true;
+  VELLUM_INLINE const BoundInsn* insn() const { return reinterpret_cast<const BoundInsn*>(VELLUM_WIDE_HOLE(insn)); }
   template <usize N>
   VELLUM_INLINE u64 operand() const {
     constexpr char* kHoles[] = {vellum_hole_operand0, vellum_hole_operand1, vellum_hole_operand2, vellum_hole_operand3};
     return reinterpret_cast<u64>(kHoles[N]);
   }
   VELLUM_INLINE i64 immediate() const { return reinterpret_cast<i64>(vellum_hole_immediate); }
-  VELLUM_INLINE u64 wide() const { return reinterpret_cast<u64>(vellum_hole_wide); }
+  VELLUM_INLINE u64 wide() const { return VELLUM_WIDE_HOLE(wide); }
   VELLUM_INLINE u16 immediate2() const { return static_cast<u16>(reinterpret_cast<u64>(vellum_hole_immediate2)); }
-  VELLUM_INLINE u64 base() const { return reinterpret_cast<u64>(vellum_hole_base); }
-  VELLUM_INLINE u64 index() const { return reinterpret_cast<u64>(vellum_hole_index); }
-  VELLUM_INLINE u8 scale() const { return static_cast<u8>(reinterpret_cast<u64>(vellum_hole_scale)); }
+  VELLUM_INLINE u64 base_offset() const { return reinterpret_cast<u64>(vellum_hole_base); }
+  VELLUM_INLINE u64 index_offset() const { return reinterpret_cast<u64>(vellum_hole_index); }
+  VELLUM_INLINE u8 scale() const {
+    if constexpr (Scale == ScaleHole::Any) return static_cast<u8>(reinterpret_cast<u64>(vellum_hole_scale));
+    else return static_cast<u8>(Scale);
+  }
   VELLUM_INLINE i64 displacement() const { return reinterpret_cast<i64>(vellum_hole_displacement); }
   VELLUM_INLINE u64 address_mask(const CpuState&) const { return AddressSize == 8 ? ~u64{0} : AddressSize == 4 ? 0xffffffff : 0xffff; }
   VELLUM_INLINE u8 segment() const { return static_cast<u8>(reinterpret_cast<u64>(vellum_hole_segment)); }
+  VELLUM_INLINE u64 segment_base(const CpuState& s) const {
+    u64 base;
+    std::memcpy(&base, reinterpret_cast<const char*>(&s) + reinterpret_cast<u64>(vellum_hole_segment_base), 8);
+    return base;
+  }
   VELLUM_INLINE SegmentMode segment_mode() const { return Segment; }
   VELLUM_INLINE StackMode stack_mode() const { return Stack; }
-  VELLUM_INLINE u8 operand_size() const { return OperandSize; }
+  VELLUM_INLINE u8 operand_size() const { return CodeSizeBytes; }  // of a near branch: others' is part of their Form
   VELLUM_INLINE u8 address_size() const { return AddressSize; }
   VELLUM_INLINE u8 code_size_bytes() const { return CodeSizeBytes; }
-  VELLUM_INLINE u16 offset() const { return static_cast<u16>(reinterpret_cast<u64>(vellum_hole_offset)); }
-  VELLUM_INLINE u8 length() const { return static_cast<u8>(reinterpret_cast<u64>(vellum_hole_length)); }
+  VELLUM_INLINE u64 offset() const { return reinterpret_cast<u64>(vellum_hole_offset); }
+  VELLUM_INLINE u64 end_offset() const { return reinterpret_cast<u64>(vellum_hole_end_offset); }
+  VELLUM_INLINE u64 target_offset() const { return reinterpret_cast<u64>(vellum_hole_target_offset); }
 };
 
 }  // namespace vellum

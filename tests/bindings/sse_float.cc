@@ -1,5 +1,6 @@
 // The group "sse_float" in the translators' bindings.
 #include "cpu/core.h"
+#include "cpu/callouts/callouts.h"
 #pragma STDC FENV_ACCESS ON
 #include "cpu/semantics/sse_float.h"
 

@@ -109,6 +109,7 @@ VELLUM_CALLOUT(x87_restore);
 VELLUM_CALLOUT(x87_save);
 
 // xsave.cc
+VELLUM_CALLOUT(load_mxcsr);
 VELLUM_CALLOUT(fx_save);
 VELLUM_CALLOUT(fx_restore);
 VELLUM_CALLOUT(x_save);

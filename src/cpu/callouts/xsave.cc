@@ -263,13 +263,24 @@ void restore(CpuCore& cpu, const BoundInsn& insn, u64 components, bool superviso
   else if (mask & kXcr0X87) init_x87(cpu);
   if (loaded & kXcr0Sse) get_xmm(cpu, image);
   else if (mask & kXcr0Sse) init_xmm(cpu);
-  if (load_mxcsr || (mask & kXcr0Sse)) write_mxcsr(cpu.s, mxcsr);
+  if (load_mxcsr || (mask & kXcr0Sse)) {
+    write_mxcsr(cpu.s, mxcsr);
+    cpu.update_mode();
+  }
   if (loaded & kXcr0Avx) get_ymm(cpu, ymm);
   else if (mask & kXcr0Avx) init_ymm(cpu);
   if (mask & kXcr0Pkru) set_pkru(cpu, pkru);
 }
 
 }  // namespace
+
+// A callout, because translated code depends on which exceptions are masked.
+VELLUM_CALLOUT(load_mxcsr) {
+  const u32 value = cpu.read_linear<u32>(cpu.operand_linear(insn, 4, AccessType::Read));
+  if (value & ~kMxcsrWritable) cpu.raise_general_protection();
+  write_mxcsr(cpu.s, value);
+  cpu.update_mode();
+}
 
 VELLUM_CALLOUT(fx_save) {
   const u64 linear = area_address(cpu, insn, spec::kLegacySize, 16, AccessType::Write);
@@ -290,6 +301,7 @@ VELLUM_CALLOUT(fx_restore) {
   get_x87(cpu, insn.operand_size == 8, image);
   get_xmm(cpu, image);
   write_mxcsr(cpu.s, mxcsr);
+  cpu.update_mode();
 }
 
 VELLUM_CALLOUT(x_save) { save_standard(cpu, insn, false); }

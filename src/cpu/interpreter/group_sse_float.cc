@@ -1,5 +1,6 @@
 // The interpreter's handlers of the group "sse_float".
 // Rounding and exception flags are the guest's: nothing may be folded, dropped, or computed where the code does not.
+#include "cpu/callouts/callouts.h"
 #pragma STDC FENV_ACCESS ON
 #include "cpu/semantics/sse_float.h"
 

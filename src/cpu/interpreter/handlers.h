@@ -6,6 +6,7 @@
 #include "cpu/block.h"
 #include "cpu/core.h"
 #include "cpu/interpreter/binding.h"
+#include "cpu/jump_cache.h"
 #include "cpu/row_forms.h"
 
 namespace vellum {
@@ -53,8 +54,6 @@ VariantChoice variant_for(const RowSpec& row, const Insn& insn);
 [[clang::preserve_none]] void interpreter_invalid_opcode(CpuState* s, const BoundInsn* insn);
 [[clang::preserve_none]] void interpreter_fpu_unavailable(CpuState* s, const BoundInsn* insn);
 
-inline constexpr usize jump_cache_slot(u64 rip) { return (rip ^ (rip >> 12)) & (kJumpCacheSize - 1); }
-
 // Enters `block` at `rip`, or leaves with s->rip = rip when the budget does not cover it or attention is asked for.
 #define VELLUM_ENTER_BLOCK(s, block, target)                                            \
   do {                                                                                  \
@@ -72,7 +71,7 @@ inline constexpr usize jump_cache_slot(u64 rip) { return (rip ^ (rip >> 12)) & (
   do {                                                                                  \
     const u64 go_to_rip = (target);                                                     \
     const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];         \
-    if (cached.rip != go_to_rip || cached.key != (s)->jump_key()) [[unlikely]] {             \
+    if (cached.rip != go_to_rip || cached.key != (s)->jump_key) [[unlikely]] {             \
       (s)->rip = go_to_rip;                                                             \
       (s)->insn = nullptr;                                                              \
       return;                                                                           \

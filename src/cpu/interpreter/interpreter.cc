@@ -1,12 +1,17 @@
 // The interpreter's continuations and slow paths.
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
+#include "cpu/translator.h"
 
 namespace vellum {
 
 [[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn*) {
   s->rip = s->code_base;
   s->insn = nullptr;
+}
+
+[[clang::preserve_none]] void interpreter_enter(CpuState* s, const BoundInsn* insns) {
+  VELLUM_ENTER_BLOCK(s, Block::of(insns), s->code_base);
 }
 
 [[clang::preserve_none]] void leave_stale_block(CpuState* s, const BoundInsn* insn) {
@@ -26,11 +31,13 @@ u64 wrapped(u64 value, unsigned size) {
 Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*link) {
   Block* block = Block::of(insn);
   const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(target)];
-  if (cached.rip != target || cached.key != s->jump_key()) return nullptr;
+  if (cached.rip != target || cached.key != s->jump_key) return nullptr;
   const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
   if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
-      cached.block->count != kStaleCount)
+      cached.block->count != kStaleCount) {
     block->*link = cached.block;
+    if (Translator* translator = s->core->blocks.translator()) translator->block_linked(*block);
+  }
   if (!same_page && link == &Block::taken) block->taken_leaves_page = true;
   return cached.block;
 }

@@ -47,11 +47,13 @@ struct AlwaysInexact {
 // whether a result out of range would be inexact even so; see inexact_without_bounds().
 template <class C, class Function, class Inexact = AlwaysInexact>
 VELLUM_INLINE auto sse_operation(C& c, Function function, Inexact inexact = {}) {
-  if (c.state().sse_unmasked) [[unlikely]] {
-    C context = c;  // copies, so that the originals can stay in registers
-    Function function_copy = function;
-    Inexact inexact_copy = inexact;
-    return observed_sse_operation(context, function_copy, inexact_copy);
+  if constexpr (!C::kSseMasked) {
+    if (c.state().sse_unmasked) [[unlikely]] {
+      C context = c;  // copies, so that the originals can stay in registers
+      Function function_copy = function;
+      Inexact inexact_copy = inexact;
+      return observed_sse_operation(context, function_copy, inexact_copy);
+    }
   }
   u32 flags = 0;
   const auto result = function(flags);
@@ -449,14 +451,6 @@ struct FloatScalarApproximate {
   VELLUM_INLINE static void op(C& c) { c.template write<0>(Function(c.template read<1>())); }
 };
 
-struct LoadMxcsr {
-  template <class C>
-  VELLUM_INLINE static void op(C& c) {
-    const u32 value = c.template read<0>();
-    if (value & ~kMxcsrWritable) c.raise(Vector::GeneralProtection, 0);
-    write_mxcsr(c.state(), value);
-  }
-};
 struct StoreMxcsr {
   template <class C>
   VELLUM_INLINE static void op(C& c) {

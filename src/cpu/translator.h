@@ -1,0 +1,24 @@
+// What a translating engine is told about decoded blocks. It gives them host code by setting Block::entry and the handlers
+// of their instructions; the interpreter runs whatever has none.
+#pragma once
+
+#include "cpu/block.h"
+
+namespace vellum {
+
+class Translator {
+ public:
+  virtual ~Translator() = default;
+  // A block was decoded and entered into the cache; its handlers are the interpreter's.
+  virtual void block_made(Block& block) = 0;
+  // A link to a successor on the same page was set (Block::taken or Block::next).
+  virtual void block_linked(Block& block) = 0;
+  // Its bytes are about to be overwritten: its code must not be entered again.
+  virtual void block_stale(Block& block) = 0;
+  // All blocks are gone. Comes only between blocks.
+  virtual void blocks_cleared() = 0;
+  // Whether host code that runs for `running` was made from bytes of `written` too.
+  virtual bool shares_code(const Block& running, const Block& written) const = 0;
+};
+
+}  // namespace vellum

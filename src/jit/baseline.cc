@@ -1,0 +1,291 @@
+// Copying and patching stencils.
+#include "jit/baseline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "cpu/opcodes.h"
+#include "jit/glue.h"
+#include "jit/stencil.h"
+#include "state/assert.h"
+
+namespace vellum {
+
+namespace {
+
+// A stencil on its way into the code cache.
+struct Piece {
+  StencilRef ref;
+  const BoundInsn* insn = nullptr;
+  const void* handler = nullptr;  // of glue: where it goes
+  bool has_value = false;         // of glue: what its immediate or target offset is
+  u64 value = 0;
+  u32 hot = 0, cold = 0;          // offsets into the code cache
+};
+
+StencilMode mode_of(const BoundInsn& insn, u32 block_mode, bool& exists) {
+  exists = true;
+  const bool bits64 = (block_mode & kModeCodeSizeMask) == static_cast<u32>(CodeSize::Bits64);
+  if (bits64) {
+    if (insn.address_size != 8) exists = !insn.memory;
+    if (insn.memory && insn.segment_mode == SegmentMode::BaseOnly) return StencilMode::LongBased;
+    return StencilMode::Long;
+  }
+  constexpr u32 kFlat = static_cast<u32>(CodeSize::Bits32) | kModeFlatData | kModeStack32;
+  exists = (block_mode & (kModeCodeSizeMask | kModeFlatData | kModeStack32 | kModeCheckedCode | kModeReal)) == kFlat &&
+           (!insn.memory || (insn.segment_mode == SegmentMode::Flat && insn.address_size == 4));
+  return StencilMode::Flat32;
+}
+
+bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect; }
+
+StencilRef stencil_of(const Block& block, unsigned position) {
+  const BoundInsn& insn = block.insns[position];
+  const u8 variant = block.variants()[position];
+  if (variant == kNoVariant) return {};
+  bool exists;
+  const StencilMode mode = mode_of(insn, block.mode, exists);
+  if (!exists) return {};
+  const RowHandlers& row = interpreter_row(insn.row);
+  // Transfers with another operand size than the code's are rare: their targets are cut to 16 bits.
+  if (is_transfer(row.flow) && insn.operand_size != insn.code_size_bytes) return {};
+  if (mode == StencilMode::Long && insn.memory) {
+    const auto scaled = static_cast<StencilMode>(static_cast<u8>(StencilMode::LongScale1) + insn.scale);
+    if (const StencilRef ref = find_stencil(insn.row, scaled, variant)) return ref;
+  }
+  return find_stencil(insn.row, mode, variant);
+}
+
+u64 hole_value(Hole hole, const BoundInsn& insn) {
+  switch (hole) {
+    case Hole::Operand0: return insn.operand[0];
+    case Hole::Operand1: return insn.operand[1];
+    case Hole::Operand2: return insn.operand[2];
+    case Hole::Operand3: return insn.operand[3];
+    case Hole::Immediate: return static_cast<u64>(insn.immediate());
+    case Hole::Immediate2: return insn.immediate2();
+    case Hole::Wide: return insn.wide();
+    case Hole::Base: return u64{insn.base} * 8;
+    case Hole::Index: return u64{insn.index} * 8;
+    case Hole::Scale: return insn.scale;
+    case Hole::Displacement: return static_cast<u64>(i64{insn.displacement});
+    case Hole::Segment: return insn.segment;
+    case Hole::SegmentBase: return offsetof(CpuState, segment) + insn.segment * sizeof(SegmentRegister) + offsetof(SegmentRegister, base);
+    case Hole::Offset: return insn.offset;
+    case Hole::EndOffset: return u64{insn.offset} + insn.length;
+    case Hole::TargetOffset: return u64{insn.offset} + insn.length + static_cast<u64>(insn.immediate());
+    case Hole::Insn: return reinterpret_cast<u64>(&insn);
+    default: break;
+  }
+  VELLUM_ASSERT(!"a place is no value");
+}
+
+void store(u8* place, PatchKind kind, u64 value) {
+  switch (kind) {
+    case PatchKind::Absolute8: std::memcpy(place, &value, 1); break;
+    case PatchKind::Absolute16: std::memcpy(place, &value, 2); break;
+    case PatchKind::Absolute32:
+    case PatchKind::Relative32: std::memcpy(place, &value, 4); break;
+    case PatchKind::Absolute64: std::memcpy(place, &value, 8); break;
+  }
+}
+
+// Where a stencil goes on: code right behind it, and the exit for a taken transfer.
+struct Ways {
+  const u8* next;
+  const u8* taken;
+};
+
+u64 patch_value(CodeCache& cache, const Piece& piece, const Ways& ways, const StencilPatch& patch) {
+  const StencilGroup& group = *piece.ref.group;
+  const auto address = [](const void* place, i64 addend) { return reinterpret_cast<u64>(place) + static_cast<u64>(addend); };
+  switch (patch.hole) {
+    case Hole::Hot: return address(cache.executable(piece.hot), patch.addend);
+    case Hole::Cold: return address(cache.executable(piece.cold), patch.addend);
+    case Hole::Continue:
+    case Hole::Next:
+    case Hole::Indirect: return address(ways.next, patch.addend);
+    case Hole::Taken: return address(ways.taken, patch.addend);
+    case Hole::Handler: return address(piece.handler, patch.addend);
+    case Hole::Helper: return group.helpers[static_cast<u32>(patch.addend) >> 16] + static_cast<u64>(i64{static_cast<i16>(patch.addend)});
+    case Hole::Constant: return address(group.constants, patch.addend);
+    case Hole::Immediate:
+    case Hole::TargetOffset:
+      if (piece.has_value) return piece.value + static_cast<u64>(i64{patch.addend});
+      [[fallthrough]];
+    default: return hole_value(patch.hole, *piece.insn) + static_cast<u64>(i64{patch.addend});
+  }
+}
+
+void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
+  const StencilGroup& group = *piece.ref.group;
+  const Stencil& stencil = *piece.ref.stencil;
+  std::memcpy(cache.writable(piece.hot), group.code + stencil.code, stencil.hot_size);
+  std::memcpy(cache.writable(piece.cold), group.code + stencil.code + stencil.hot_size, stencil.cold_size);
+  for (const StencilPatch& patch : std::span(group.patches + stencil.first_patch, stencil.patch_count)) {
+    const u32 part = patch.offset & StencilPatch::kInCold ? piece.cold : piece.hot;
+    const u32 place = part + (patch.offset & ~u32{StencilPatch::kInCold});
+    u64 value = patch_value(cache, piece, ways, patch);
+    if (patch.kind == PatchKind::Relative32) {
+      value -= reinterpret_cast<u64>(cache.executable(place));
+      VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
+    }
+    store(cache.writable(place), patch.kind, value);
+  }
+}
+
+// A way to a successor on the same page, before it is linked, and afterwards.
+Piece open_exit(const BoundInsn* insn, Handler find) {
+  Piece piece;
+  piece.ref = find_glue(Glue::CallHandler);
+  piece.insn = insn;
+  piece.handler = reinterpret_cast<const void*>(find);
+  return piece;
+}
+Piece linked_exit(const Block& from, const Block& to) {
+  Piece piece;
+  piece.ref = find_glue(Glue::GoToBlock);
+  piece.has_value = true;
+  piece.value = to.ram_offset - from.ram_offset;
+  piece.handler = reinterpret_cast<const void*>(to.entry);
+  return piece;
+}
+u32 exit_size() { return std::max(find_glue(Glue::CallHandler).stencil->hot_size, find_glue(Glue::GoToBlock).stencil->hot_size); }
+
+// A way that leaves the page, or a block that must not be linked.
+Piece far_exit(const BoundInsn& insn, u64 offset) {
+  Piece piece;
+  piece.ref = find_glue(insn.code_size_bytes == 8 ? Glue::GoToOffset : insn.code_size_bytes == 4 ? Glue::GoToOffset32 : Glue::GoToOffset16);
+  piece.has_value = true;
+  piece.value = offset;
+  return piece;
+}
+
+}  // namespace
+
+bool Baseline::translate(Block& block) {
+  const auto started = std::chrono::steady_clock::now();
+  const unsigned count = block.real_count;
+  Piece pieces[kMaxBlockInsns + 4];
+  unsigned used = 0;
+  pieces[used].ref = find_glue(Glue::Enter);
+  pieces[used].has_value = true;
+  pieces[used++].value = count;
+  unsigned handlers = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    Piece& piece = pieces[used++];
+    piece.insn = &block.insns[i];
+    piece.ref = stencil_of(block, i);
+    if (!piece.ref) {
+      piece.ref = find_glue(Glue::CallHandler);
+      piece.handler = reinterpret_cast<const void*>(handler_of(block.insns[i]));
+      ++handlers;
+    }
+  }
+
+  // The ways out. Those that may be linked keep room for either form.
+  const BoundInsn& last = block.insns[count - 1];
+  const bool last_runs_handler = pieces[used - 1].handler != nullptr;
+  const Flow flow = block.variants()[count - 1] == kNoVariant ? Flow::Callout : interpreter_row(last.row).flow;
+  const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
+  const auto exit_to = [&](const BoundInsn* insn, u64 offset, Handler find) {
+    const u64 target = (block.ram_offset & kPageMask) + offset;
+    return block.chainable && !block.crosses_page && target < kPageSize ? open_exit(insn, find) : far_exit(*insn, offset);
+  };
+  int next_exit = -1, taken_exit = -1;
+  if (!is_transfer(flow) && flow != Flow::Callout && !repeated) {
+    next_exit = static_cast<int>(used);
+    pieces[used++] = exit_to(&block.insns[count], block.insns[count].offset, interpreter_next_slow);
+  } else if (is_transfer(flow) && !last_runs_handler) {
+    if (flow == Flow::Conditional) {
+      next_exit = static_cast<int>(used);
+      pieces[used++] = exit_to(&last, u64{last.offset} + last.length, interpreter_next_slow);
+    }
+    if (flow == Flow::Indirect) {
+      pieces[used++].ref = find_glue(Glue::GoToRip);
+    } else {
+      taken_exit = static_cast<int>(used);
+      pieces[used++] = exit_to(&last, u64{last.offset} + last.length + static_cast<u64>(last.immediate()), interpreter_taken_slow);
+    }
+  }
+
+  u32 hot = 0, cold = 0;
+  const auto hot_size = [&](const Piece& piece) {
+    const bool linkable = piece.handler && (&piece - pieces == next_exit || &piece - pieces == taken_exit);
+    return linkable ? exit_size() : piece.ref.stencil->hot_size;
+  };
+  for (unsigned i = 0; i < used; ++i) {
+    hot += hot_size(pieces[i]);
+    cold += pieces[i].ref.stencil->cold_size;
+  }
+  const u32 start = m_cache.allocate(hot + cold);
+  if (start == CodeCache::kFull) return false;
+  u32 hot_at = start, cold_at = start + hot;
+  for (unsigned i = 0; i < used; ++i) {
+    pieces[i].hot = hot_at;
+    pieces[i].cold = cold_at;
+    hot_at += hot_size(pieces[i]);
+    cold_at += pieces[i].ref.stencil->cold_size;
+  }
+  const u8* taken = taken_exit >= 0 ? m_cache.executable(pieces[taken_exit].hot) : nullptr;
+  for (unsigned i = 0; i < used; ++i)
+    fill(m_cache, pieces[i], {m_cache.executable(i + 1 < used ? pieces[i + 1].hot : start + hot), taken});
+  m_cache.publish(start, hot + cold);
+
+  block.code_offset = start;
+  block.code_size = hot + cold;
+  const auto exit_offset = [&](int exit) {
+    return exit >= 0 && pieces[exit].handler ? static_cast<u16>(pieces[exit].hot - start) : u16{0};
+  };
+  block.next_exit = exit_offset(next_exit);
+  block.taken_exit = exit_offset(taken_exit);
+  for (unsigned i = 0; i < count; ++i)
+    set_handler(block.insns[i], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[i + 1].hot))));
+  if (next_exit >= 0 && !is_transfer(flow))
+    set_handler(block.insns[count], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[next_exit].hot))));
+  block.entry = reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(start)));
+
+  ++m_statistics.blocks;
+  m_statistics.block_insns += count;
+  m_statistics.handler_insns += handlers;
+  m_statistics.block_bytes += hot + cold;
+  m_statistics.baseline_nanoseconds += static_cast<u64>((std::chrono::steady_clock::now() - started).count());
+  return true;
+}
+
+void Baseline::link(Block& block) {
+  if (!block.code_size) return;
+  const auto link_exit = [&](u16 exit, const Block* to) {
+    if (!exit || !to || !to->code_size) return;
+    Piece piece = linked_exit(block, *to);
+    piece.hot = block.code_offset + exit;
+    fill(m_cache, piece, {nullptr, nullptr});
+    m_cache.publish(piece.hot, exit_size());
+    ++m_statistics.links;
+  };
+  link_exit(block.taken_exit, block.taken);
+  link_exit(block.next_exit, block.next);
+}
+
+void Baseline::close(Block& block) {
+  if (!block.code_size) return;
+  Piece piece;
+  piece.ref = find_glue(Glue::Leave);
+  piece.hot = block.code_offset;
+  fill(m_cache, piece, {nullptr, nullptr});
+  m_cache.publish(piece.hot, piece.ref.stencil->hot_size);
+}
+
+void Baseline::redirect(Block& block, const void* target) {
+  Piece piece;
+  piece.ref = find_glue(Glue::CallHandler);
+  piece.insn = block.insns;
+  piece.handler = target;
+  piece.hot = block.code_offset;
+  VELLUM_ASSERT(piece.ref.stencil->hot_size <= find_glue(Glue::Enter).stencil->hot_size);
+  fill(m_cache, piece, {nullptr, nullptr});
+  m_cache.publish(piece.hot, piece.ref.stencil->hot_size);
+}
+
+}  // namespace vellum

@@ -1,0 +1,36 @@
+// The baseline translator: a block's stencils, copied one behind the other and patched.
+#pragma once
+
+#include <memory>
+
+#include "cpu/translator.h"
+#include "jit/code_cache.h"
+#include "jit/statistics.h"
+
+namespace vellum {
+
+// Host code of a block:
+//   entry      checks budget and attention, charges the budget
+//   body       the instructions' stencils; one without a stencil jumps to its interpreter's handler, which comes back to
+//              the next one's code through BoundInsn::handler
+//   exits      to the successors; they find and link them when they are first used
+//   cold parts of the stencils
+class Baseline {
+ public:
+  Baseline(CodeCache& cache, Statistics& statistics) : m_cache(cache), m_statistics(statistics) {}
+
+  // Sets entry, handlers and places of code; false when the code cache is full.
+  bool translate(Block& block);
+  // Puts a direct jump into the exits whose successor is known.
+  void link(Block& block);
+  // Nobody gets past its entry any more.
+  void close(Block& block);
+  // Whoever enters it goes on at `target` (an address in the code cache or the program).
+  void redirect(Block& block, const void* target);
+
+ private:
+  CodeCache& m_cache;
+  Statistics& m_statistics;
+};
+
+}  // namespace vellum

@@ -1,0 +1,80 @@
+// The two mappings of the code cache, and their place in the address space.
+#include "jit/code_cache.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cpu/block.h"
+#include "mmu/address.h"
+
+namespace vellum {
+
+namespace {
+
+Error failed(std::string_view what, u64 size) {
+  return Error{fmt::format("cannot make a code cache of {} MiB: {}: {}; try a smaller -tb-size, or -engine interpreter",
+                           size >> 20, what, std::strerror(errno))};
+}
+
+// An executable mapping within reach of 32-bit distances from the program, tried from near to far.
+u8* map_near_program(int file, u64 size) {
+  constexpr i64 kStep = i64{16} << 20, kReach = (i64{2} << 30) - (i64{64} << 20);
+  const i64 program = static_cast<i64>(reinterpret_cast<u64>(&interpreter_leave) & ~u64{kStep - 1});
+  for (i64 distance = kStep; distance + static_cast<i64>(size) < kReach; distance += kStep) {
+    for (const i64 address : {program - distance - static_cast<i64>(size), program + distance}) {
+      if (address <= 0) continue;
+      void* place = mmap(reinterpret_cast<void*>(address), size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
+      if (place == reinterpret_cast<void*>(address)) return static_cast<u8*>(place);
+      if (place != MAP_FAILED) munmap(place, size);  // an old kernel took the address for a hint
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size) {
+  const int file = memfd_create("vellum-code", MFD_CLOEXEC);
+  if (file < 0) return std::unexpected(failed("memfd_create", size));
+  if (ftruncate(file, static_cast<off_t>(size)) != 0) {
+    const Error error = failed("ftruncate", size);
+    close(file);
+    return std::unexpected(error);
+  }
+  void* writable = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (writable == MAP_FAILED) {
+    const Error error = failed("mmap", size);
+    close(file);
+    return std::unexpected(error);
+  }
+  u8* executable = map_near_program(file, size);
+  close(file);
+  if (!executable) {
+    munmap(writable, size);
+    return std::unexpected(failed("no executable memory near the program", size));
+  }
+  return std::unique_ptr<CodeCache>(new CodeCache(static_cast<u8*>(writable), executable, size));
+}
+
+CodeCache::~CodeCache() {
+  munmap(m_writable, m_size);
+  munmap(m_executable, m_size);
+}
+
+u32 CodeCache::allocate(u64 bytes) {
+  const u64 start = (m_used + 15) & ~u64{15};
+  if (start + bytes > m_size) return kFull;
+  m_used = start + bytes;
+  return static_cast<u32>(start);
+}
+
+void CodeCache::publish(u32 offset, u64 bytes) {
+  // The caches of the two mappings' addresses are one where the host keeps instruction and data caches coherent.
+  char* start = reinterpret_cast<char*>(m_executable + offset);
+  __builtin___clear_cache(start, start + bytes);
+}
+
+}  // namespace vellum

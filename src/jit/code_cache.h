@@ -1,0 +1,44 @@
+// Memory for host code: written through one mapping and run through another, near the program's own code.
+#pragma once
+
+#include <memory>
+
+#include "state/error.h"
+#include "state/integers.h"
+
+namespace vellum {
+
+// One mapping of the same memory is writable and the other executable, never both. The executable one lies so near the
+// program that 32-bit distances reach from either to the other.
+class CodeCache {
+ public:
+  // `size` in bytes, a multiple of the page size, at most 1 GiB.
+  static Result<std::unique_ptr<CodeCache>> create(u64 size);
+  ~CodeCache();
+  CodeCache(const CodeCache&) = delete;
+
+  u64 size() const { return m_size; }
+  u64 used() const { return m_used; }
+  // Offset of `bytes` new bytes, aligned to 16; kFull when there is no room.
+  static constexpr u32 kFull = ~u32{0};
+  u32 allocate(u64 bytes);
+  // Forgets everything from `offset` on.
+  void truncate(u32 offset) { m_used = offset; }
+
+  u8* writable(u32 offset) { return m_writable + offset; }
+  const u8* executable(u32 offset) const { return m_executable + offset; }
+  u32 offset_of(const void* executable) const { return static_cast<u32>(static_cast<const u8*>(executable) - m_executable); }
+  bool contains(const void* executable) const {
+    return static_cast<u64>(static_cast<const u8*>(executable) - m_executable) < m_size;
+  }
+  // Makes bytes that were written visible to the host's instruction fetch.
+  void publish(u32 offset, u64 bytes);
+
+ private:
+  CodeCache(u8* writable, u8* executable, u64 size) : m_writable(writable), m_executable(executable), m_size(size) {}
+  u8* m_writable;
+  u8* m_executable;
+  u64 m_size, m_used = 0;
+};
+
+}  // namespace vellum

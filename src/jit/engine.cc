@@ -1,0 +1,53 @@
+// Engines as translators of a CPU's blocks.
+#include "jit/engine.h"
+
+#include "cpu/core.h"
+#include "jit/baseline.h"
+
+namespace vellum {
+
+namespace {
+
+class TranslatingEngine final : public Translator {
+ public:
+  TranslatingEngine(CpuCore& core, std::unique_ptr<CodeCache> cache)
+      : m_core(core), m_cache(std::move(cache)), m_baseline(*m_cache, m_statistics) {}
+
+  void block_made(Block& block) override {
+    if (m_baseline.translate(block)) return;
+    // The cache is full: this block runs in the interpreter, and behind it everything starts afresh.
+    m_core.request_code_flush();
+  }
+  void block_linked(Block& block) override { m_baseline.link(block); }
+  void block_stale(Block& block) override {
+    ++m_statistics.stale_blocks;
+    m_baseline.close(block);
+  }
+  void blocks_cleared() override {
+    ++m_statistics.flushes;
+    m_cache->truncate(0);
+  }
+  bool shares_code(const Block&, const Block&) const override { return false; }
+
+ private:
+  CpuCore& m_core;
+  std::unique_ptr<CodeCache> m_cache;
+  Statistics m_statistics;
+  Baseline m_baseline;
+};
+
+}  // namespace
+
+Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
+  auto& core = static_cast<CpuCore&>(cpu);
+  if (options.engine == Engine::Interpreter) {
+    core.set_translator(nullptr);
+    return {};
+  }
+  auto cache = CodeCache::create(options.code_cache_size);
+  if (!cache) return std::unexpected(cache.error());
+  core.set_translator(std::make_unique<TranslatingEngine>(core, std::move(*cache)));
+  return {};
+}
+
+}  // namespace vellum

@@ -1,0 +1,24 @@
+// The engines that run guest code, by the name that -engine gives them.
+#pragma once
+
+#include <memory>
+
+#include "cpu/cpu.h"
+#include "state/error.h"
+
+namespace vellum {
+
+enum class Engine : u8 {
+  Interpreter,
+  Baseline,     // copy-and-patch, every block when it is first met
+};
+
+struct EngineOptions {
+  Engine engine = Engine::Baseline;
+  u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size
+};
+
+// Gives the CPU its engine; it starts with an empty code cache. An error says why there is no memory for code.
+Result<void> use_engine(Cpu& cpu, const EngineOptions& options);
+
+}  // namespace vellum

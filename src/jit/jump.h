@@ -1,0 +1,19 @@
+// How translated code goes to a RIP that is not linked: through the jump cache, without leaving to the run loop.
+#pragma once
+
+#include "cpu/block.h"
+#include "cpu/jump_cache.h"
+
+// Enters the block at `target`, or returns to the run loop with s->rip = target when the cache does not know it.
+#define VELLUM_JIT_GO_TO(s, target)                                                              \
+  do {                                                                                           \
+    const u64 go_to_rip = (target);                                                              \
+    const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];                  \
+    if (cached.rip != go_to_rip || cached.key != (s)->jump_key) [[unlikely]] {                   \
+      (s)->rip = go_to_rip;                                                                      \
+      (s)->insn = nullptr;                                                                       \
+      return;                                                                                    \
+    }                                                                                            \
+    (s)->code_base = go_to_rip;                                                                  \
+    [[clang::musttail]] return reinterpret_cast<Handler>(cached.entry)((s), cached.block->insns); \
+  } while (false)

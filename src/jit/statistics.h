@@ -1,0 +1,19 @@
+// What translation did and cost: the numbers behind -stats.
+#pragma once
+
+#include "state/integers.h"
+
+namespace vellum {
+
+struct Statistics {
+  u64 blocks = 0;              // translated by the baseline
+  u64 block_insns = 0;         // guest instructions in them
+  u64 handler_insns = 0;       // of these, those that run their interpreter's handler
+  u64 block_bytes = 0;         // host code, bytes
+  u64 baseline_nanoseconds = 0;
+  u64 stale_blocks = 0;
+  u64 links = 0;
+  u64 flushes = 0;             // of the whole code cache
+};
+
+}  // namespace vellum

@@ -1,0 +1,63 @@
+// Finding a row's stencil in its group.
+#include "jit/stencil.h"
+
+#include "cpu/opcodes.h"
+
+// Made by tools/stencils.py.
+#define VELLUM_DECLARE_STENCILS(group) \
+  extern "C" const vellum::StencilGroup vellum_stencil_group_##group __attribute__((visibility("hidden")));
+VELLUM_STENCIL_GROUPS(VELLUM_DECLARE_STENCILS)
+VELLUM_DECLARE_STENCILS(glue)
+
+namespace vellum {
+
+namespace {
+
+// Where the rows of each group begin in opcode_rows(), and its stencils, if it has any.
+struct GroupRows {
+  u16 first, end;
+  const StencilGroup* group;
+};
+
+const StencilGroup* group_named(std::string_view name) {
+#define VELLUM_NAMED(group) \
+  if (name == #group) return &vellum_stencil_group_##group;
+  VELLUM_STENCIL_GROUPS(VELLUM_NAMED)
+  return nullptr;
+}
+
+const GroupRows& group_of(u16 row) {
+  static const auto groups = [] {
+    std::vector<GroupRows> rows;
+    u16 at = 0;
+#define VELLUM_ADD_ROWS(group)                                                            \
+  {                                                                                       \
+    const u16 end = static_cast<u16>(at + interpreter_handlers_##group().size());          \
+    rows.push_back({at, end, group_named(#group)});                                       \
+    at = end;                                                                             \
+  }
+    VELLUM_OPCODE_GROUPS(VELLUM_ADD_ROWS)
+    return rows;
+  }();
+  for (const GroupRows& group : groups)
+    if (row < group.end) return group;
+  return groups.back();
+}
+
+}  // namespace
+
+StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
+  const GroupRows& rows = group_of(row);
+  if (!rows.group) return {};
+  const u16 line = rows.group->rows[row - rows.first][static_cast<unsigned>(mode)];
+  const u16 number = rows.group->variants[line][variant];
+  if (number == kNoStencil) return {};
+  return {rows.group, &rows.group->stencils[number]};
+}
+
+StencilRef find_glue(Glue which) {
+  const StencilGroup& group = vellum_stencil_group_glue;
+  return {&group, &group.stencils[group.variants[group.rows[0][0]][static_cast<unsigned>(which)]]};
+}
+
+}  // namespace vellum

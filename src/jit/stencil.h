@@ -1,0 +1,69 @@
+// Stencils as tools/stencils.py leaves them in the program: code with holes, by opcode row, mode and variant.
+#pragma once
+
+#include <span>
+
+#include "jit/glue.h"
+#include "jit/stencil_modes.h"
+
+namespace vellum {
+
+// What a hole is filled with. tools/stencils.py reads this list: symbol vellum_hole_NAME, in snake case.
+enum class Hole : u8 {
+  Operand0, Operand1, Operand2, Operand3,
+  Immediate, Immediate2, Wide,
+  Base, Index, Scale, Displacement,
+  Segment, SegmentBase,
+  Offset, EndOffset, TargetOffset,
+  Insn,
+  // Places, as addresses: the stencil's own two parts, and where it goes on.
+  Hot, Cold, Continue, Taken, Next, Indirect, Handler,
+  Helper,    // helpers()[index], an address in the program
+  Constant,  // constants() + the addend
+};
+
+enum class PatchKind : u8 { Absolute8, Absolute16, Absolute32, Absolute64, Relative32 };
+
+struct StencilPatch {
+  u16 offset;  // into the hot part, or with kInCold into the cold one
+  PatchKind kind;
+  Hole hole;
+  i32 addend;
+  static constexpr u16 kInCold = 0x8000;
+};
+// Of Hole::Helper the addend's upper half is the index, the lower half the addend proper.
+
+struct Stencil {
+  u32 code;         // offset into code() of the hot part; the cold part follows
+  u16 hot_size;     // bytes
+  u16 cold_size;
+  u32 first_patch;  // index into patches()
+  u16 patch_count;
+  u16 reserved;
+};
+
+// One group's stencils.
+struct StencilGroup {
+  const u8* code;
+  const Stencil* stencils;
+  const StencilPatch* patches;
+  const u8* constants;
+  const u64* helpers;
+  const u16 (*rows)[kStencilModes];     // for each row and mode, a line of `variants`
+  const u16 (*variants)[kVariants];     // stencil number, or kNoStencil
+};
+inline constexpr u16 kNoStencil = 0xffff;
+
+struct StencilRef {
+  const StencilGroup* group = nullptr;
+  const Stencil* stencil = nullptr;
+  explicit operator bool() const { return stencil; }
+};
+// The stencil of a row of opcode_rows() in a mode, or none.
+StencilRef find_stencil(u16 row, StencilMode mode, u8 variant);
+StencilRef find_glue(Glue which);
+
+// Groups whose instructions have stencils; what the others do is called out of line anyway.
+#define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float)
+
+}  // namespace vellum
