@@ -97,8 +97,7 @@ Result<void> option_clock(Parsing& parsing, std::string_view value) {
 }
 
 Result<void> option_engine(Parsing& parsing, std::string_view value) {
-  static constexpr std::string_view kValid[] = {"interpreter", "baseline"};
-  const auto chosen = parse_choice("-engine", value, kValid);
+  const auto chosen = parse_choice("-engine", value, engine_names());
   if (!chosen) return std::unexpected(chosen.error());
   parsing.options.engine.engine = static_cast<Engine>(*chosen);
   return {};

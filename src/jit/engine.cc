@@ -38,6 +38,11 @@ class TranslatingEngine final : public Translator {
 
 }  // namespace
 
+std::span<const std::string_view> engine_names() {
+  static constexpr std::string_view kNames[] = {"interpreter", "baseline"};
+  return kNames;
+}
+
 Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   auto& core = static_cast<CpuCore&>(cpu);
   if (options.engine == Engine::Interpreter) {

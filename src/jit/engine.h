@@ -1,7 +1,8 @@
 // The engines that run guest code, by the name that -engine gives them.
 #pragma once
 
-#include <memory>
+#include <span>
+#include <string_view>
 
 #include "cpu/cpu.h"
 #include "state/error.h"
@@ -12,6 +13,9 @@ enum class Engine : u8 {
   Interpreter,
   Baseline,     // copy-and-patch, every block when it is first met
 };
+
+// As -engine spells them, in the order of the enum.
+std::span<const std::string_view> engine_names();
 
 struct EngineOptions {
   Engine engine = Engine::Baseline;

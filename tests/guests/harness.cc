@@ -1,6 +1,7 @@
 // Runs one guest test image on the bare CPU: RAM, the image as BIOS ROM, a console, an exit port, and a few triggers.
 //
 //   harness IMAGE [CPU-MODEL] [LOG-ITEMS]
+//   harness --engine ENGINE IMAGE …
 //   harness --reload IMAGE …      saves the CPU's state and loads it again after every instruction
 //
 // Prints what the guest writes to port E9h; the exit status is what it writes to port F4h.
@@ -8,6 +9,7 @@
 // Ports beyond those of QEMU's isa-debug-exit and isa-debugcon (tests must not rely on them where QEMU runs them too):
 //   B2h  SMI, as the PIIX4's APM control port          E0h  raises the interrupt whose vector is written, once
 //   E1h  NMI
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -17,6 +19,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/state.h"
+#include "jit/engine.h"
 #include "mmu/address_space.h"
 #include "state/log.h"
 
@@ -91,8 +94,20 @@ int main(int argc, char** argv) {
     --argc;
     ++argv;
   }
+  Engine engine = Engine::Interpreter;
+  if (argc > 2 && std::string_view(argv[1]) == "--engine") {
+    const auto names = engine_names();
+    const auto found = std::ranges::find(names, std::string_view(argv[2]));
+    if (found == names.end()) {
+      std::fprintf(stderr, "no engine %s\n", argv[2]);
+      return 2;
+    }
+    engine = static_cast<Engine>(found - names.begin());
+    argc -= 2;
+    argv += 2;
+  }
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s [--reload] IMAGE [CPU-MODEL] [LOG-ITEMS]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s [--reload] [--engine ENGINE] IMAGE [CPU-MODEL] [LOG-ITEMS]\n", argv[0]);
     return 2;
   }
   std::ifstream file(argv[1], std::ios::binary);
@@ -118,6 +133,10 @@ int main(int argc, char** argv) {
   TestBoard board;
   const auto cpu = Cpu::create(*model, memory, board, 0);
   board.cpu = cpu.get();
+  if (const auto done = use_engine(*cpu, {engine}); !done) {
+    std::fprintf(stderr, "%s\n", done.error().message.c_str());
+    return 2;
+  }
   constexpr u64 kLimit = 50'000'000;
   while (board.exit_status < 0 && cpu->retired() < kLimit) {
     const Exit exit = cpu->run(reloads ? 1 : 1'000'000);

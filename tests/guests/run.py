@@ -55,6 +55,7 @@ def run(command, timeout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default="interpreter,baseline")
     parser.add_argument("--harness", default="build/tests/guests/guest-harness")
     parser.add_argument("--qemu", action="store_true")
     parser.add_argument("--build")
@@ -68,7 +69,9 @@ def main():
         build.mkdir(parents=True, exist_ok=True)
         for source in sources:
             image = assemble(source, build)
-            runs = [("harness", [*harness, image], 0), ("harness, reloaded", [*harness, "--reload", image], 0)]
+            runs = [("harness, reloaded", [*harness, "--reload", image], 0)]
+            for engine in options.engines.split(","):
+                runs.append((engine, [*harness, "--engine", engine, image], 0))
             if options.qemu and source.stem not in NOT_ON_QEMU:
                 qemu = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "16", "-bios", image, "-display", "none",
                         "-debugcon", "stdio", "-global", "isa-debugcon.iobase=0xe9", "-no-reboot",

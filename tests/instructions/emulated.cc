@@ -45,12 +45,13 @@ void EmulatedCpu::put(u64 physical, T value) {
   m_memory->write_value(GuestPhysAddr(physical), value);
 }
 
-EmulatedCpu::EmulatedCpu(const CpuModel& model) {
+EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine) {
   m_ram = std::move(*GuestRam::create(kRamSize));
   m_memory = std::make_unique<AddressSpace>(*m_ram);
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
   m_board = std::make_unique<Board>();
   m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
+  if (const auto done = use_engine(*m_cpu, {engine}); !done) throw std::runtime_error(done.error().message);
   build_tables();
 
   CpuState& s = m_cpu->s;

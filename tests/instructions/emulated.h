@@ -1,16 +1,17 @@
-// Runs a test case on the interpreter: a bare CPU with page tables, an IDT and nothing else.
+// Runs a test case on one of the engines: a bare CPU with page tables, an IDT and nothing else.
 #pragma once
 
 #include <memory>
 
 #include "cpu/core.h"
+#include "jit/engine.h"
 #include "instructions/test_case.h"
 
 namespace vellum::instructions {
 
 class EmulatedCpu {
  public:
-  explicit EmulatedCpu(const CpuModel& model);
+  EmulatedCpu(const CpuModel& model, Engine engine);
   ~EmulatedCpu();
   void run(const TestCase& test, Outcome& outcome);
   CpuCore& core() { return *m_cpu; }

@@ -225,6 +225,7 @@ struct Options {
   u64 cases = 1000000, seed = 1;
   std::string exceptions, record, check, replay, rows, group, environments;
   bool verbose = false;
+  Engine engine = Engine::Interpreter;
 };
 
 struct Recording {
@@ -331,7 +332,7 @@ CpuModel model_for_tests() {
 int check(const Options& options, const Exceptions&) {
   u64 cases = 0;
   const std::vector<u8> data = Recording::read(options.check, cases);
-  EmulatedCpu emulated(model_for_tests());
+  EmulatedCpu emulated(model_for_tests(), options.engine);
   const Exceptions none;
   Judge judge(none);
   std::span<const u8> in = data;
@@ -353,7 +354,7 @@ int replay(const Options& options) {
   if (!test) throw std::runtime_error("cannot parse the case");
   std::string why;
   const auto native = NativeCpu::create(why);
-  EmulatedCpu emulated(model_for_tests());
+  EmulatedCpu emulated(model_for_tests(), options.engine);
   Disassembler disassembler;
   Outcome expected, got;
   emulated.run(*test, got);
@@ -388,7 +389,7 @@ int run(const Options& options, const Exceptions& exceptions) {
     return kSkipStatus;
   }
   const CpuModel model = model_for_tests();
-  EmulatedCpu emulated(model);
+  EmulatedCpu emulated(model, options.engine);
   GeneratorOptions generator_options;
   generator_options.rows = rows_to_test(options, exceptions, model);
   if (generator_options.rows.empty()) throw std::runtime_error("no row is left to test");
@@ -468,7 +469,12 @@ int main_checked(int argc, char** argv) {
     const std::string value = argv[++i];
     if (name == "--cases")
       options.cases = std::stoull(value);
-    else if (name == "--seed")
+    else if (name == "--engine") {
+      const auto names = engine_names();
+      const auto found = std::ranges::find(names, value);
+      if (found == names.end()) throw std::runtime_error("no engine " + std::string(value));
+      options.engine = static_cast<Engine>(found - names.begin());
+    } else if (name == "--seed")
       options.seed = std::stoull(value);
     else if (name == "--exceptions")
       options.exceptions = value;
