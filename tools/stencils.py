@@ -26,9 +26,8 @@ def holes():
 
 HOLES = holes()
 SYMBOLS = {'vellum_hole_' + re.sub(r'(?<!^)([A-Z])', r'_\1', name).lower(): number for name, number in HOLES.items()}
-SYMBOLS |= {'vellum_continue': HOLES['Continue'], 'vellum_taken': HOLES['Taken'], 'vellum_next': HOLES['Next'],
+SYMBOLS |= {'vellum_continue': HOLES['Continue'], 'vellum_taken': HOLES['Taken'], 'vellum_branch': HOLES['Taken'], 'vellum_next': HOLES['Next'],
             'vellum_indirect': HOLES['Indirect'], 'vellum_handler': HOLES['Handler']}
-CONTINUATIONS = ('vellum_continue', 'vellum_taken', 'vellum_next', 'vellum_indirect')
 
 
 def ends_flow(line):
@@ -100,13 +99,12 @@ def split(lines):
             if i > 0 and piece[-1] == continuation and hot[-1][-1] != continuation:
                 hot.append(hot.pop(i))
     hot = [line for piece in hot for line in piece]
-    if len(hot) >= 2 and hot[-1] == '\tjmp\tvellum_taken':
+    if len(hot) >= 2 and hot[-1] == '\tjmp\tvellum_branch':
         match = CONDITIONAL.match(hot[-2])
         if match and match.group(2) == 'vellum_next':
-            hot[-2:] = [f'\tj{INVERSE[match.group(1)]}\tvellum_taken', '\tjmp\tvellum_next']
-    alone = not any('vellum_next' in line or 'vellum_continue' in line for line in hot)
+            hot[-2:] = [f'\tj{INVERSE[match.group(1)]}\tvellum_branch', '\tjmp\tvellum_next']
     if hot[-1] in ('\tjmp\tvellum_continue', '\tjmp\tvellum_next') or \
-            (alone and hot[-1] in ('\tjmp\tvellum_taken', '\tjmp\tvellum_indirect')):
+            hot[-1] in ('\tjmp\tvellum_taken', '\tjmp\tvellum_indirect'):
         hot.pop()  # that is what follows
     return hot, [line for piece in cold for line in piece]
 

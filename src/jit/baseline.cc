@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "cpu/opcodes.h"
 #include "jit/glue.h"
@@ -24,17 +25,17 @@ struct Piece {
   u32 hot = 0, cold = 0;          // offsets into the code cache
 };
 
-StencilMode mode_of(const BoundInsn& insn, u32 block_mode, bool& exists) {
-  exists = true;
-  const bool bits64 = (block_mode & kModeCodeSizeMask) == static_cast<u32>(CodeSize::Bits64);
-  if (bits64) {
-    if (insn.address_size != 8) exists = !insn.memory;
-    if (insn.memory && insn.segment_mode == SegmentMode::BaseOnly) return StencilMode::LongBased;
-    return StencilMode::Long;
+// The mode whose stencils fit, or none. An unusual address size or segment also changes instructions that reach memory
+// or count without a memory operand, as XLAT, MASKMOVQ and LOOP do.
+std::optional<StencilMode> mode_of(const BoundInsn& insn, u32 block_mode) {
+  if ((block_mode & kModeCodeSizeMask) == static_cast<u32>(CodeSize::Bits64)) {
+    if (insn.address_size != 8) return {};
+    if (insn.segment_mode == SegmentMode::Flat) return StencilMode::Long;
+    return insn.memory ? std::optional(StencilMode::LongBased) : std::nullopt;
   }
   constexpr u32 kFlat = static_cast<u32>(CodeSize::Bits32) | kModeFlatData | kModeStack32;
-  exists = (block_mode & (kModeCodeSizeMask | kModeFlatData | kModeStack32 | kModeCheckedCode | kModeReal)) == kFlat &&
-           (!insn.memory || (insn.segment_mode == SegmentMode::Flat && insn.address_size == 4));
+  if ((block_mode & (kModeCodeSizeMask | kModeFlatData | kModeStack32 | kModeCheckedCode | kModeReal)) != kFlat) return {};
+  if (insn.segment_mode != SegmentMode::Flat || insn.address_size != 4) return {};
   return StencilMode::Flat32;
 }
 
@@ -44,17 +45,18 @@ StencilRef stencil_of(const Block& block, unsigned position) {
   const BoundInsn& insn = block.insns[position];
   const u8 variant = block.variants()[position];
   if (variant == kNoVariant) return {};
-  bool exists;
-  const StencilMode mode = mode_of(insn, block.mode, exists);
-  if (!exists) return {};
+  const RowSpec& spec = opcode_rows()[insn.row];
+  if ((block.mode & kModeSseUnmasked) && spec.has(kUsesSse)) return {};  // stencils take exceptions for masked
+  const auto mode = mode_of(insn, block.mode);
+  if (!mode) return {};
   const RowHandlers& row = interpreter_row(insn.row);
   // Transfers with another operand size than the code's are rare: their targets are cut to 16 bits.
   if (is_transfer(row.flow) && insn.operand_size != insn.code_size_bytes) return {};
-  if (mode == StencilMode::Long && insn.memory) {
+  if (*mode == StencilMode::Long && insn.memory) {
     const auto scaled = static_cast<StencilMode>(static_cast<u8>(StencilMode::LongScale1) + insn.scale);
     if (const StencilRef ref = find_stencil(insn.row, scaled, variant)) return ref;
   }
-  return find_stencil(insn.row, mode, variant);
+  return find_stencil(insn.row, *mode, variant);
 }
 
 u64 hole_value(Hole hole, const BoundInsn& insn) {
