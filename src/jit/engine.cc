@@ -3,6 +3,7 @@
 
 #include "cpu/core.h"
 #include "jit/baseline.h"
+#include "jit/stencil.h"
 
 namespace vellum {
 
@@ -43,12 +44,16 @@ std::span<const std::string_view> engine_names() {
   return kNames;
 }
 
+Engine default_engine() { return have_stencils() ? Engine::Baseline : Engine::Interpreter; }
+
 Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   auto& core = static_cast<CpuCore&>(cpu);
   if (options.engine == Engine::Interpreter) {
     core.set_translator(nullptr);
     return {};
   }
+  if (!have_stencils())
+    return std::unexpected(Error{"-engine baseline: no stencils for this host's instruction set; use -engine interpreter"});
   auto cache = CodeCache::create(options.code_cache_size);
   if (!cache) return std::unexpected(cache.error());
   core.set_translator(std::make_unique<TranslatingEngine>(core, std::move(*cache)));

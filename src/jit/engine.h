@@ -17,8 +17,11 @@ enum class Engine : u8 {
 // As -engine spells them, in the order of the enum.
 std::span<const std::string_view> engine_names();
 
+// The fastest that this host has.
+Engine default_engine();
+
 struct EngineOptions {
-  Engine engine = Engine::Baseline;
+  Engine engine = default_engine();
   u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size
 };
 

@@ -3,11 +3,13 @@
 
 #include "cpu/opcodes.h"
 
+#if VELLUM_STENCILS
 // Made by tools/stencils.py.
 #define VELLUM_DECLARE_STENCILS(group) \
   extern "C" const vellum::StencilGroup vellum_stencil_group_##group __attribute__((visibility("hidden")));
 VELLUM_STENCIL_GROUPS(VELLUM_DECLARE_STENCILS)
 VELLUM_DECLARE_STENCILS(glue)
+#endif
 
 namespace vellum {
 
@@ -19,10 +21,12 @@ struct GroupRows {
   const StencilGroup* group;
 };
 
-const StencilGroup* group_named(std::string_view name) {
+const StencilGroup* group_named([[maybe_unused]] std::string_view name) {
+#if VELLUM_STENCILS
 #define VELLUM_NAMED(group) \
   if (name == #group) return &vellum_stencil_group_##group;
   VELLUM_STENCIL_GROUPS(VELLUM_NAMED)
+#endif
   return nullptr;
 }
 
@@ -55,9 +59,15 @@ StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
   return {rows.group, &rows.group->stencils[number]};
 }
 
+bool have_stencils() { return VELLUM_STENCILS; }
+
+#if VELLUM_STENCILS
 StencilRef find_glue(Glue which) {
   const StencilGroup& group = vellum_stencil_group_glue;
   return {&group, &group.stencils[group.variants[group.rows[0][0]][static_cast<unsigned>(which)]]};
 }
+#else
+StencilRef find_glue(Glue) { return {}; }
+#endif
 
 }  // namespace vellum

@@ -62,6 +62,8 @@ struct StencilRef {
 // The stencil of a row of opcode_rows() in a mode, or none.
 StencilRef find_stencil(u16 row, StencilMode mode, u8 variant);
 StencilRef find_glue(Glue which);
+// Whether the program has any: tools/stencils.py knows the host's instruction set.
+bool have_stencils();
 
 // Groups whose instructions have stencils; what the others do is called out of line anyway.
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float)
