@@ -42,6 +42,7 @@ struct [[gnu::packed]] Unaligned {
 //   offset(), end_offset(), target_offset(): of this instruction, the next one, and a relative transfer's target, all
 //   from the block's first byte
 //   insn(): the BoundInsn, which helpers need to find the faulting instruction
+//   Opaque: if it has one, accesses to memory and conditions are calls for the optimizing translator to fill in
 // They are fields of a BoundInsn (interpreter), holes in a stencil (baseline), or constants (optimizing translator).
 template <class Fields>
 class Binding {
@@ -110,6 +111,10 @@ class Binding {
 
   template <class T>
   VELLUM_INLINE T load(u64 linear) {
+    if constexpr (kOpaque) {
+      if constexpr (Fields::Opaque::template kHas<T>) return Fields::Opaque::template load<T>(m_s, m_fields.insn(), linear);
+      else return load_out_of_line<T>(linear);
+    }
     const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
     const u64 x = linear ^ entry.read_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
@@ -125,6 +130,11 @@ class Binding {
   }
   template <class T>
   VELLUM_INLINE void store(u64 linear, T value) {
+    if constexpr (kOpaque) {
+      if constexpr (Fields::Opaque::template kHas<T>) Fields::Opaque::store(m_s, m_fields.insn(), linear, value);
+      else store_out_of_line<T>(linear, value);
+      return;
+    }
     const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
     const u64 x = linear ^ entry.write_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
@@ -137,11 +147,7 @@ class Binding {
   VELLUM_INLINE void probe_write(u64 linear, unsigned size) { engine_update_host(m_s, m_fields.insn(), linear, size); }
   template <class T, bool Locked, class Function>
   VELLUM_INLINE T update_memory(u64 linear, Function f) {
-    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
-    const u64 x = linear ^ entry.write_tag;
-    u8* host = nullptr;
-    if (x <= kPageSize - sizeof(T) && linear_readable(entry, linear)) [[likely]] host = entry.host + x;
-    else host = engine_update_host(m_s, m_fields.insn(), linear, sizeof(T));
+    u8* host = update_host<sizeof(T)>(linear);
     if (host) [[likely]] {
       if constexpr (Locked && sizeof(T) <= 8) {
         if ((linear & (sizeof(T) - 1)) == 0) [[likely]] {
@@ -262,10 +268,12 @@ class Binding {
     engine_raise(m_s, m_fields.insn(), vector, error_code);
   }
   VELLUM_INLINE bool unknown_condition(u8 code, const LazyFlags& f) {
-    return engine_condition(code, f.operation, f.result, f.a, f.b);
+    if constexpr (kOpaque) return Fields::Opaque::condition(code, f);
+    else return engine_condition(code, f.operation, f.result, f.a, f.b);
   }
   VELLUM_INLINE u32 arithmetic_flags_of(const LazyFlags& f) {
-    return engine_arithmetic_flags(f.operation, f.result, f.a, f.b);
+    if constexpr (kOpaque) return Fields::Opaque::flags(f);
+    else return engine_arithmetic_flags(f.operation, f.result, f.a, f.b);
   }
   VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
 
@@ -274,6 +282,18 @@ class Binding {
     u64 value;
     std::memcpy(&value, reinterpret_cast<const char*>(m_s->gpr.data()) + offset, 8);
     return value;
+  }
+  static constexpr bool kOpaque = requires { typename Fields::Opaque; };
+  template <usize Size>
+  VELLUM_INLINE u8* update_host(u64 linear) {
+    if constexpr (kOpaque) {
+      return Fields::Opaque::template update_host<Size>(m_s, m_fields.insn(), linear);
+    } else {
+      const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+      const u64 x = linear ^ entry.write_tag;
+      if (x <= kPageSize - Size && linear_readable(entry, linear)) [[likely]] return entry.host + x;
+      return engine_update_host(m_s, m_fields.insn(), linear, Size);
+    }
   }
   template <class T>
   static constexpr bool kInRegister = std::is_integral_v<T> && sizeof(T) <= 8;

@@ -1,0 +1,109 @@
+// From a region's instructions to one LLVM function: the bitcode of their semantics inlined, and the parts of CpuState that
+// they use as values instead of memory.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/DenseMap.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Instructions.h>
+
+#include "jit/optimizer/region.h"
+#include "jit/optimizer/semantics_library.h"
+
+namespace vellum {
+
+// A part of CpuState that lives in a value: a register, or a field that does not change while the region runs.
+struct Slot {
+  u32 offset = 0;  // in CpuState, bytes
+  u32 size = 0;
+  bool read_only = false;
+  llvm::Type* type = nullptr;
+  llvm::AllocaInst* variable = nullptr;  // until values replace it
+};
+
+// Calls of opaque accesses carry the state that a helper must find in memory: an operand bundle of this name, with the
+// index into LiftedRegion::spills and the values.
+inline constexpr const char* kStateBundle = "vellum-state";
+
+struct LiftedRegion {
+  llvm::Function* function = nullptr;  // in the library's module
+  std::vector<Slot> slots;
+  std::vector<std::vector<u16>> spills;  // per access: the slots whose memory may be out of date
+  bool wide_vectors = false;             // some vector slot is wider than 16 bytes
+};
+
+class Lifter {
+ public:
+  Lifter(SemanticsLibrary& library, const Region& region);
+  // Fails when an instruction turns out not to be liftable, which the library remembers: try again.
+  std::expected<LiftedRegion, std::string> lift();
+
+ private:
+  struct InlinedInsn {
+    llvm::CallInst* call;
+    llvm::AllocaInst* shadow;  // stands for CpuState in the inlined code until its accesses are rewritten
+    u16 row;
+    u8 variant;
+  };
+  struct Access {
+    llvm::Instruction* instruction;  // load or store
+    u32 offset;
+    u32 size;
+    const InlinedInsn* insn;
+  };
+  enum class Event : u8 { Write, Spill, Synchronize, Opaque };
+
+  llvm::Value* state_field(llvm::IRBuilderBase& b, u64 offset);
+  llvm::Constant* number(u64 value);
+  llvm::Value* rip_of(llvm::IRBuilderBase& b, u64 offset, unsigned code_size_bytes);
+  void find_loop_heads();
+  u64 longest_path(int block);
+  void emit_entry();
+  void emit_block(int index);
+  void emit_insns(int index, llvm::IRBuilder<>& b);
+  void go_to(llvm::IRBuilder<>& b, int block);
+  void leave(llvm::IRBuilder<>& b, llvm::Value* rip);
+  void return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip);
+  void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
+  llvm::CallInst* call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
+                                 const RegionBlock& block, unsigned position);
+  bool inline_insn(const InlinedInsn& insn);
+  bool collect_accesses(const InlinedInsn& insn);
+  int slot_at(u32 offset, u32 size) const;
+  void make_slots();
+  bool rewrite(const Access& access);
+  llvm::Value* read_part(llvm::IRBuilderBase& b, const Slot& slot, u32 inner, llvm::Type* type);
+  llvm::Value* replace_part(llvm::IRBuilderBase& b, const Slot& slot, llvm::Value* old, u32 inner, llvm::Value* value);
+  void track_state();
+  void store_slots(llvm::Instruction* before, const std::vector<u16>& slots);
+  void reload_slots(llvm::Instruction* behind);
+  void fold_conditions();
+
+  SemanticsLibrary& m_library;
+  const Region& m_region;
+  llvm::LLVMContext& m_context;
+  llvm::Type *m_i8, *m_i32, *m_i64, *m_pointer;
+  llvm::Function* m_function = nullptr;
+  llvm::Value* m_state = nullptr;         // CpuState in memory
+  llvm::AllocaInst* m_budget = nullptr;
+  llvm::AllocaInst* m_code_base = nullptr;
+  llvm::Function* m_spill_marker = nullptr;
+  llvm::Value* m_entry_base = nullptr;
+  llvm::BasicBlock* m_entry = nullptr;
+  std::vector<llvm::BasicBlock*> m_heads, m_bodies;  // of region blocks: with and without the check
+  std::vector<bool> m_checked;                        // loop heads and the entry
+  std::vector<u64> m_path;                            // longest way to the next check, in instructions; 0: not known yet
+  std::vector<u64> m_return_sites;
+  std::vector<InlinedInsn> m_inlined;
+  std::vector<Access> m_accesses;
+  std::vector<llvm::CallInst*> m_synchronizing;  // calls that get CpuState: they may read and write all of it
+  std::vector<llvm::CallInst*> m_observing;      // calls that only read it, or leave for good
+  LiftedRegion m_result;
+  llvm::DenseMap<const llvm::Value*, u16> m_slot_of;
+  std::string m_error;
+};
+
+}  // namespace vellum

@@ -1,0 +1,368 @@
+// Turns opaque accesses to guest memory into a look into the software TLB and, out of the way, a helper's call.
+#include "jit/optimizer/memory_expansion.h"
+
+#include <llvm/ADT/SmallPtrSet.h>
+#include <llvm/IR/Constants.h>
+#include <llvm/IR/MDBuilder.h>
+#include <llvm/Transforms/Utils/BasicBlockUtils.h>
+
+#include "cpu/state.h"
+
+namespace vellum {
+
+namespace {
+
+using llvm::Value;
+
+constexpr i64 kGroupSpan = 256;  // bytes: accesses off one base this close share a check
+
+class MemoryExpansion {
+ public:
+  MemoryExpansion(LiftedRegion& region, const SemanticsLibrary& library);
+  ExpansionCounts run();
+
+ private:
+  struct Access {
+    llvm::CallInst* call;
+    OpaqueKind kind;
+    unsigned size;
+    unsigned group = 0;
+    i64 offset = 0;  // from the group's base
+  };
+  // Accesses of one block off one base.
+  struct Group {
+    Value* base;
+    i64 low, high;
+    bool write = false, read = false;
+    unsigned members = 0;
+    Value* host = nullptr;  // of `low`, or nullptr at run time when each access has to look for itself
+  };
+  struct Check {
+    llvm::BasicBlock *fast, *slow;
+    Value* host;  // in `fast`
+  };
+
+  void collect();
+  void expand(Access& access);
+  Check check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read);
+  Value* access_host(llvm::IRBuilder<>& b, const Access& access, Value* host);
+  Value* call_helper(llvm::IRBuilder<>& b, const Access& access);
+  void store_state(llvm::IRBuilder<>& b, const llvm::CallInst& call);
+  Value* sunk(llvm::IRBuilder<>& b, Value* value, unsigned depth);
+  bool only_cold_uses(const llvm::Instruction& instruction) const;
+  llvm::FunctionCallee helper(const char* name, llvm::Type* result, std::vector<llvm::Type*> arguments);
+  llvm::CallInst* call_cold(llvm::IRBuilder<>& b, const char* name, llvm::Type* result, std::vector<Value*> arguments);
+  Value* field(llvm::IRBuilder<>& b, u64 offset) { return b.CreateConstInBoundsGEP1_64(m_i8, m_state, offset); }
+  llvm::Constant* number(u64 value) { return llvm::ConstantInt::get(m_i64, value); }
+  llvm::AllocaInst* buffer();
+  // The type in which the access's value is wanted: a float where an integer would only be moved over.
+  llvm::Type* wanted_type(const Access& access) const;
+
+  LiftedRegion& m_region;
+  const SemanticsLibrary& m_library;
+  llvm::Function& m_function;
+  llvm::LLVMContext& m_context;
+  llvm::Module& m_module;
+  llvm::Type *m_i8, *m_i32, *m_i64, *m_pointer;
+  Value* m_state;
+  Value* m_tlb = nullptr;
+  llvm::AllocaInst* m_buffer = nullptr;
+  llvm::MDNode* m_likely;
+  std::vector<Access> m_accesses;
+  std::vector<Group> m_groups;
+  llvm::SmallPtrSet<const llvm::BasicBlock*, 32> m_cold;
+  ExpansionCounts m_counts;
+};
+
+MemoryExpansion::MemoryExpansion(LiftedRegion& region, const SemanticsLibrary& library)
+    : m_region(region), m_library(library), m_function(*region.function), m_context(m_function.getContext()),
+      m_module(*m_function.getParent()) {
+  m_i8 = llvm::Type::getInt8Ty(m_context);
+  m_i32 = llvm::Type::getInt32Ty(m_context);
+  m_i64 = llvm::Type::getInt64Ty(m_context);
+  m_pointer = llvm::PointerType::get(m_context, 0);
+  m_state = m_function.getArg(0);
+  m_likely = llvm::MDBuilder(m_context).createBranchWeights(100000, 1);
+}
+
+ExpansionCounts MemoryExpansion::run() {
+  collect();
+  if (m_accesses.empty()) return {};
+  llvm::IRBuilder<> b(&*m_function.getEntryBlock().getFirstInsertionPt());
+  m_tlb = b.CreateAlignedLoad(m_pointer, field(b, offsetof(CpuState, tlb)), llvm::Align(8));
+  for (Access& access : m_accesses) expand(access);
+  m_counts.accesses = static_cast<unsigned>(m_accesses.size());
+  return m_counts;
+}
+
+// linear = base + offset
+Value* split_address(Value* linear, i64& offset) {
+  offset = 0;
+  if (auto* constant = llvm::dyn_cast<llvm::ConstantInt>(linear)) {
+    offset = constant->getSExtValue() & 4095;
+    return llvm::ConstantInt::get(linear->getType(), static_cast<u64>(constant->getSExtValue() - offset));
+  }
+  auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(linear);
+  if (!operation) return linear;
+  auto* constant = llvm::dyn_cast<llvm::ConstantInt>(operation->getOperand(1));
+  const bool sum = operation->getOpcode() == llvm::Instruction::Add ||
+                   (operation->getOpcode() == llvm::Instruction::Or && llvm::cast<llvm::PossiblyDisjointInst>(operation)->isDisjoint());
+  if (!constant || !sum) return linear;
+  offset = constant->getSExtValue();
+  return operation->getOperand(0);
+}
+
+void MemoryExpansion::collect() {
+  for (llvm::BasicBlock& block : m_function) {
+    const usize first_group = m_groups.size();
+    for (llvm::Instruction& instruction : block) {
+      auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (!call || !call->getCalledFunction()) continue;
+      const Opaque opaque = m_library.opaque(*call->getCalledFunction());
+      if (opaque.kind != OpaqueKind::Load && opaque.kind != OpaqueKind::Store && opaque.kind != OpaqueKind::Update) continue;
+      Access access{call, opaque.kind, opaque.size};
+      Value* base = split_address(call->getArgOperand(2), access.offset);
+      usize group = m_groups.size();
+      if (opaque.kind != OpaqueKind::Update)
+        for (usize i = m_groups.size(); i-- > first_group;)
+          if (m_groups[i].base == base) {
+            const i64 low = std::min(m_groups[i].low, access.offset), high = std::max(m_groups[i].high, access.offset + i64{opaque.size});
+            if (high - low <= kGroupSpan) {
+              group = i;
+              m_groups[i].low = low;
+              m_groups[i].high = high;
+            }
+            break;
+          }
+      if (group == m_groups.size()) m_groups.push_back({base, access.offset, access.offset + i64{opaque.size}});
+      // An update has a check of its own, and nothing behind it joins it.
+      if (opaque.kind == OpaqueKind::Update) m_groups[group].base = nullptr;
+      m_groups[group].write |= opaque.kind == OpaqueKind::Store;
+      m_groups[group].read |= opaque.kind == OpaqueKind::Load;
+      ++m_groups[group].members;
+      access.group = static_cast<unsigned>(group);
+      m_accesses.push_back(access);
+    }
+  }
+}
+
+MemoryExpansion::Check MemoryExpansion::check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read) {
+  ++m_counts.checks;
+  static_assert(sizeof(TlbEntry) == 32);
+  Value* entry = b.CreateInBoundsGEP(m_i8, m_tlb, b.CreateAnd(b.CreateLShr(linear, kPageBits - 5), number((kTlbSize - 1) * sizeof(TlbEntry))));
+  const auto tag_at = [&](u64 offset) {
+    return b.CreateAlignedLoad(m_i64, offset ? b.CreateConstInBoundsGEP1_64(m_i8, entry, offset) : entry, llvm::Align(8));
+  };
+  Value* tag = tag_at(write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag));
+  Value* x = b.CreateXor(linear, tag);
+  Value* hit = b.CreateICmpULE(x, number(kPageSize - size));
+  llvm::BasicBlock* here = b.GetInsertBlock();
+  auto* fast = llvm::BasicBlock::Create(m_context, "fast", &m_function, here->getNextNode());
+  auto* slow = llvm::BasicBlock::Create(m_context, "slow", &m_function);
+  m_cold.insert(slow);
+  if (write && read) {
+    auto* both = llvm::BasicBlock::Create(m_context, "both", &m_function, fast);
+    b.CreateCondBr(hit, both, slow, m_likely);
+    b.SetInsertPoint(both);
+    b.CreateCondBr(b.CreateICmpEQ(tag_at(offsetof(TlbEntry, read_tag)), tag), fast, slow, m_likely);
+  } else {
+    b.CreateCondBr(hit, fast, slow, m_likely);
+  }
+  b.SetInsertPoint(fast);
+  Value* host = b.CreateAlignedLoad(m_pointer, b.CreateConstInBoundsGEP1_64(m_i8, entry, offsetof(TlbEntry, host)), llvm::Align(8));
+  return {fast, slow, b.CreateInBoundsGEP(m_i8, host, x)};
+}
+
+llvm::Type* MemoryExpansion::wanted_type(const Access& access) const {
+  if (access.kind == OpaqueKind::Store) {
+    Value* value = access.call->getArgOperand(3);
+    if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(value)) return cast->getSrcTy();
+    return value->getType();
+  }
+  llvm::Type* type = access.call->getType();
+  for (const llvm::User* user : access.call->users())
+    if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(user); cast && type->isIntegerTy() && cast->getDestTy()->isFloatingPointTy())
+      return cast->getDestTy();
+  return type;
+}
+
+Value* MemoryExpansion::access_host(llvm::IRBuilder<>& b, const Access& access, Value* host) {
+  llvm::Type* type = wanted_type(access);
+  if (access.kind == OpaqueKind::Load) return b.CreateAlignedLoad(type, host, llvm::Align(1));
+  Value* value = access.call->getArgOperand(3);
+  if (type != value->getType()) value = llvm::cast<llvm::BitCastInst>(value)->getOperand(0);
+  b.CreateAlignedStore(value, host, llvm::Align(1));
+  return nullptr;
+}
+
+llvm::AllocaInst* MemoryExpansion::buffer() {
+  if (!m_buffer) {
+    llvm::IRBuilder<> b(&*m_function.getEntryBlock().getFirstInsertionPt());
+    m_buffer = b.CreateAlloca(llvm::FixedVectorType::get(m_i64, 4));
+    m_buffer->setAlignment(llvm::Align(32));
+  }
+  return m_buffer;
+}
+
+llvm::CallInst* MemoryExpansion::call_cold(llvm::IRBuilder<>& b, const char* name, llvm::Type* result, std::vector<Value*> arguments) {
+  // The form that preserves vector registers preserves their low 128 bits only.
+  const bool all = !m_region.wide_vectors;
+  std::vector<llvm::Type*> types;
+  for (const Value* argument : arguments) types.push_back(argument->getType());
+  const auto callee = m_module.getOrInsertFunction(std::string(name) + (all ? "_all" : ""), llvm::FunctionType::get(result, types, false));
+  llvm::CallInst* call = b.CreateCall(callee, arguments);
+  call->setCallingConv(all ? llvm::CallingConv::PreserveAll : llvm::CallingConv::PreserveMost);
+  call->addFnAttr(llvm::Attribute::Cold);
+  call->setDoesNotThrow();
+  return call;
+}
+
+// Whether an instruction serves only helpers' calls: then it can be computed there.
+bool MemoryExpansion::only_cold_uses(const llvm::Instruction& instruction) const {
+  for (const llvm::Use& use : instruction.uses()) {
+    const auto* user = llvm::cast<llvm::Instruction>(use.getUser());
+    if (m_cold.contains(user->getParent())) continue;
+    if (auto* call = llvm::dyn_cast<llvm::CallBase>(user); call && call->isBundleOperand(&use)) continue;
+    if (auto* store = llvm::dyn_cast<llvm::StoreInst>(user); store && store->getPointerOperand()->stripPointerCasts() != store->getValueOperand()) {
+      // A store of the state in front of an exit.
+      const Value* pointer = store->getPointerOperand();
+      while (auto* gep = llvm::dyn_cast<llvm::GetElementPtrInst>(pointer)) pointer = gep->getPointerOperand();
+      if (pointer == m_state) continue;
+    }
+    return false;
+  }
+  return true;
+}
+
+Value* MemoryExpansion::sunk(llvm::IRBuilder<>& b, Value* value, unsigned depth) {
+  auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
+  if (!instruction || depth == 0) return value;
+  const bool cheap = llvm::isa<llvm::CastInst>(instruction) || llvm::isa<llvm::BinaryOperator>(instruction);
+  if (!cheap || instruction->getType()->isVectorTy() || instruction->getType()->isFloatingPointTy()) return value;
+  if (!only_cold_uses(*instruction)) return value;
+  llvm::Instruction* copy = instruction->clone();
+  for (llvm::Use& operand : copy->operands()) operand.set(sunk(b, operand.get(), depth - 1));
+  b.Insert(copy);
+  return copy;
+}
+
+void MemoryExpansion::store_state(llvm::IRBuilder<>& b, const llvm::CallInst& call) {
+  const auto bundle = call.getOperandBundle(kStateBundle);
+  const u64 id = llvm::cast<llvm::ConstantInt>(bundle->Inputs[0])->getZExtValue();
+  const std::vector<u16>& slots = m_region.spills[id];
+  for (usize i = 0; i < slots.size(); ++i) {
+    const Slot& slot = m_region.slots[slots[i]];
+    b.CreateAlignedStore(sunk(b, bundle->Inputs[i + 1].get(), 4), field(b, slot.offset), llvm::Align(slot.size));
+  }
+}
+
+// The access by a helper, with its result in the wanted type.
+Value* MemoryExpansion::call_helper(llvm::IRBuilder<>& b, const Access& access) {
+  store_state(b, *access.call);
+  Value *insn = access.call->getArgOperand(1), *linear = access.call->getArgOperand(2);
+  Value* size = b.getInt32(access.size);
+  llvm::Type* type = wanted_type(access);
+  if (access.kind == OpaqueKind::Update) return call_cold(b, "region_update", m_pointer, {m_state, insn, linear, size});
+  if (access.kind == OpaqueKind::Load) {
+    if (access.size > 8) {
+      call_cold(b, "region_load_bytes", llvm::Type::getVoidTy(m_context), {m_state, insn, linear, size, buffer()});
+      return b.CreateAlignedLoad(type, buffer(), llvm::Align(16));
+    }
+    Value* value = call_cold(b, "region_load", m_i64, {m_state, insn, linear, size});
+    return b.CreateBitCast(b.CreateTrunc(value, b.getIntNTy(access.size * 8)), type);
+  }
+  Value* value = access.call->getArgOperand(3);
+  if (access.size > 8) {
+    b.CreateAlignedStore(value, buffer(), llvm::Align(16));
+    call_cold(b, "region_store_bytes", llvm::Type::getVoidTy(m_context), {m_state, insn, linear, size, buffer()});
+  } else {
+    call_cold(b, "region_store", llvm::Type::getVoidTy(m_context), {m_state, insn, linear, size, b.CreateZExt(value, m_i64)});
+  }
+  return nullptr;
+}
+
+void MemoryExpansion::expand(Access& access) {
+  llvm::CallInst* call = access.call;
+  Group& group = m_groups[access.group];
+  llvm::BasicBlock* here = call->getParent();
+  llvm::BasicBlock* join = here->splitBasicBlock(call);
+  here->getTerminator()->eraseFromParent();
+  llvm::IRBuilder<> b(here);
+  const bool shared = group.members > 1;
+
+  Check checked{};
+  if (shared && group.host) {
+    // The group's check has been made: only where it failed the access looks for itself.
+    checked.fast = llvm::BasicBlock::Create(m_context, "fast", &m_function, join);
+    checked.slow = llvm::BasicBlock::Create(m_context, "slow", &m_function);
+    m_cold.insert(checked.slow);
+    b.CreateCondBr(b.CreateIsNotNull(group.host), checked.fast, checked.slow, m_likely);
+    b.SetInsertPoint(checked.fast);
+    checked.host = group.host;
+  } else if (shared) {
+    checked = check(b, b.CreateAdd(group.base, number(static_cast<u64>(group.low))), static_cast<u64>(group.high - group.low), group.write, group.read);
+  } else {
+    const bool write = access.kind != OpaqueKind::Load;
+    checked = check(b, call->getArgOperand(2), access.size, write, access.kind == OpaqueKind::Update);
+  }
+  Value* host = checked.host;
+  if (shared && access.offset != group.low) host = b.CreateConstInBoundsGEP1_64(m_i8, host, static_cast<u64>(access.offset - group.low));
+  Value* fast_value = access.kind == OpaqueKind::Update ? host : access_host(b, access, host);
+  b.CreateBr(join);
+
+  llvm::IRBuilder<> cold(checked.slow);
+  Value* slow_value = call_helper(cold, access);
+  Value* slow_host = nullptr;
+  if (shared && !group.host) {
+    Value* low = cold.CreateAdd(group.base, number(static_cast<u64>(group.low)));
+    slow_host = call_cold(cold, "region_page", m_pointer, {m_state, low, cold.getInt32(static_cast<u32>(group.high - group.low)), cold.getInt1(group.write)});
+  }
+  Value* slow_in_place = access.kind == OpaqueKind::Update ? cold.CreateIsNotNull(slow_value) : nullptr;
+  cold.CreateBr(join);
+
+  llvm::IRBuilder<> after(&join->front());
+  if (slow_host) {
+    llvm::PHINode* phi = after.CreatePHI(m_pointer, 2);
+    phi->addIncoming(checked.host, checked.fast);
+    phi->addIncoming(slow_host, checked.slow);
+    group.host = phi;
+  }
+  if (access.kind == OpaqueKind::Update) {
+    // Whether it works in place is known on the fast path.
+    llvm::PHINode* in_place = after.CreatePHI(after.getInt1Ty(), 2);
+    in_place->addIncoming(after.getTrue(), checked.fast);
+    in_place->addIncoming(slow_in_place, checked.slow);
+    llvm::PHINode* phi = after.CreatePHI(m_pointer, 2);
+    phi->addIncoming(fast_value, checked.fast);
+    phi->addIncoming(slow_value, checked.slow);
+    for (llvm::User* user : llvm::make_early_inc_range(call->users()))
+      if (auto* compare = llvm::dyn_cast<llvm::ICmpInst>(user); compare && llvm::isa<llvm::ConstantPointerNull>(compare->getOperand(1))) {
+        Value* result = in_place;
+        if (compare->getPredicate() == llvm::CmpInst::ICMP_EQ) result = llvm::IRBuilder<>(compare).CreateNot(in_place);
+        compare->replaceAllUsesWith(result);
+        compare->eraseFromParent();
+      }
+    call->replaceAllUsesWith(phi);
+  } else if (fast_value) {
+    llvm::PHINode* phi = after.CreatePHI(fast_value->getType(), 2);
+    phi->addIncoming(fast_value, checked.fast);
+    phi->addIncoming(slow_value, checked.slow);
+    Value* value = phi;
+    if (phi->getType() != call->getType()) {
+      for (llvm::User* user : llvm::make_early_inc_range(call->users()))
+        if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(user); cast && cast->getType() == phi->getType()) {
+          cast->replaceAllUsesWith(phi);
+          cast->eraseFromParent();
+        }
+      value = llvm::IRBuilder<>(call).CreateBitCast(phi, call->getType());
+    }
+    call->replaceAllUsesWith(value);
+  }
+  call->eraseFromParent();
+}
+
+}  // namespace
+
+ExpansionCounts expand_memory(LiftedRegion& region, const SemanticsLibrary& library) { return MemoryExpansion(region, library).run(); }
+
+}  // namespace vellum

@@ -1,0 +1,16 @@
+// Turns opaque accesses to guest memory into a look into the software TLB and, out of the way, a helper's call.
+#pragma once
+
+#include "jit/optimizer/lifter.h"
+
+namespace vellum {
+
+struct ExpansionCounts {
+  unsigned accesses = 0, checks = 0;
+};
+
+// `library` tells which calls these are. To be run once the function has been simplified: what must be stored before a helper
+// is known only then.
+ExpansionCounts expand_memory(LiftedRegion& region, const SemanticsLibrary& library);
+
+}  // namespace vellum

@@ -1,0 +1,26 @@
+// What the optimizing translator compiles: blocks that run one after another often, and how control goes between them.
+#pragma once
+
+#include <vector>
+
+#include "cpu/block.h"
+
+namespace vellum {
+
+struct RegionBlock {
+  const Block* original = nullptr;  // only its address matters: helpers find the running instruction by it
+  i64 delta = 0;                    // this block's RIP minus the entry block's
+  std::vector<BoundInsn> insns;     // its instructions and the terminator, with the interpreter's handlers
+  std::vector<u8> variants;         // by position: handler_index(), or kNoVariant
+  u32 count = 0;                    // instructions
+  int taken = -1, next = -1;        // successors inside the region, by index; -1: none
+  std::vector<int> indirect;        // where an indirect transfer at the end may go inside the region
+};
+
+struct Region {
+  std::vector<RegionBlock> blocks;  // the first is the entry
+  // Enters the entry block some other way, like Block::entry: where the region cannot run.
+  Handler fallback = nullptr;
+};
+
+}  // namespace vellum

@@ -1,0 +1,278 @@
+// Compiles regions with LLVM: lift, simplify, expand memory accesses, generate code, load it.
+#include "jit/optimizer/region_compiler.h"
+
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <mutex>
+
+#include <llvm/Analysis/AssumptionCache.h>
+#include <llvm/ExecutionEngine/RTDyldMemoryManager.h>
+#include <llvm/ExecutionEngine/RuntimeDyld.h>
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Object/ObjectFile.h>
+#include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/SmallVectorMemoryBuffer.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Target/TargetMachine.h>
+#include <llvm/TargetParser/Host.h>
+#include <llvm/Transforms/Utils/Cloning.h>
+
+#include "jit/optimizer/host_symbols.h"
+#include "jit/optimizer/lifter.h"
+#include "jit/optimizer/memory_expansion.h"
+#include "jit/optimizer/region_helpers.h"
+
+namespace vellum {
+
+namespace {
+
+u64 now_ns() {
+  return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+// Loads an object's sections into CodeMemory and gives it the addresses of what it calls.
+class Loader final : public llvm::RuntimeDyld::MemoryManager, public llvm::JITSymbolResolver {
+ public:
+  Loader(CodeMemory& memory, const llvm::StringMap<const void*>& symbols) : m_memory(memory), m_symbols(symbols) {}
+
+  u8* allocateCodeSection(uintptr_t size, unsigned alignment, unsigned, llvm::StringRef) override {
+    u8* section = take(size, alignment);
+    if (size > m_code_size) {
+      m_code = section;
+      m_code_size = size;
+    }
+    return section;
+  }
+  u8* allocateDataSection(uintptr_t size, unsigned alignment, unsigned, llvm::StringRef, bool) override {
+    return take(size, alignment);
+  }
+  void registerEHFrames(u8*, u64, size_t) override {}
+  void deregisterEHFrames() override {}
+  bool finalizeMemory(std::string*) override { return false; }
+  void notifyObjectLoaded(llvm::RuntimeDyld&, const llvm::object::ObjectFile&) override {}
+
+  void lookup(const LookupSet& names, OnResolvedFunction resolved) override {
+    LookupResult result;
+    for (const llvm::StringRef name : names) {
+      const auto found = m_symbols.find(name);
+      if (found == m_symbols.end()) {
+        resolved(llvm::make_error<llvm::StringError>("no function " + name, llvm::inconvertibleErrorCode()));
+        return;
+      }
+      result[name] = llvm::JITEvaluatedSymbol(reinterpret_cast<u64>(found->second), llvm::JITSymbolFlags::Exported);
+    }
+    resolved(std::move(result));
+  }
+  llvm::Expected<LookupSet> getResponsibilitySet(const LookupSet& names) override { return names; }
+
+  bool exhausted() const { return m_exhausted; }
+  const u8* code() const { return m_code; }
+  usize code_size() const { return m_code_size; }
+
+ private:
+  u8* take(usize size, usize alignment) {
+    u8* memory = m_memory.allocate(size, alignment ? alignment : 16);
+    if (memory) return memory;
+    m_exhausted = true;
+    m_spare.push_back(std::make_unique<u8[]>(size + 64));  // so that the loader can finish; the result is thrown away
+    return m_spare.back().get();
+  }
+
+  CodeMemory& m_memory;
+  const llvm::StringMap<const void*>& m_symbols;
+  const u8* m_code = nullptr;
+  usize m_code_size = 0;
+  bool m_exhausted = false;
+  std::vector<std::unique_ptr<u8[]>> m_spare;
+};
+
+constexpr unsigned kLiftAttempts = 16;
+
+class Compiler final : public RegionCompiler {
+ public:
+  explicit Compiler(CodeMemory& memory) : m_memory(memory) {}
+  std::expected<void, std::string> prepare();
+  std::expected<CompiledRegion, std::string> compile(const Region& region) override;
+  void dump_to(std::string directory) override { m_dump = std::move(directory); }
+
+ private:
+  void run(llvm::FunctionPassManager& passes, llvm::Function& function);
+  std::unique_ptr<llvm::Module> extract(llvm::Function& function);
+  void write_dump(const llvm::Module& module, const llvm::SmallVectorImpl<char>& object);
+
+  CodeMemory& m_memory;
+  llvm::LLVMContext m_context;
+  std::unique_ptr<SemanticsLibrary> m_library;
+  std::unique_ptr<llvm::TargetMachine> m_target;
+  llvm::LoopAnalysisManager m_loop_analyses;
+  llvm::FunctionAnalysisManager m_function_analyses;
+  llvm::CGSCCAnalysisManager m_scc_analyses;
+  llvm::ModuleAnalysisManager m_module_analyses;
+  llvm::FunctionPassManager m_before, m_after;
+  llvm::StringMap<const void*> m_symbols;
+  std::string m_dump;
+  unsigned m_dumped = 0;
+};
+
+std::expected<void, std::string> Compiler::prepare() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+  });
+  auto library = SemanticsLibrary::load(m_context);
+  if (!library) return std::unexpected(library.error());
+  m_library = std::move(*library);
+
+  const std::string triple = m_library->module().getTargetTriple();
+  std::string error;
+  const llvm::Target* target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target) return std::unexpected(error);
+  std::string features;
+  for (const auto& feature : llvm::sys::getHostCPUFeatures())
+    features += (features.empty() ? "" : ",") + std::string(feature.getValue() ? "+" : "-") + feature.getKey().str();
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  m_target.reset(target->createTargetMachine(triple, llvm::sys::getHostCPUName(), features, options, llvm::Reloc::PIC_,
+                                             llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default, true));
+
+  llvm::PassBuilder builder(m_target.get());
+  builder.registerModuleAnalyses(m_module_analyses);
+  builder.registerCGSCCAnalyses(m_scc_analyses);
+  builder.registerFunctionAnalyses(m_function_analyses);
+  builder.registerLoopAnalyses(m_loop_analyses);
+  builder.crossRegisterProxies(m_loop_analyses, m_function_analyses, m_scc_analyses, m_module_analyses);
+  if (auto e = builder.parsePassPipeline(m_before, "sroa<modify-cfg>,early-cse,instcombine<no-verify-fixpoint>,simplifycfg"))
+    return std::unexpected(llvm::toString(std::move(e)));
+  if (auto e = builder.parsePassPipeline(m_after, "instcombine<no-verify-fixpoint>,simplifycfg"))
+    return std::unexpected(llvm::toString(std::move(e)));
+
+  for (usize i = 0; i < kSemanticsSymbolCount; ++i) m_symbols[kSemanticsSymbols[i].name] = kSemanticsSymbols[i].address;
+  for (const HostSymbol& symbol : region_helpers()) m_symbols[symbol.name] = symbol.address;
+  return {};
+}
+
+void Compiler::run(llvm::FunctionPassManager& passes, llvm::Function& function) {
+  passes.run(function, m_function_analyses);
+  m_function_analyses.clear();
+}
+
+// Moves the function into a module of its own, with declarations and constants that it uses.
+std::unique_ptr<llvm::Module> Compiler::extract(llvm::Function& function) {
+  auto module = std::make_unique<llvm::Module>("region", m_context);
+  module->setDataLayout(m_library->module().getDataLayout());
+  module->setTargetTriple(m_library->module().getTargetTriple());
+  module->setPICLevel(llvm::PICLevel::SmallPIC);
+  function.removeFromParent();
+  module->getFunctionList().push_back(&function);
+  const auto moved = [&](llvm::GlobalValue* global) -> llvm::Constant* {
+    if (auto* callee = llvm::dyn_cast<llvm::Function>(global)) {
+      auto* copy = llvm::cast<llvm::Function>(module->getOrInsertFunction(callee->getName(), callee->getFunctionType(), callee->getAttributes()).getCallee());
+      copy->setDSOLocal(true);
+      return copy;
+    }
+    auto* variable = llvm::cast<llvm::GlobalVariable>(global);
+    if (llvm::GlobalVariable* known = module->getNamedGlobal(variable->getName()); known && variable->hasName()) return known;
+    auto* copy = new llvm::GlobalVariable(*module, variable->getValueType(), true, llvm::GlobalValue::PrivateLinkage,
+                                          variable->hasInitializer() ? variable->getInitializer() : nullptr, variable->getName());
+    copy->setAlignment(variable->getAlign());
+    return copy;
+  };
+  llvm::DenseMap<llvm::GlobalValue*, llvm::Constant*> known;
+  const auto replacement = [&](llvm::GlobalValue* global) {
+    llvm::Constant*& to = known[global];
+    if (!to) to = moved(global);
+    return to;
+  };
+  for (llvm::BasicBlock& block : function)
+    for (llvm::Instruction& instruction : block)
+      for (llvm::Use& operand : instruction.operands()) {
+        if (auto* global = llvm::dyn_cast<llvm::GlobalValue>(operand.get())) {
+          if (global->getParent() != module.get()) operand.set(replacement(global));
+        } else if (auto* expression = llvm::dyn_cast<llvm::ConstantExpr>(operand.get())) {
+          // An address inside a table.
+          for (const llvm::Use& inner : expression->operands())
+            if (auto* global = llvm::dyn_cast<llvm::GlobalValue>(inner.get()); global && global->getParent() != module.get()) {
+              llvm::SmallVector<llvm::Constant*, 4> operands;
+              for (const llvm::Use& each : expression->operands())
+                operands.push_back(each.get() == global ? replacement(global) : llvm::cast<llvm::Constant>(each.get()));
+              operand.set(expression->getWithOperands(operands));
+              break;
+            }
+        }
+      }
+  return module;
+}
+
+void Compiler::write_dump(const llvm::Module& module, const llvm::SmallVectorImpl<char>& object) {
+  const std::string name = m_dump + "/region" + std::to_string(m_dumped++);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module.print(stream, nullptr);
+  std::ofstream(name + ".ll") << text;
+  std::ofstream(name + ".o", std::ios::binary).write(object.data(), static_cast<std::streamsize>(object.size()));
+}
+
+std::expected<CompiledRegion, std::string> Compiler::compile(const Region& region) {
+  CompiledRegion result;
+  RegionStatistics& statistics = result.statistics;
+  for (const RegionBlock& block : region.blocks) statistics.instructions += block.count;
+
+  const u64 start = now_ns();
+  std::expected<LiftedRegion, std::string> lifted = std::unexpected("not tried");
+  for (unsigned attempt = 0; attempt < kLiftAttempts && !lifted; ++attempt) lifted = Lifter(*m_library, region).lift();
+  if (!lifted) return std::unexpected(lifted.error());
+  llvm::Function& function = *lifted->function;
+  const u64 lift_done = now_ns();
+
+  run(m_before, function);
+  const ExpansionCounts counts = expand_memory(*lifted, *m_library);
+  statistics.accesses = counts.accesses;
+  statistics.checks = counts.checks;
+  run(m_after, function);
+  const u64 simplify_done = now_ns();
+
+  const std::unique_ptr<llvm::Module> module = extract(function);
+  llvm::SmallVector<char, 0> object;
+  {
+    llvm::raw_svector_ostream stream(object);
+    llvm::legacy::PassManager passes;
+    llvm::MCContext* context = nullptr;
+    if (m_target->addPassesToEmitMC(passes, context, stream, true)) return std::unexpected("this host has no code generator");
+    if (!m_dump.empty()) passes.add(llvm::createVerifierPass());
+    passes.run(*module);
+  }
+  const u64 generate_done = now_ns();
+  if (!m_dump.empty()) write_dump(*module, object);
+
+  Loader loader(m_memory, m_symbols);
+  llvm::RuntimeDyld linker(loader, loader);
+  auto file = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(llvm::StringRef(object.data(), object.size()), "region"));
+  if (!file) return std::unexpected(llvm::toString(file.takeError()));
+  linker.loadObject(**file);
+  linker.resolveRelocations();
+  if (linker.hasError()) return std::unexpected(linker.getErrorString().str());
+  if (loader.exhausted()) return std::unexpected("no room for code");
+  result.entry = reinterpret_cast<Handler>(linker.getSymbol("region").getAddress());
+  result.code = loader.code();
+  result.code_size = statistics.code_size = loader.code_size();
+  const u64 link_done = now_ns();
+  statistics.lift_ns = lift_done - start;
+  statistics.simplify_ns = simplify_done - lift_done;
+  statistics.generate_ns = generate_done - simplify_done;
+  statistics.link_ns = link_done - generate_done;
+  return result;
+}
+
+}  // namespace
+
+std::expected<std::unique_ptr<RegionCompiler>, std::string> RegionCompiler::create(CodeMemory& memory) {
+  auto compiler = std::make_unique<Compiler>(memory);
+  if (auto ready = compiler->prepare(); !ready) return std::unexpected(ready.error());
+  return compiler;
+}
+
+}  // namespace vellum

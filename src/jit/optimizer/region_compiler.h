@@ -1,0 +1,42 @@
+// Compiles regions with LLVM. One per compiling thread: it shares nothing with the virtual CPU but the memory for code.
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <string>
+
+#include "jit/optimizer/region.h"
+
+namespace vellum {
+
+// Memory for code near the program's text, so that calls between the two reach.
+class CodeMemory {
+ public:
+  virtual ~CodeMemory() = default;
+  // May be called from any compiling thread. nullptr when there is no room.
+  virtual u8* allocate(usize size, usize alignment) = 0;
+};
+
+struct RegionStatistics {
+  u64 lift_ns = 0, simplify_ns = 0, generate_ns = 0, link_ns = 0;
+  unsigned instructions = 0, accesses = 0, checks = 0;
+  usize code_size = 0;  // bytes
+};
+
+struct CompiledRegion {
+  Handler entry = nullptr;  // like Block::entry of the region's first block
+  const u8* code = nullptr; // what was allocated for it, first byte and size
+  usize code_size = 0;
+  RegionStatistics statistics;
+};
+
+class RegionCompiler {
+ public:
+  static std::expected<std::unique_ptr<RegionCompiler>, std::string> create(CodeMemory& memory);
+  virtual ~RegionCompiler() = default;
+  virtual std::expected<CompiledRegion, std::string> compile(const Region& region) = 0;
+  // For development: the code of later regions is also written to `directory` (objects and LLVM's text).
+  virtual void dump_to(std::string directory) = 0;
+};
+
+}  // namespace vellum

@@ -1,0 +1,86 @@
+// What optimized code calls out of line.
+#include "jit/optimizer/region_helpers.h"
+
+#include <iterator>
+
+#include "cpu/binding.h"
+#include "cpu/core.h"
+#include "cpu/interpreter/handlers.h"
+
+namespace vellum {
+
+namespace {
+
+inline u64 load(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {
+  u64 value = 0;
+  s->insn = insn;
+  s->core->read_bytes(linear, &value, size);
+  return value;
+}
+inline void load_bytes(CpuState* s, const BoundInsn* insn, u64 linear, u32 size, void* data) {
+  s->insn = insn;
+  s->core->read_bytes(linear, data, size);
+}
+inline void store(CpuState* s, const BoundInsn* insn, u64 linear, u32 size, u64 value) {
+  s->insn = insn;
+  s->core->write_bytes(linear, &value, size);
+}
+inline void store_bytes(CpuState* s, const BoundInsn* insn, u64 linear, u32 size, const void* data) {
+  s->insn = insn;
+  s->core->write_bytes(linear, data, size);
+}
+inline u8* update(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {
+  return engine_update_host(s, insn, linear, size);
+}
+inline u8* page(CpuState* s, u64 linear, u32 size, bool write) {
+  const TlbEntry& entry = s->tlb[Tlb::slot(linear)];
+  const u64 x = linear ^ entry.read_tag;
+  if (x > kPageSize - size || (write && entry.write_tag != entry.read_tag)) return nullptr;
+  return entry.host + x;
+}
+
+}  // namespace
+
+#define VELLUM_REGION_HELPERS(suffix, abi)                                                                              \
+  extern "C" {                                                                                                          \
+  [[gnu::noinline, clang::abi]] u64 region_load##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {     \
+    return load(s, insn, linear, size);                                                                                 \
+  }                                                                                                                     \
+  [[gnu::noinline, clang::abi]] void region_load_bytes##suffix(CpuState* s, const BoundInsn* insn, u64 linear,          \
+                                                               u32 size, void* data) {                                  \
+    load_bytes(s, insn, linear, size, data);                                                                            \
+  }                                                                                                                     \
+  [[gnu::noinline, clang::abi]] void region_store##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u32 size,     \
+                                                          u64 value) {                                                  \
+    store(s, insn, linear, size, value);                                                                                \
+  }                                                                                                                     \
+  [[gnu::noinline, clang::abi]] void region_store_bytes##suffix(CpuState* s, const BoundInsn* insn, u64 linear,         \
+                                                                u32 size, const void* data) {                           \
+    store_bytes(s, insn, linear, size, data);                                                                           \
+  }                                                                                                                     \
+  [[gnu::noinline, clang::abi]] u8* region_update##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {   \
+    return update(s, insn, linear, size);                                                                               \
+  }                                                                                                                     \
+  [[gnu::noinline, clang::abi]] u8* region_page##suffix(CpuState* s, u64 linear, u32 size, bool write) {                \
+    return page(s, linear, size, write);                                                                                \
+  }                                                                                                                     \
+  }
+
+VELLUM_REGION_HELPERS(, preserve_most)
+VELLUM_REGION_HELPERS(_all, preserve_all)
+
+extern "C" {
+VELLUM_HANDLER_ABI void region_exit(CpuState* s, const BoundInsn* insn) { VELLUM_GO_TO(s, insn, s->rip); }
+}
+
+std::span<const HostSymbol> region_helpers() {
+#define VELLUM_HELPER(name) {#name, reinterpret_cast<const void*>(&name)}, {#name "_all", reinterpret_cast<const void*>(&name##_all)}
+  static const HostSymbol kHelpers[] = {
+      VELLUM_HELPER(region_load), VELLUM_HELPER(region_load_bytes), VELLUM_HELPER(region_store),
+      VELLUM_HELPER(region_store_bytes), VELLUM_HELPER(region_update), VELLUM_HELPER(region_page),
+      {"region_exit", reinterpret_cast<const void*>(&region_exit)},
+  };
+  return kHelpers;
+}
+
+}  // namespace vellum

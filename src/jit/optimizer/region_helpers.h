@@ -1,0 +1,22 @@
+// What optimized code calls out of line.
+#pragma once
+
+#include <span>
+
+#include "cpu/insn.h"
+#include "jit/optimizer/host_symbols.h"
+
+namespace vellum {
+
+// The helpers by the names that optimized code uses. Each exists in two forms: the one whose name ends in "_all" preserves
+// the vector registers too (their low 128 bits).
+//   u64 region_load(s, insn, linear, size)                up to 8 bytes
+//   void region_load_bytes(s, insn, linear, size, data)
+//   void region_store(s, insn, linear, size, value)
+//   void region_store_bytes(s, insn, linear, size, data)
+//   u8* region_update(s, insn, linear, size)              engine_update_host()
+//   u8* region_page(s, linear, size, write)               host address if the TLB has it, else nullptr; no faults
+//   void region_exit(s, insn)                             goes on at s->rip; a Handler
+std::span<const HostSymbol> region_helpers();
+
+}  // namespace vellum

@@ -1,0 +1,83 @@
+// The bitcode of the semantics, loaded function by function as it is needed.
+#include "jit/optimizer/semantics_library.h"
+
+#include <llvm/Bitcode/BitcodeReader.h>
+#include <llvm/IR/Constants.h>
+#include <llvm/Support/MemoryBuffer.h>
+
+#include "cpu/opcodes.h"
+#include "jit/bitcode/bitcode_table.h"
+#include "semantics_bitcode.h"
+
+namespace vellum {
+
+std::expected<std::unique_ptr<SemanticsLibrary>, std::string> SemanticsLibrary::load(llvm::LLVMContext& context) {
+  const llvm::StringRef bytes(reinterpret_cast<const char*>(kSemanticsBitcode), sizeof kSemanticsBitcode);
+  auto module = llvm::getLazyBitcodeModule(llvm::MemoryBufferRef(bytes, "semantics"), context);
+  if (!module) return std::unexpected(llvm::toString(module.takeError()));
+  std::unique_ptr<SemanticsLibrary> library(new SemanticsLibrary(std::move(*module)));
+  if (!library->read_tables()) return std::unexpected("the bitcode of the semantics lacks a table");
+  return library;
+}
+
+bool SemanticsLibrary::read_tables() {
+  const auto read = [&](const char* name) {
+    const llvm::GlobalVariable* table = m_module->getGlobalVariable(name);
+    if (!table || !table->hasInitializer()) return false;
+    const llvm::Constant* rows = table->getInitializer();
+    const u64 count = llvm::cast<llvm::ArrayType>(rows->getType())->getNumElements() - 1;  // the last one is padding
+    for (u64 i = 0; i < count; ++i) {
+      const llvm::Constant* variants = rows->getAggregateElement(static_cast<unsigned>(i))->getAggregateElement(0u);
+      for (unsigned k = 0; k < kBitcodeVariants; ++k)
+        m_functions.push_back(llvm::dyn_cast<llvm::Function>(variants->getAggregateElement(k)));
+    }
+    return true;
+  };
+#define VELLUM_READ_GROUP(group) \
+  if (!read("vellum_semantics_" #group)) return false;
+  VELLUM_OPCODE_GROUPS(VELLUM_READ_GROUP)
+  if (m_functions.size() != opcode_rows().size() * kBitcodeVariants) return false;
+
+  for (const unsigned size : {1u, 2u, 4u, 8u, 16u, 32u}) {
+    const auto add = [&](const char* name, OpaqueKind kind) {
+      if (const llvm::Function* f = m_module->getFunction(name + std::to_string(size))) m_opaque[f] = {kind, static_cast<u8>(size)};
+    };
+    add("vellum_load_", OpaqueKind::Load);
+    add("vellum_store_", OpaqueKind::Store);
+    add("vellum_update_", OpaqueKind::Update);
+  }
+  if (const llvm::Function* f = m_module->getFunction("vellum_condition")) m_opaque[f] = {OpaqueKind::Condition};
+  if (const llvm::Function* f = m_module->getFunction("vellum_flags")) m_opaque[f] = {OpaqueKind::Flags};
+  m_condition_body = m_module->getFunction("vellum_condition_body");
+  m_flags_body = m_module->getFunction("vellum_flags_body");
+  return m_condition_body && m_flags_body && materialize(*m_condition_body) && materialize(*m_flags_body);
+}
+
+bool SemanticsLibrary::materialize(llvm::Function& function) {
+  if (!function.isMaterializable()) return !function.isDeclaration();
+  if (llvm::Error error = function.materialize()) {
+    llvm::consumeError(std::move(error));
+    return false;
+  }
+  // Regions are compiled for the host, whatever the bitcode was compiled for.
+  for (const char* attribute : {"target-cpu", "target-features", "tune-cpu"}) function.removeFnAttr(attribute);
+  return true;
+}
+
+llvm::Function* SemanticsLibrary::find(u16 row, unsigned handler_index) {
+  const int variant = bitcode_variant(handler_index);
+  if (variant < 0) return nullptr;
+  llvm::Function* function = m_functions[row * kBitcodeVariants + static_cast<unsigned>(variant)];
+  return function && materialize(*function) ? function : nullptr;
+}
+
+Opaque SemanticsLibrary::opaque(const llvm::Function& function) const {
+  const auto found = m_opaque.find(&function);
+  return found == m_opaque.end() ? Opaque{} : found->second;
+}
+
+void SemanticsLibrary::exclude(u16 row, unsigned handler_index) {
+  m_functions[row * kBitcodeVariants + static_cast<unsigned>(bitcode_variant(handler_index))] = nullptr;
+}
+
+}  // namespace vellum

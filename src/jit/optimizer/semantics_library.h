@@ -1,0 +1,50 @@
+// The bitcode of the semantics, loaded function by function as it is needed.
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/DenseMap.h>
+#include <llvm/IR/Module.h>
+
+#include "state/integers.h"
+
+namespace vellum {
+
+enum class OpaqueKind : u8 { None, Load, Store, Update, Condition, Flags };
+struct Opaque {
+  OpaqueKind kind = OpaqueKind::None;
+  u8 size = 0;  // bytes of an access
+};
+
+class SemanticsLibrary {
+ public:
+  // One per LLVMContext. Fails only if the program was built wrongly.
+  static std::expected<std::unique_ptr<SemanticsLibrary>, std::string> load(llvm::LLVMContext& context);
+
+  llvm::Module& module() { return *m_module; }
+  // The function of a row's variant (handler_index()), with its body; nullptr if there is none to inline.
+  llvm::Function* find(u16 row, unsigned handler_index);
+  // Gives a function of the bitcode its body.
+  bool materialize(llvm::Function& function);
+  // What a call of this function stands for.
+  Opaque opaque(const llvm::Function& function) const;
+  llvm::Function* condition_body() { return m_condition_body; }
+  llvm::Function* flags_body() { return m_flags_body; }
+  // Functions that turned out not to be liftable are not found again.
+  void exclude(u16 row, unsigned handler_index);
+
+ private:
+  explicit SemanticsLibrary(std::unique_ptr<llvm::Module> module) : m_module(std::move(module)) {}
+  bool read_tables();
+
+  std::unique_ptr<llvm::Module> m_module;
+  std::vector<llvm::Function*> m_functions;  // row * kBitcodeVariants + variant
+  llvm::DenseMap<const llvm::Function*, Opaque> m_opaque;
+  llvm::Function* m_condition_body = nullptr;
+  llvm::Function* m_flags_body = nullptr;
+};
+
+}  // namespace vellum
