@@ -178,7 +178,7 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
     llvm::PromoteMemToReg(variables, dominators);
     for (Slot& slot : m_result.slots) slot.variable = nullptr;
   }
-  fold_conditions();
+  fold_conditions(*m_function, m_library, Unknown::Keep);
   return std::move(m_result);
 }
 
@@ -656,25 +656,24 @@ void Lifter::track_state() {
   }
 }
 
-// Conditions whose flags come from a known operation become compares; others are asked of a helper.
-void Lifter::fold_conditions() {
+void fold_conditions(llvm::Function& function, SemanticsLibrary& library, Unknown unknown) {
   std::vector<llvm::CallInst*> calls;
-  for (llvm::BasicBlock& block : *m_function)
+  for (llvm::BasicBlock& block : function)
     for (llvm::Instruction& instruction : block)
       if (auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction); call && call->getCalledFunction()) {
-        const OpaqueKind kind = m_library.opaque(*call->getCalledFunction()).kind;
+        const OpaqueKind kind = library.opaque(*call->getCalledFunction()).kind;
         if (kind == OpaqueKind::Condition || kind == OpaqueKind::Flags) calls.push_back(call);
       }
   for (llvm::CallInst* call : calls) {
-    const bool condition = m_library.opaque(*call->getCalledFunction()).kind == OpaqueKind::Condition;
-    // Unused ones only kept a flag alive that a later instruction replaced.
+    const bool condition = library.opaque(*call->getCalledFunction()).kind == OpaqueKind::Condition;
+    const bool known = llvm::isa<llvm::ConstantInt>(call->getArgOperand(condition ? 1 : 0));
     if (call->use_empty()) {
       call->eraseFromParent();
-      continue;
+    } else if (known || unknown == Unknown::Call) {
+      call->setCalledFunction(condition ? library.condition_body() : library.flags_body());
+      llvm::InlineFunctionInfo info;
+      if (known) llvm::InlineFunction(*call, info);
     }
-    call->setCalledFunction(condition ? m_library.condition_body() : m_library.flags_body());
-    llvm::InlineFunctionInfo info;
-    if (llvm::isa<llvm::ConstantInt>(call->getArgOperand(condition ? 1 : 0))) llvm::InlineFunction(*call, info);
   }
 }
 

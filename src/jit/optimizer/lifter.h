@@ -35,6 +35,10 @@ struct LiftedRegion {
   bool wide_vectors = false;             // some vector slot is wider than 16 bytes
 };
 
+// Conditions and flags whose operation is known become plain compares.
+enum class Unknown : u8 { Keep, Call };  // what becomes of the others
+void fold_conditions(llvm::Function& function, SemanticsLibrary& library, Unknown unknown);
+
 class Lifter {
  public:
   Lifter(SemanticsLibrary& library, const Region& region);
@@ -80,7 +84,6 @@ class Lifter {
   void track_state();
   void store_slots(llvm::Instruction* before, const std::vector<u16>& slots);
   void reload_slots(llvm::Instruction* behind);
-  void fold_conditions();
 
   SemanticsLibrary& m_library;
   const Region& m_region;

@@ -328,20 +328,24 @@ void MemoryExpansion::expand(Access& access) {
     group.host = phi;
   }
   if (access.kind == OpaqueKind::Update) {
-    // Whether it works in place is known on the fast path.
-    llvm::PHINode* in_place = after.CreatePHI(after.getInt1Ty(), 2);
-    in_place->addIncoming(after.getTrue(), checked.fast);
-    in_place->addIncoming(slow_in_place, checked.slow);
     llvm::PHINode* phi = after.CreatePHI(m_pointer, 2);
     phi->addIncoming(fast_value, checked.fast);
+    // Whether it works in place is known on the fast path: only the slow one branches.
+    auto* branch = llvm::dyn_cast<llvm::BranchInst>(join->getTerminator());
+    auto* compare = branch && branch->isConditional() ? llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition()) : nullptr;
+    const bool direct = compare && compare->getOperand(0) == call && llvm::isa<llvm::ConstantPointerNull>(compare->getOperand(1)) &&
+                        compare->hasOneUse() && compare->isEquality() && call->getNextNode() == compare && compare->getNextNode() == branch;
+    if (direct) {
+      const bool if_null = compare->getPredicate() == llvm::CmpInst::ICMP_EQ;
+      llvm::BasicBlock *in_place = branch->getSuccessor(if_null ? 1 : 0), *split = branch->getSuccessor(if_null ? 0 : 1);
+      split->replacePhiUsesWith(join, checked.slow);
+      branch->eraseFromParent();
+      compare->eraseFromParent();
+      llvm::BranchInst::Create(in_place, join);
+      checked.slow->getTerminator()->eraseFromParent();
+      llvm::BranchInst::Create(join, split, slow_in_place, checked.slow);
+    }
     phi->addIncoming(slow_value, checked.slow);
-    for (llvm::User* user : llvm::make_early_inc_range(call->users()))
-      if (auto* compare = llvm::dyn_cast<llvm::ICmpInst>(user); compare && llvm::isa<llvm::ConstantPointerNull>(compare->getOperand(1))) {
-        Value* result = in_place;
-        if (compare->getPredicate() == llvm::CmpInst::ICMP_EQ) result = llvm::IRBuilder<>(compare).CreateNot(in_place);
-        compare->replaceAllUsesWith(result);
-        compare->eraseFromParent();
-      }
     call->replaceAllUsesWith(phi);
   } else if (fast_value) {
     llvm::PHINode* phi = after.CreatePHI(fast_value->getType(), 2);

@@ -229,6 +229,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const u64 lift_done = now_ns();
 
   run(m_before, function);
+  fold_conditions(function, *m_library, Unknown::Call);
   const ExpansionCounts counts = expand_memory(*lifted, *m_library);
   statistics.accesses = counts.accesses;
   statistics.checks = counts.checks;

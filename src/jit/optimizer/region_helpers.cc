@@ -70,6 +70,13 @@ VELLUM_REGION_HELPERS(, preserve_most)
 VELLUM_REGION_HELPERS(_all, preserve_all)
 
 extern "C" {
+// The bitcode's functions of these names, for flags of an unknown operation.
+bool vellum_condition_body(u8 code, u64 operation, u64 result, u64 a, u64 b) {
+  return condition_holds(code, {static_cast<FlagOperation>(operation), result, a, b});
+}
+u32 vellum_flags_body(u64 operation, u64 result, u64 a, u64 b) {
+  return arithmetic_flags({static_cast<FlagOperation>(operation), result, a, b});
+}
 VELLUM_HANDLER_ABI void region_exit(CpuState* s, const BoundInsn* insn) { VELLUM_GO_TO(s, insn, s->rip); }
 }
 
@@ -78,6 +85,8 @@ std::span<const HostSymbol> region_helpers() {
   static const HostSymbol kHelpers[] = {
       VELLUM_HELPER(region_load), VELLUM_HELPER(region_load_bytes), VELLUM_HELPER(region_store),
       VELLUM_HELPER(region_store_bytes), VELLUM_HELPER(region_update), VELLUM_HELPER(region_page),
+      {"vellum_condition_body", reinterpret_cast<const void*>(&vellum_condition_body)},
+      {"vellum_flags_body", reinterpret_cast<const void*>(&vellum_flags_body)},
       {"region_exit", reinterpret_cast<const void*>(&region_exit)},
   };
   return kHelpers;

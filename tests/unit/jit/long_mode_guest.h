@@ -159,14 +159,15 @@ inline Region make_region(CpuCore& cpu, u64 rip, usize limit = 24) {
     const Flow flow = special ? Flow::Callout : interpreter_row(last.row).flow;
     if (flow == Flow::Conditional || flow == Flow::Direct) made.taken = add(taken);
     if (flow == Flow::Conditional || flow == Flow::Next || flow == Flow::String) made.next = add(next);
-    if (flow == Flow::Direct && std::string_view(opcode_rows()[last.row].mnemonic) == "call") returns.push_back(next);
+    if (flow == Flow::Direct && std::string_view(opcode_rows()[last.row].mnemonic) == "call") {
+      returns.push_back(next);
+      add(next);
+    }
     region.blocks.push_back(made);
   }
-  const usize before = rips.size();
   std::vector<int> sites;
   for (const u64 site : returns)
     if (index.contains(site)) sites.push_back(index[site]);
-  (void)before;
   for (RegionBlock& block : region.blocks) {
     const BoundInsn& last = block.insns[block.count - 1];
     if (block.variants[block.count - 1] != kNoVariant && interpreter_row(last.row).flow == Flow::Indirect) block.indirect = sites;
