@@ -10,11 +10,13 @@ vellum::u16 vellum_load_2(vellum::CpuState* s, const vellum::BoundInsn* insn, ve
 vellum::u32 vellum_load_4(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
 vellum::u64 vellum_load_8(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
 vellum::V128 vellum_load_16(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
+vellum::V256 vellum_load_32(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
 void vellum_store_1(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear, vellum::u8 value);
 void vellum_store_2(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear, vellum::u16 value);
 void vellum_store_4(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear, vellum::u32 value);
 void vellum_store_8(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear, vellum::u64 value);
 void vellum_store_16(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear, vellum::V128 value);
+void vellum_store_32(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear, vellum::V256 value);
 // Where a read-modify-write of so many bytes works in place, or nullptr.
 vellum::u8* vellum_update_1(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
 vellum::u8* vellum_update_2(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
@@ -30,7 +32,7 @@ namespace vellum {
 struct OpaqueMemory {
   template <class T>
   static constexpr bool kHas = std::is_same_v<T, u8> || std::is_same_v<T, u16> || std::is_same_v<T, u32> ||
-                               std::is_same_v<T, u64> || std::is_same_v<T, V128>;
+                               std::is_same_v<T, u64> || std::is_same_v<T, V128> || std::is_same_v<T, V256>;
 
   template <class T>
   VELLUM_INLINE static T load(CpuState* s, const BoundInsn* insn, u64 linear) {
@@ -38,7 +40,8 @@ struct OpaqueMemory {
     else if constexpr (sizeof(T) == 2) return vellum_load_2(s, insn, linear);
     else if constexpr (sizeof(T) == 4) return vellum_load_4(s, insn, linear);
     else if constexpr (sizeof(T) == 8) return vellum_load_8(s, insn, linear);
-    else return vellum_load_16(s, insn, linear);
+    else if constexpr (sizeof(T) == 16) return vellum_load_16(s, insn, linear);
+    else return vellum_load_32(s, insn, linear);
   }
   template <class T>
   VELLUM_INLINE static void store(CpuState* s, const BoundInsn* insn, u64 linear, T value) {
@@ -46,7 +49,8 @@ struct OpaqueMemory {
     else if constexpr (sizeof(T) == 2) vellum_store_2(s, insn, linear, value);
     else if constexpr (sizeof(T) == 4) vellum_store_4(s, insn, linear, value);
     else if constexpr (sizeof(T) == 8) vellum_store_8(s, insn, linear, value);
-    else vellum_store_16(s, insn, linear, value);
+    else if constexpr (sizeof(T) == 16) vellum_store_16(s, insn, linear, value);
+    else vellum_store_32(s, insn, linear, value);
   }
   template <usize Size>
   VELLUM_INLINE static u8* update_host(CpuState* s, const BoundInsn* insn, u64 linear) {
