@@ -1,5 +1,5 @@
 // The group "sse_float" for the optimizing translator.
-#include "cpu/core.h"
+#include "cpu/callouts/callouts.h"
 // Rounding and exception flags are the guest's: nothing may be folded, dropped, or computed where the code does not.
 #pragma STDC FENV_ACCESS ON
 #include "cpu/semantics/sse_float.h"

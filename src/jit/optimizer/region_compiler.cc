@@ -41,7 +41,7 @@ class Loader final : public llvm::RuntimeDyld::MemoryManager, public llvm::JITSy
   u8* allocateCodeSection(uintptr_t size, unsigned alignment, unsigned, llvm::StringRef) override {
     u8* section = take(size, alignment);
     if (size > m_code_size) {
-      m_code = section;
+      m_code = m_places.back().place.executable;
       m_code_size = size;
     }
     return section;
@@ -68,21 +68,38 @@ class Loader final : public llvm::RuntimeDyld::MemoryManager, public llvm::JITSy
   }
   llvm::Expected<LookupSet> getResponsibilitySet(const LookupSet& names) override { return names; }
 
+  // Tells the linker where the sections will run.
+  void place_sections(llvm::RuntimeDyld& linker) {
+    for (const Section& section : m_places)
+      linker.mapSectionAddress(section.place.writable, reinterpret_cast<u64>(section.place.executable));
+  }
+  void publish() {
+    for (const Section& section : m_places) m_memory.publish(section.place, section.size);
+  }
   bool exhausted() const { return m_exhausted; }
   const u8* code() const { return m_code; }
   usize code_size() const { return m_code_size; }
 
  private:
   u8* take(usize size, usize alignment) {
-    u8* memory = m_memory.allocate(size, alignment ? alignment : 16);
-    if (memory) return memory;
+    const CodeMemory::Place place = m_memory.allocate(size, alignment ? alignment : 16);
+    if (place.writable) {
+      m_places.push_back({place, size});
+      return place.writable;
+    }
     m_exhausted = true;
     m_spare.push_back(std::make_unique<u8[]>(size + 64));  // so that the loader can finish; the result is thrown away
+    m_places.push_back({{m_spare.back().get(), m_spare.back().get()}, 0});
     return m_spare.back().get();
   }
 
+  struct Section {
+    CodeMemory::Place place;
+    usize size;
+  };
   CodeMemory& m_memory;
   const llvm::StringMap<const void*>& m_symbols;
+  std::vector<Section> m_places;
   const u8* m_code = nullptr;
   usize m_code_size = 0;
   bool m_exhausted = false;
@@ -254,9 +271,11 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   auto file = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(llvm::StringRef(object.data(), object.size()), "region"));
   if (!file) return std::unexpected(llvm::toString(file.takeError()));
   linker.loadObject(**file);
+  if (loader.exhausted()) return std::unexpected("no room for code");
+  loader.place_sections(linker);
   linker.resolveRelocations();
   if (linker.hasError()) return std::unexpected(linker.getErrorString().str());
-  if (loader.exhausted()) return std::unexpected("no room for code");
+  loader.publish();
   result.entry = reinterpret_cast<Handler>(linker.getSymbol("region").getAddress());
   result.code = loader.code();
   result.code_size = statistics.code_size = loader.code_size();

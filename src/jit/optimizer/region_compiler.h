@@ -9,12 +9,19 @@
 
 namespace vellum {
 
-// Memory for code near the program's text, so that calls between the two reach.
+// Memory for code near the program's text, so that calls between the two reach. It may be written in one place and run in
+// another.
 class CodeMemory {
  public:
+  struct Place {
+    u8* writable = nullptr;  // nullptr: there is no room
+    const u8* executable = nullptr;
+  };
   virtual ~CodeMemory() = default;
-  // May be called from any compiling thread. nullptr when there is no room.
-  virtual u8* allocate(usize size, usize alignment) = 0;
+  // May be called from any compiling thread. Alignment is at most 64.
+  virtual Place allocate(usize size, usize alignment) = 0;
+  // The bytes are complete and may be run.
+  virtual void publish(const Place& place, usize size) = 0;
 };
 
 struct RegionStatistics {
@@ -25,8 +32,8 @@ struct RegionStatistics {
 
 struct CompiledRegion {
   Handler entry = nullptr;  // like Block::entry of the region's first block
-  const u8* code = nullptr; // what was allocated for it, first byte and size
-  usize code_size = 0;
+  const u8* code = nullptr; // where it lies, apart from its constants
+  usize code_size = 0;      // bytes
   RegionStatistics statistics;
 };
 

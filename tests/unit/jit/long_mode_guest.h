@@ -28,12 +28,13 @@ class TestCodeMemory final : public CodeMemory {
     }
     m_end = m_next + kSize;
   }
-  u8* allocate(usize size, usize alignment) override {
+  Place allocate(usize size, usize alignment) override {
     u8* start = reinterpret_cast<u8*>((reinterpret_cast<u64>(m_next) + alignment - 1) & ~(alignment - 1));
-    if (start + size > m_end) return nullptr;
+    if (start + size > m_end) return {};
     m_next = start + size;
-    return start;
+    return {start, start};
   }
+  void publish(const Place&, usize) override {}
 
  private:
   static constexpr usize kSize = 8 << 20;
