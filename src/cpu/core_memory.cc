@@ -243,9 +243,10 @@ void CpuCore::note_ram_write(u64 ram_offset, unsigned size) {
   ram.clear_flag(ram_offset, kPageCleanDisplay);
   ram.clear_flag(ram_offset, kPageCleanSnapshot);
   if (!(ram.flags(ram_offset) & kPageHoldsCode)) return;
-  // Host code cannot be stopped behind the instruction that overwrites it: it stops in front, and the instruction runs
-  // alone. A callout ends its block and returns to no host code.
-  if (const BoundInsn* insn = s.insn; insn && blocks.translator()) {
+  // Host code cannot be stopped behind the instruction that overwrites it, and an instruction whose flags nobody reads
+  // may have dropped them although what it puts in the next one's place does: the block stops in front, and the
+  // instruction runs alone. A callout ends its block and returns to no host code.
+  if (const BoundInsn* insn = s.insn) {
     const Block* running = Block::of(insn);
     if (running->variants()[insn->position] != kNoVariant && blocks.overwrites(*running, insn->position, ram_offset, size))
       std::longjmp(m_recovery, kRecoverSplit);

@@ -485,6 +485,14 @@ bool Generator::Builder::add_instruction(u16 index) {
   return true;
 }
 
+TestCase Generator::make_one(u64 seed, u16 row, Environment environment, u16 code_offset) {
+  Builder builder{Random(seed), m_decoder, m_options, {}, 0};
+  builder.test.environment = environment;
+  builder.test.code_offset = code_offset;
+  builder.add_instruction(row);
+  return builder.test;
+}
+
 TestCase Generator::make(u64 seed, u16& row) {
   Builder builder{Random(seed), m_decoder, m_options, {}, 0};
   Random& random = builder.random;

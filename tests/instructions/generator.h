@@ -22,6 +22,10 @@ class Generator {
   Generator(const CpuModel& model, GeneratorOptions options) : m_decoder(model), m_options(std::move(options)) {}
   // The case with this number; equal for equal options and seed. `row` tells which row its last instruction is of.
   TestCase make(u64 seed, u16& row);
+  // One instruction of this row, to stand at `code_offset`; its overrides are the registers that it relies on. Without
+  // code when the row has no encoding here that the dice found. Equal for equal arguments, whatever the offset, but for
+  // what counts from it.
+  TestCase make_one(u64 seed, u16 row, Environment environment, u16 code_offset);
 
  private:
   struct Builder;

@@ -1,0 +1,276 @@
+// Random programs on every engine at once, in lockstep with the interpreter: whatever differs in the state after any run
+// fails the test, is reduced to the shortest run that shows it, and can be replayed.
+#include <capstone/capstone.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+
+#include "cpu/interpreter/handlers.h"
+#include "cpu/opcodes.h"
+#include "programs/machine.h"
+#include "state/log.h"
+
+namespace vellum::programs {
+
+namespace {
+
+using instructions::kCodeBase;
+using instructions::kCodeSize;
+using Machines = std::vector<std::unique_ptr<ProgramMachine>>;
+
+constexpr u64 kLongestEntry = 160;  // instructions behind one entry into a program
+constexpr unsigned kFailuresShown = 5;
+
+struct Options {
+  u64 blocks = 1'000'000, seed = 1;
+  std::string engines, environments;
+  u64 replay = 0;
+  bool verbose = false;
+};
+
+// What happens to one program, as its seed says; the machines are told the same.
+class Script {
+ public:
+  Script(ProgramGenerator& generator, u64 seed) : m_random(seed) {
+    // 64-bit code is what matters most; segments and small code have paths of their own.
+    static constexpr Environment kChoices[] = {Environment::Long64, Environment::Long64, Environment::Long64, Environment::Flat32,
+                                               Environment::Flat32, Environment::Segmented32, Environment::Segmented16};
+    const Environment environment = kChoices[m_random.below(7)];
+    m_supervisor = environment == Environment::Long64 && m_random.chance(25);
+    m_program = generator.make(m_random.next(), environment);
+    m_ports_allowed = m_random.chance(30);
+    m_memory_seed = m_random.below(16);
+  }
+
+  const Program& program() const { return m_program; }
+  u64 slices() const { return m_slices; }
+
+  // Runs the whole script, or until the slice with number `stop`, which is run for `budget` instructions only. Empty, or
+  // what differs; then slices() tells in which slice and last_budget() how long it was.
+  std::string run(Machines& machines, u64 stop = ~u64{0}, u64 budget = 0) {
+    Random random = m_random;
+    m_slices = 0;
+    for (auto& machine : machines) machine->load(m_program, m_memory_seed);
+    for (const u16 block : m_program.blocks) {
+      const bool alias = random.chance(25);
+      const u64 state_seed = random.next() >> 16;
+      const u32 rflags = 0x202 | (random.next() & kArithmeticFlags) | (random.chance(15) ? u32{kDf} : 0) |
+                         (m_ports_allowed ? u32{kIopl} : 0) | (random.chance(2) ? u32{kTf} : 0) | (random.chance(3) ? u32{kAc} : 0);
+      for (auto& machine : machines) machine->enter(state_seed, block, alias, m_supervisor, rflags);
+      u64 left = kLongestEntry;
+      while (left > 0) {
+        disturb(random, machines);
+        m_last_budget = 1 + (random.chance(25) ? random.below(4) : random.chance(40) ? random.below(40) : random.below(200));
+        const bool last = m_slices == stop;
+        if (last) m_last_budget = budget;
+        const auto expected = machines[0]->run(m_last_budget);
+        for (usize i = 1; i < machines.size(); ++i) {
+          const auto got = machines[i]->run(m_last_budget);
+          std::string text = machines[i]->difference(*machines[0]);
+          if (got.exit != expected.exit) text += fmt::format(" exit {} not {}", static_cast<int>(got.exit), static_cast<int>(expected.exit));
+          if (got.retired != expected.retired) text += fmt::format(" retired {} not {}", got.retired, expected.retired);
+          if (!text.empty()) return machines[i]->name() + ":" + text;
+        }
+        if (last) return {};
+        ++m_slices;
+        left -= std::min(left, m_last_budget);
+        if (expected.exit != Exit::BudgetSpent) break;
+      }
+    }
+    return {};
+  }
+  u64 last_budget() const { return m_last_budget; }
+
+ private:
+  // Interrupts, DMA into code and data, and other pages behind the same addresses.
+  void disturb(Random& random, Machines& machines) {
+    if (!random.chance(18)) return;
+    switch (random.below(6)) {
+      case 0: case 1:
+        for (auto& machine : machines) machine->raise_interrupt();
+        break;
+      case 2: {
+        std::vector<u8> bytes(1 + random.below(random.chance(80) ? 12 : 200));
+        const u64 offset = random.below(static_cast<u32>(kCodeSize * 2 - bytes.size()));
+        for (u8& byte : bytes) byte = random.chance(50) ? 0x90 : static_cast<u8>(random.next());
+        for (auto& machine : machines) machine->write_memory(ProgramMachine::kCodePages + offset, bytes);
+        break;
+      }
+      case 3: {  // what the program was, again
+        const u64 offset = random.below(static_cast<u32>(kCodeSize) - 600);
+        for (auto& machine : machines) machine->write_memory(ProgramMachine::kCodePages + offset, std::span(m_program.code).subspan(offset, 600));
+        break;
+      }
+      case 4: {
+        std::vector<u8> bytes(1 + random.below(40));
+        for (u8& byte : bytes) byte = static_cast<u8>(random.next());
+        const u64 offset = random.below(static_cast<u32>(instructions::kDataSize - bytes.size()));
+        for (auto& machine : machines) machine->write_memory(ProgramMachine::kDataPages + offset, bytes);
+        break;
+      }
+      default: {
+        const u64 linear = (random.chance(50) ? kCodeBase : kCodeAlias) + (u64{random.below(2)} << 12);
+        const unsigned page = random.below(ProgramMachine::kCodePageCount);
+        const bool all = random.chance(50);
+        for (auto& machine : machines) machine->map_code_page(linear, page, all);
+        break;
+      }
+    }
+  }
+
+  Random m_random;
+  Program m_program;
+  bool m_supervisor = false, m_ports_allowed = false;
+  u32 m_memory_seed = 0;
+  u64 m_slices = 0, m_last_budget = 0;
+};
+
+class Disassembler {
+ public:
+  Disassembler() {
+    cs_open(CS_ARCH_X86, CS_MODE_16, &m_handle[0]);
+    cs_open(CS_ARCH_X86, CS_MODE_32, &m_handle[1]);
+    cs_open(CS_ARCH_X86, CS_MODE_64, &m_handle[2]);
+  }
+  ~Disassembler() {
+    for (csh& handle : m_handle) cs_close(&handle);
+  }
+  Disassembler(const Disassembler&) = delete;
+  std::string at_rip(ProgramMachine& machine) {
+    const CpuState& s = machine.core().s;
+    const std::vector<u8> bytes = machine.code_at_rip();
+    const unsigned mode = s.code64() ? 2 : s.segment[kCs].big() ? 1 : 0;
+    cs_insn* insn = nullptr;
+    std::string text = fmt::format("{:x}: ", s.rip);
+    if (cs_disasm(m_handle[mode], bytes.data(), bytes.size(), s.rip, 1, &insn)) {
+      for (unsigned i = 0; i < insn->size; ++i) text += fmt::format("{:02x}", insn->bytes[i]);
+      text += fmt::format("  {} {}", insn->mnemonic, insn->op_str);
+      cs_free(insn, 1);
+    }
+    return text;
+  }
+
+ private:
+  csh m_handle[3];
+};
+
+// The shortest run of the failing slice that still shows a difference, and what the interpreter executes in it.
+void explain(Script& script, Machines& machines, u64 seed, const std::string& difference) {
+  const u64 slice = script.slices(), length = script.last_budget();
+  fmt::print("FAIL --replay {} | {} | slice {} of {} instructions |{}\n", seed, environment_name(script.program().environment), slice,
+             length, difference);
+  u64 shortest = length;
+  std::string first = difference;
+  for (u64 budget = 1; budget < length; ++budget) {
+    const std::string text = script.run(machines, slice, budget);
+    if (text.empty()) continue;
+    shortest = script.slices() == slice ? budget : length;
+    first = text;
+    break;
+  }
+  fmt::print("  first after {} instructions:{}\n", shortest, first);
+  Machines alone;
+  alone.push_back(std::move(machines[0]));
+  Disassembler disassembler;
+  script.run(alone, slice, 0);
+  for (u64 i = 0; i < shortest; ++i) {
+    fmt::print("    {:3} {}\n", i + 1, disassembler.at_rip(*alone[0]));
+    if (alone[0]->run(1).exit != Exit::BudgetSpent) break;
+  }
+  fmt::print("        {}\n", disassembler.at_rip(*alone[0]));
+  machines[0] = std::move(alone[0]);
+}
+
+std::vector<u16> rows_of(const CpuModel& model, bool integer_only) {
+  std::vector<u16> rows;
+  u16 index = 0;
+  const auto group = [&](usize count, bool integer) {
+    for (usize i = 0; i < count; ++i, ++index) {
+      const RowSpec& row = opcode_rows()[index];
+      if (!model.has(row.feature) || (integer_only && !integer)) continue;
+      const Flow flow = interpreter_row(index).flow;
+      if (flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect) continue;  // the generator's own
+      rows.push_back(index);
+    }
+  };
+#define VELLUM_GROUP(name) group(interpreter_handlers_##name().size(), std::string_view(#name) == "integer" || std::string_view(#name) == "strings");
+  VELLUM_OPCODE_GROUPS(VELLUM_GROUP)
+#undef VELLUM_GROUP
+  return rows;
+}
+
+int run(const Options& options) {
+  g_log_mask = 0;  // random code asks for things that no CPU has
+  CpuModel model = *parse_cpu_model("max");
+  model.features.set(static_cast<usize>(Feature::Base));
+  Machines machines;
+  const auto names = engine_names();
+  for (usize i = 0; i < names.size(); ++i) {
+    if (i > 0 && !options.engines.empty() && options.engines.find(names[i]) == std::string::npos) continue;
+    EngineOptions engine;
+    engine.engine = static_cast<Engine>(i);
+    engine.code_cache_size = u64{4} << 20;
+    machines.push_back(std::make_unique<ProgramMachine>(std::string(names[i]), model, engine));
+    if (i == 0) continue;
+    // Once more with a code cache that fills up again and again.
+    engine.code_cache_size = u64{32} << 10;
+    machines.push_back(std::make_unique<ProgramMachine>(std::string(names[i]) + ", small code cache", model, engine));
+  }
+  ProgramOptions program_options;
+  program_options.rows = rows_of(model, false);
+  program_options.favoured = rows_of(model, true);
+  ProgramGenerator generator(model, {}, program_options);
+
+  const auto started = std::chrono::steady_clock::now();
+  u64 blocks = 0, programs = 0, failures = 0, slices = 0;
+  const u64 start_retired = machines[0]->core().retired();
+  while (blocks < options.blocks && failures < kFailuresShown) {
+    const u64 seed = options.replay ? options.replay : options.seed * 0x100000001 + programs;
+    Script script(generator, seed);
+    ++programs;
+    const std::string difference = script.run(machines);
+    blocks += script.program().blocks.size();
+    slices += script.slices();
+    if (!difference.empty()) {
+      ++failures;
+      explain(script, machines, seed, difference);
+    }
+    if (options.replay) break;
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  fmt::print("seed {}: {} programs, {} blocks, {} runs, {} instructions on each of {} engines in {:.1f} s; {} programs differ\n", options.seed,
+             programs, blocks, slices, machines[0]->core().retired() - start_retired, machines.size(), seconds, failures);
+  return failures ? 1 : 0;
+}
+
+int main_checked(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string_view name = argv[i];
+    if (i + 1 == argc || !name.starts_with("--"))
+      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--engines A,B] [--replay SEED]");
+    const std::string value = argv[i + 1];
+    if (name == "--blocks") options.blocks = std::stoull(value);
+    else if (name == "--seed") options.seed = std::stoull(value);
+    else if (name == "--engines") options.engines = value;
+    else if (name == "--replay") options.replay = std::stoull(value);
+    else throw std::runtime_error("unknown option " + std::string(name));
+  }
+  return run(options);
+}
+
+}  // namespace
+
+}  // namespace vellum::programs
+
+int main(int argc, char** argv) {
+  try {
+    return vellum::programs::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "program-judge: {}\n", error.what());
+    return 2;
+  }
+}

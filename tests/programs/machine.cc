@@ -1,0 +1,301 @@
+// Page tables, descriptor tables and handlers of the bare machine; comparison of two of them.
+#include "programs/machine.h"
+
+#include <cstring>
+#include <stdexcept>
+
+#include "cpu/flags.h"
+#include "cpu/floating_environment.h"
+
+namespace vellum::programs {
+
+using namespace vellum::instructions;
+
+namespace {
+
+constexpr u64 kRamSize = 0x400000;
+constexpr u64 kPml4 = 0x1000, kPdpt = 0x2000, kPd = 0x3000, kCodePt = 0x4000, kDataPt = 0x5000, kKernelPdpt = 0x6000,
+              kKernelPd = 0x7000, kGdt = 0x8000, kIdt = 0x9000, kTss = 0xa000, kHandlers = 0xb000, kAliasPt = 0xd000,
+              kStackTop = 0x18000;
+constexpr u64 kLow = 0x1000, kLowEnd = kStackTop;  // everything of the kernel
+constexpr u64 kKernel = 0xffff800000000000;        // linear address of the physical address 0
+constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kLarge = 0x80, kNoExecute = u64{1} << 63;
+constexpr unsigned kHandlerSpacing = 16;
+constexpr u8 kInterruptVector = 0x81;
+
+}  // namespace
+
+class ProgramMachine::Board final : public CpuEnvironment {
+ public:
+  void restart() { m_time = m_ports = 0; }
+  void attach(CpuCore& cpu) { m_cpu = &cpu; }
+  u32 read_port(u16 port, unsigned) override { return static_cast<u32>(m_ports * 0x9e3779b9u ^ port); }
+  // A device that asks for an interrupt when it is written to.
+  void write_port(u16 port, unsigned, u32 value) override {
+    m_ports = m_ports * 31 + port + value + m_cpu->retired() - m_start;
+    if (value & 1) m_cpu->set_interrupt_request(true);
+  }
+  std::optional<u8> acknowledge_interrupt() override {
+    m_cpu->set_interrupt_request(false);
+    return kInterruptVector;
+  }
+  u64 time_stamp_counter() override { return m_cpu ? m_cpu->retired() - m_start + ++m_time : 0; }
+  u8 task_priority() override { return 0; }
+  void set_task_priority(u8) override {}
+  bool read_apic_msr(u32, u64&) override { return false; }
+  bool write_apic_msr(u32, u64) override { return false; }
+  void set_smm(bool) override {}
+  u64 random() override { return ++m_time * 0x9e3779b97f4a7c15; }
+  void set_start(u64 retired) { m_start = retired; }
+  u64 ports() const { return m_ports; }
+
+ private:
+  CpuCore* m_cpu = nullptr;
+  u64 m_time = 0, m_ports = 0, m_start = 0;
+};
+
+template <class T>
+void ProgramMachine::put(u64 physical, T value) {
+  m_memory->write_value(GuestPhysAddr(physical), value);
+}
+
+ProgramMachine::ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options) : m_name(std::move(name)) {
+  m_ram = std::move(*GuestRam::create(kRamSize));
+  m_memory = std::make_unique<AddressSpace>(*m_ram);
+  m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
+  m_board = std::make_unique<Board>();
+  m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
+  m_board->attach(*m_cpu);
+  if (const auto done = use_engine(*m_cpu, options); !done) throw std::runtime_error(done.error().message);
+  build_tables();
+  m_tables.resize(kLowEnd - kLow);
+  m_memory->read(GuestPhysAddr(kLow), m_tables);
+}
+
+ProgramMachine::~ProgramMachine() = default;
+
+void ProgramMachine::build_tables() {
+  put<u64>(kPml4, kPdpt | kPresent | kWrite | kUser);
+  put<u64>(kPdpt, kPd | kPresent | kWrite | kUser);
+  put<u64>(kPml4 + 8 * 256, kKernelPdpt | kPresent | kWrite);
+  put<u64>(kKernelPdpt, kKernelPd | kPresent | kWrite);
+  put<u64>(kKernelPd, kPresent | kWrite | kLarge);
+  put<u64>(kKernelPd + 8, 0x200000 | kPresent | kWrite | kLarge);
+  put<u64>(kPd + 8 * (kCodeBase >> 21), kCodePt | kPresent | kWrite | kUser);
+  put<u64>(kPd + 8 * (kCodeAlias >> 21), kAliasPt | kPresent | kWrite | kUser);
+  put<u64>(kPd + 8 * (kDataBase >> 21), kDataPt | kPresent | kWrite | kUser);
+  for (u64 page = 0; page < kCodeSize >> 12; ++page)
+    for (const u64 table : {kCodePt, kAliasPt}) put<u64>(table + 8 * page, (kCodePages + (page << 12)) | kPresent | kUser | kWrite);
+  for (u64 page = 0; page < kDataSize >> 12; ++page)
+    put<u64>(kDataPt + 8 * page,
+             (kDataPages + (page << 12)) | kPresent | kUser | kNoExecute | (page < kWritableSize >> 12 ? kWrite : 0));
+  put<u64>(kGdt + 0x08, 0x00af9b000000ffff);  // 64-bit code
+  put<u64>(kGdt + 0x10, 0x00cf93000000ffff);  // data
+  put<u64>(kGdt + 0x18, 0x00cffb000000ffff);  // 32-bit user code
+  put<u64>(kGdt + 0x28, 0x00cff3000000ffff);  // user data
+  put<u64>(kGdt + 0x30, 0x00affb000000ffff);  // 64-bit user code
+  put<u64>(kTss + 4, kKernel + kStackTop);    // RSP0
+  for (u64 vector = 0; vector < 256; ++vector) {
+    const u64 physical = kHandlers + vector * kHandlerSpacing, handler = kKernel + physical;
+    put<u8>(physical, 0xf4);
+    put<u64>(kIdt + 16 * vector, (handler & 0xffff) | 0x08u << 16 | u64{0xee00} << 32 | (handler >> 16 & 0xffff) << 48);
+    put<u64>(kIdt + 16 * vector + 8, handler >> 32);
+  }
+  // push rax; mov eax, ss; add [rsp - 16], rax; pop rax; iretq
+  const u8 go_on[] = {0x50, 0x8c, 0xd0, 0x48, 0x01, 0x44, 0x24, 0xf0, 0x58, 0x48, 0xcf};
+  m_memory->write(GuestPhysAddr(kHandlers + kInterruptVector * kHandlerSpacing), go_on);
+  const u8 iretq[] = {0x48, 0xcf};
+  m_memory->write(GuestPhysAddr(kHandlers + 2 * kHandlerSpacing), iretq);
+}
+
+void ProgramMachine::load(const Program& program, u32 memory_seed) {
+  m_environment = program.environment;
+  m_memory->write(GuestPhysAddr(kLow), m_tables);
+  std::vector<u8> turned(program.code.begin() + 0x1000, program.code.end());
+  turned.insert(turned.end(), program.code.begin(), program.code.begin() + 0x1000);
+  m_memory->write(GuestPhysAddr(kCodePages), program.code);
+  m_memory->write(GuestPhysAddr(kCodePages + kCodeSize), turned);
+  if (m_data.empty() || m_memory_seed != memory_seed) {
+    m_data.resize(kDataSize);
+    fill_memory(memory_seed, m_data);
+    m_memory_seed = memory_seed;
+  }
+  m_memory->write(GuestPhysAddr(kDataPages), m_data);
+  m_board->restart();
+  m_cpu->reset();
+  m_cpu->set_interrupt_request(false);
+  m_cpu->request_code_flush();
+  m_retired_at_load = m_cpu->retired();
+  m_board->set_start(m_retired_at_load);
+}
+
+void ProgramMachine::load_segments(bool supervisor) {
+  CpuState& s = m_cpu->s;
+  const auto segment = [&s](SegmentIndex index, u16 selector, u16 attributes, SegmentLayout layout) {
+    s.segment[index] = {selector, attributes, layout.limit, layout.base, true};
+  };
+  constexpr SegmentLayout flat{0, 0xffffffff};
+  constexpr u16 code64 = 0xa0fb, code32 = 0xc0fb, code16 = 0x00fb, data32 = 0xc0f3, small = 0x3fff, bytes = 0x7fff;
+  for (const SegmentIndex index : {kEs, kCs, kSs, kDs, kFs, kGs}) s.segment[index] = {};
+  s.cpl = supervisor ? 0 : 3;
+  switch (m_environment) {
+    case Environment::Long64:
+      segment(kCs, supervisor ? 0x08 : 0x33, supervisor ? 0xa09b : code64, flat);
+      for (const SegmentIndex index : {kEs, kSs, kDs, kFs, kGs})
+        segment(index, supervisor ? 0x10 : 0x2b, supervisor ? 0xc093 : data32, flat);
+      s.segment[kGs].base = kGsBase;
+      break;
+    case Environment::Flat32:
+      segment(kCs, 0x1b, code32, flat);
+      for (const SegmentIndex index : {kEs, kSs, kDs}) segment(index, 0x2b, data32, flat);
+      break;
+    case Environment::Segmented32:
+      segment(kCs, 0x17, code32 & bytes, kCodeSegment);
+      segment(kSs, 0x37, data32 & bytes, kSsSegment);
+      break;
+    case Environment::Segmented16:
+      segment(kCs, 0x1f, code16, kCodeSegment);
+      segment(kSs, 0x3f, data32 & small, kSsSegment);
+      break;
+    case Environment::Count: break;
+  }
+  if (m_environment == Environment::Segmented32 || m_environment == Environment::Segmented16) {
+    segment(kDs, 0x27, data32 & bytes, kDsSegment);
+    segment(kEs, 0x2f, data32 & bytes, kEsSegment);
+    segment(kFs, 0x47, data32 & bytes, kCodeSegment);
+  }
+}
+
+void ProgramMachine::enter(u64 state_seed, unsigned code_offset, bool alias, bool supervisor, u32 rflags) {
+  CpuState& s = m_cpu->s;
+  const bool flat = m_environment == Environment::Long64 || m_environment == Environment::Flat32;
+  const u64 data = flat ? kDataBase : 0;
+  TestCase test;
+  test.environment = m_environment;
+  test.state_seed = state_seed;
+  test.override_mask = 1u << kRsp;
+  test.overrides[kRsp] = data + 0x1800;
+  const MachineState before = initial_state(test);
+  for (unsigned i = 0; i < 16; ++i) s.gpr[i] = before.gpr[i];
+  s.rip = code_offset + (flat ? alias ? kCodeAlias : kCodeBase : 0);
+  s.cr0 = kCr0Pe | kCr0Mp | kCr0Et | kCr0Ne | kCr0Wp | kCr0Am | kCr0Pg;
+  s.cr3 = kPml4;
+  s.cr4 = kCr4Pae | kCr4Osfxsr | kCr4Osxmmexcpt | kCr4Osxsave | kCr4Fsgsbase;
+  s.xcr0 = kXcr0X87 | kXcr0Sse | kXcr0Avx;
+  s.efer = kEferLme | kEferLma | kEferNxe | kEferSce;
+  s.gdtr = {kKernel + kGdt, 0xfff};
+  s.idtr = {kKernel + kIdt, 0xfff};
+  s.segment[kTr] = {0x20, 0x8b, 0x67, kKernel + kTss, true};
+  s.segment[kLdtr] = {};
+  s.star = u64{0x0008} << 32 | u64{0x0018} << 48;
+  s.lstar = s.cstar = s.sysenter_eip = kKernel + kHandlers;
+  s.sysenter_cs = 8;
+  s.sysenter_esp = kKernel + kStackTop;
+  s.fmask = 0x47700;
+  s.dr[7] = 0x400;
+  s.halted = s.interrupt_shadow = s.stack_shadow = s.nmi_blocked = false;
+  s.pending_debug = 0;
+  write_mxcsr(s, before.vector.mxcsr);
+  s.x87 = {};
+  s.x87.control = before.vector.control;
+  s.x87.status = before.vector.status;
+  s.x87.valid = before.vector.tags;
+  const unsigned top = before.vector.status >> 11 & 7;
+  for (unsigned i = 0; i < 8; ++i) {
+    X87Register& target = s.x87.registers[(top + i) & 7];
+    std::memcpy(&target.significand, before.vector.st[i].data(), 8);
+    std::memcpy(&target.sign_exponent, before.vector.st[i].data() + 8, 2);
+  }
+  for (unsigned i = 0; i < 16; ++i) {
+    std::memcpy(s.vector[i].qword, before.vector.xmm[i].data(), 16);
+    std::memcpy(s.vector[i].qword + 2, before.vector.ymm_high[i].data(), 16);
+  }
+  write_rflags(s, rflags);
+  load_segments(supervisor);
+  m_cpu->flush_tlb();
+  m_cpu->update_mode();
+}
+
+ProgramMachine::Stop ProgramMachine::run(u64 budget) {
+  const Exit exit = m_cpu->run(budget);
+  return {exit, m_cpu->retired() - m_retired_at_load};
+}
+
+void ProgramMachine::raise_interrupt() { m_cpu->set_interrupt_request(true); }
+void ProgramMachine::write_memory(u64 physical, std::span<const u8> bytes) { m_memory->write(GuestPhysAddr(physical), bytes); }
+
+void ProgramMachine::map_code_page(u64 linear, unsigned physical_page, bool flush_all) {
+  const u64 table = linear >= kCodeAlias ? kAliasPt : kCodePt;
+  put<u64>(table + 8 * (linear >> 12 & 511), (kCodePages + (u64{physical_page} << 12)) | kPresent | kUser | kWrite);
+  if (flush_all) m_cpu->flush_tlb();
+  else m_cpu->flush_tlb_page(linear);
+}
+
+std::vector<u8> ProgramMachine::code_at_rip() {
+  std::vector<u8> bytes;
+  const CpuState& s = m_cpu->s;
+  const u64 linear = s.code64() ? s.rip : static_cast<u32>(s.segment[kCs].base + s.rip);
+  for (unsigned i = 0; i < kMaxInsnLength; ++i) {
+    const auto walked = walk(*m_memory, s.paging, linear + i, {AccessType::Read, false, false});
+    if (!walked) break;
+    bytes.push_back(m_memory->read_value<u8>(walked->page + ((linear + i) & kPageMask)));
+  }
+  return bytes;
+}
+
+std::string ProgramMachine::difference(ProgramMachine& reference) {
+  std::string text;
+  const CpuState &a = reference.m_cpu->s, &b = m_cpu->s;
+  const auto differ = [&text](std::string_view name, u64 expected, u64 got) {
+    if (expected != got) text += fmt::format(" {} {:x} not {:x}", name, got, expected);
+  };
+  constexpr const char* names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+  if (std::memcmp(a.gpr.data(), b.gpr.data(), sizeof(a.gpr)) != 0)
+    for (unsigned i = 0; i < 16; ++i) differ(names[i], a.gpr[i], b.gpr[i]);
+  differ("rip", a.rip, b.rip);
+  differ("rflags", read_rflags(a), read_rflags(b));
+  for (unsigned i = 0; i < 16; ++i)
+    if (std::memcmp(&a.vector[i], &b.vector[i], 32) != 0)
+      for (unsigned part = 0; part < 4; ++part) differ(fmt::format("ymm{}[{}]", i, part), a.vector[i].qword[part], b.vector[i].qword[part]);
+  differ("mxcsr", a.mxcsr, b.mxcsr);
+  for (unsigned i = 0; i < 8; ++i) {
+    differ(fmt::format("x87 {}", i), a.x87.registers[i].significand, b.x87.registers[i].significand);
+    differ(fmt::format("x87 {} exponent", i), a.x87.registers[i].sign_exponent, b.x87.registers[i].sign_exponent);
+  }
+  differ("fcw", a.x87.control, b.x87.control);
+  differ("fsw", a.x87.status, b.x87.status);
+  differ("ftw", a.x87.valid, b.x87.valid);
+  differ("fop", a.x87.last_opcode, b.x87.last_opcode);
+  differ("fip", a.x87.last_instruction, b.x87.last_instruction);
+  differ("fdp", a.x87.last_data, b.x87.last_data);
+  for (unsigned i = 0; i < kSegmentCount; ++i) {
+    differ(fmt::format("selector {}", i), a.segment[i].selector, b.segment[i].selector);
+    differ(fmt::format("base {}", i), a.segment[i].base, b.segment[i].base);
+    differ(fmt::format("limit {}", i), a.segment[i].limit, b.segment[i].limit);
+    differ(fmt::format("attributes {}", i), a.segment[i].attributes, b.segment[i].attributes);
+  }
+  for (const auto& [name, x, y] : {std::tuple{"cr0", a.cr0, b.cr0}, {"cr2", a.cr2, b.cr2}, {"cr3", a.cr3, b.cr3}, {"cr4", a.cr4, b.cr4},
+                                   {"efer", a.efer, b.efer}, {"dr6", a.dr[6], b.dr[6]}, {"dr7", a.dr[7], b.dr[7]}})
+    differ(name, x, y);
+  differ("cpl", a.cpl, b.cpl);
+  differ("halted", a.halted, b.halted);
+  differ("interrupt shadow", reference.m_cpu->in_interrupt_shadow(), m_cpu->in_interrupt_shadow());
+  differ("stack shadow", a.stack_shadow, b.stack_shadow);
+  differ("pending debug", a.pending_debug, b.pending_debug);
+  differ("interrupt request", a.interrupt_request, b.interrupt_request);
+  differ("ports", reference.m_board->ports(), m_board->ports());
+  struct Area {
+    u64 first, size;
+  };
+  for (const auto& [first, size] : {Area{kLow, kLowEnd - kLow}, Area{kCodePages, kCodePageCount << 12}, Area{kDataPages, kDataSize}}) {
+    const u8 *x = reference.m_ram->host(first), *y = m_ram->host(first);
+    if (std::memcmp(x, y, size) == 0) continue;
+    unsigned shown = 0;
+    for (u64 i = 0; i < size && shown < 12; ++i)
+      if (x[i] != y[i]) text += fmt::format(" @{:x} {:02x} not {:02x}", first + i, y[i], x[i]), ++shown;
+  }
+  return text;
+}
+
+}  // namespace vellum::programs

@@ -1,0 +1,63 @@
+// A bare machine around one CPU and one engine, for programs that an engine must run exactly as the interpreter does.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cpu/core.h"
+#include "jit/engine.h"
+#include "programs/program.h"
+
+namespace vellum::programs {
+
+class ProgramMachine {
+ public:
+  ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options);
+  ~ProgramMachine();
+
+  // Fresh memory and CPU, the program at its place.
+  void load(const Program& program, u32 memory_seed);
+  // Goes on at a block with new registers; in the kernel's segments when `supervisor`.
+  void enter(u64 state_seed, unsigned code_offset, bool alias, bool supervisor, u32 rflags);
+
+  struct Stop {
+    Exit exit = Exit::BudgetSpent;
+    u64 retired = 0;  // since load()
+  };
+  Stop run(u64 budget);
+
+  // What the world does between two runs.
+  void raise_interrupt();
+  void write_memory(u64 physical, std::span<const u8> bytes);
+  // Lets the code page at `linear` (a page of kCodeBase or kCodeAlias) be that of `other` from now on.
+  void map_code_page(u64 linear, unsigned physical_page, bool flush_all);
+
+  // What differs in the whole state; empty when nothing does. `ours` are this machine's values.
+  std::string difference(ProgramMachine& reference);
+  CpuCore& core() { return *m_cpu; }
+  const std::string& name() const { return m_name; }
+  // The bytes at RIP, as far as they can be fetched by linear address.
+  std::vector<u8> code_at_rip();
+
+  static constexpr u64 kCodePages = 0x200000, kDataPages = 0x210000;
+  static constexpr unsigned kCodePageCount = 4;  // two of the program, and two with the same code the other way round
+
+ private:
+  class Board;
+  void build_tables();
+  void load_segments(bool supervisor);
+  template <class T>
+  void put(u64 physical, T value);
+
+  std::string m_name;
+  std::unique_ptr<GuestRam> m_ram;
+  std::unique_ptr<AddressSpace> m_memory;
+  std::unique_ptr<Board> m_board;
+  std::unique_ptr<CpuCore> m_cpu;
+  Environment m_environment = Environment::Long64;
+  std::vector<u8> m_tables, m_data;
+  u32 m_memory_seed = ~u32{0};
+  u64 m_retired_at_load = 0;
+};
+
+}  // namespace vellum::programs

@@ -1,0 +1,46 @@
+// Random guest programs: blocks of random instructions, joined by jumps, calls, returns and loops, some of which store
+// into the code.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "instructions/generator.h"
+
+namespace vellum::programs {
+
+using instructions::Environment;
+using instructions::Random;
+
+// Linear address at which flat code finds the code pages a second time; in segmented code FS is a data segment over them.
+inline constexpr u64 kCodeAlias = 0x11000000;
+// Two words that no random operand hits: how many more jumps backwards a bounded program makes.
+inline constexpr u16 kFuelOffset = 0x40;
+
+struct ProgramOptions {
+  std::vector<u16> rows;       // to choose plain instructions from
+  std::vector<u16> favoured;   // of these, those that half of the instructions are of
+  bool stores_to_code = true;
+  bool bounded = false;        // ends by itself
+};
+
+struct Program {
+  Environment environment = Environment::Long64;
+  std::vector<u8> code;        // all of the code pages, from kCodeBase
+  std::vector<u16> blocks;     // where each begins
+  unsigned last = 0;           // behind the last byte
+};
+
+class ProgramGenerator {
+ public:
+  ProgramGenerator(const CpuModel& model, instructions::GeneratorOptions generator, ProgramOptions options);
+  Program make(u64 seed, Environment environment);
+
+ private:
+  class Builder;
+  instructions::Generator m_generator;
+  Decoder m_decoder;
+  ProgramOptions m_options;
+};
+
+}  // namespace vellum::programs
