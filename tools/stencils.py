@@ -299,10 +299,14 @@ def write(pointers, stencils, constants, helpers):
     data(prefix + 'constants', constants)
     data(prefix + 'rows', rows)
     data(prefix + 'lines', b''.join(struct.pack(f'<{variants}H', *line) for line in lines))
+    for number, helper in enumerate(helpers):
+        out += [f'{prefix}name{number}:', f'\t.asciz\t"{helper}"']
     out += ['\t.section\t.data.rel.ro,"aw",@progbits', '\t.p2align\t3', prefix + 'helpers:']
     out += [f'\t.quad\t{helper}' for helper in helpers]
+    out += [prefix + 'helper_names:']
+    out += [f'\t.quad\t{prefix}name{number}' for number in range(len(helpers))] + ['\t.quad\t0']
     out += [f'\t.globl\tvellum_stencil_group_{group}', f'\t.hidden\tvellum_stencil_group_{group}', f'vellum_stencil_group_{group}:']
-    out += [f'\t.quad\t{prefix}{part}' for part in ('code', 'records', 'patches', 'constants', 'helpers', 'rows', 'lines')]
+    out += [f'\t.quad\t{prefix}{part}' for part in ('code', 'records', 'patches', 'constants', 'helpers', 'helper_names', 'rows', 'lines')]
     out += ['\t.section\t.note.GNU-stack,"",@progbits', '']
     open(result, 'w').write('\n'.join(out))
     subprocess.run([compiler[0], '-c', '-o', output, result], check=True)

@@ -15,12 +15,25 @@ const RowSpec kRows[] = {
 #undef ROW
 };
 
+constexpr std::string_view kSemantics[] = {
+#define ROW(mnemonic, encoding, operands, feature, attributes, ...) #__VA_ARGS__,
+#include "cpu/opcodes/all.def"
+#undef ROW
+};
+
 }  // namespace
 
 std::span<const RowSpec> opcode_rows() { return kRows; }
 
 std::string describe_row(const RowSpec& row) {
   return fmt::format("{} {} ({})", row.mnemonic, row.operand_text, row.encoding);
+}
+
+std::string_view semantics_name(u16 row) {
+  std::string_view name = kSemantics[row];
+  constexpr std::string_view kPrefix = "CalloutTo<callouts::";
+  if (name.starts_with(kPrefix)) name = name.substr(kPrefix.size(), name.size() - kPrefix.size() - 1);
+  return name;
 }
 
 }  // namespace vellum

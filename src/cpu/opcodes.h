@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "cpu/opcode_row.h"
 
@@ -15,5 +16,8 @@ namespace vellum {
 std::span<const RowSpec> opcode_rows();
 // "add r/m32, r32 (01 /r)", for messages and documentation.
 std::string describe_row(const RowSpec& row);
+// Of a row that is a callout: the function's name in namespace callouts, with its template argument ("push_segment<kEs>");
+// of the others the name of their semantics.
+std::string_view semantics_name(u16 row);
 
 }  // namespace vellum

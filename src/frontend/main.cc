@@ -1,4 +1,4 @@
-// The program: options, one session, exit status.
+// The program: options, one session or subcommand, exit status.
 #include <sys/prctl.h>
 
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include "frontend/message.h"
 #include "frontend/options.h"
 #include "frontend/session.h"
+#include "frontend/translate.h"
 
 namespace {
 
@@ -20,17 +21,26 @@ int complain(const vellum::Error& error, int status) {
   return status;
 }
 
+int print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  return std::fflush(stdout) == 0 ? 0 : kStartError;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace vellum;
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  // A disk image of that name is written ./translate.
+  if (!arguments.empty() && arguments[0] == "translate") {
+    const auto text = run_translate(std::span(arguments).subspan(1));
+    if (text) return print(*text);
+    tell_user("{}", text.error().message);
+    return text.error().kind == TranslateError::Kind::Usage ? kUsageError : kStartError;
+  }
   auto parsed = parse_options(arguments, static_cast<u64>(std::time(nullptr)));
   if (!parsed) return complain(parsed.error(), kUsageError);
-  if (const auto* information = std::get_if<Information>(&*parsed)) {
-    std::fputs(information->text.c_str(), stdout);
-    return std::fflush(stdout) == 0 ? 0 : kStartError;
-  }
+  if (const auto* information = std::get_if<Information>(&*parsed)) return print(information->text);
   // Timers of an idle guest are as exact as the host can make them (the default slack is 50 microseconds).
   prctl(PR_SET_TIMERSLACK, 1);
   auto session = Session::create(std::get<Options>(*parsed), &Cpu::create);

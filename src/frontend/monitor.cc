@@ -6,6 +6,7 @@
 
 #include "frontend/key_names.h"
 #include "frontend/option_text.h"
+#include "jit/translation_view.h"
 #include "machine/snapshot.h"
 
 namespace vellum {
@@ -49,6 +50,7 @@ std::span<const Monitor::Command> Monitor::commands() {
       {"loadvm", "FILE", "load the whole machine from a file", &Monitor::run_load, 1, 1},
       {"sendkey", "KEYS", "press and release keys, such as ctrl-alt-delete", &Monitor::run_send_key, 1, 1},
       {"xp", "[/COUNT[b|h|w|g]] ADDRESS", "show physical memory", &Monitor::run_examine, 1, 2},
+      {"translate", "ADDRESS [LENGTH [PARTS]]", "show code at a linear address and what becomes of it", &Monitor::run_translate, 1, 3},
       {"help", "", "show this list", &Monitor::run_help, 0, 1},
   };
   return kCommands;
@@ -174,6 +176,18 @@ std::string Monitor::run_examine(std::span<const std::string> arguments) {
     text += fmt::format(" 0x{:0{}x}", value, size * 2);
   }
   return text + "\n";
+}
+
+std::string Monitor::run_translate(std::span<const std::string> arguments) {
+  constexpr u64 kUsual = 64, kMost = 65536;
+  const auto address = parse_number("translate", arguments[0], ~u64{0});
+  if (!address) return address.error().message + "\n";
+  const auto length = arguments.size() > 1 ? parse_number("translate", arguments[1], kMost) : kUsual;
+  if (!length) return length.error().message + "\n";
+  const auto parts = arguments.size() > 2 ? parse_translation_parts("translate", arguments[2]) : default_translation_parts();
+  if (!parts) return parts.error().message + "\n";
+  auto text = show_guest_translation(m_machine.cpu(), *address, *length, *parts, AssemblySyntax::Att);
+  return text ? *text : "translate: " + text.error().message + "\n";
 }
 
 std::string Monitor::run_help(std::span<const std::string>) {

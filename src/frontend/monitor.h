@@ -44,6 +44,7 @@ class Monitor {
   std::string run_load(std::span<const std::string> arguments);
   std::string run_send_key(std::span<const std::string> arguments);
   std::string run_examine(std::span<const std::string> arguments);
+  std::string run_translate(std::span<const std::string> arguments);
   std::string run_help(std::span<const std::string> arguments);
 
   void receive(std::span<const u8> data);

@@ -253,6 +253,18 @@ bool Baseline::translate(Block& block) {
   m_statistics.handler_insns += handlers;
   m_statistics.block_bytes += hot + cold;
   m_statistics.baseline_nanoseconds += static_cast<u64>((std::chrono::steady_clock::now() - started).count());
+
+  if (!m_observers.empty()) {
+    std::vector<CodePart> parts;
+    for (unsigned i = 0; i < used; ++i) {
+      const bool insn = i > 0 && i <= count;
+      const auto kind = i == 0 ? CodePart::Kind::Entry : !insn ? CodePart::Kind::Exit : pieces[i].handler ? CodePart::Kind::Handler : CodePart::Kind::Stencil;
+      parts.push_back({.kind = kind, .position = static_cast<u8>(i == 0 ? 0 : insn ? i - 1 : count - 1), .handler = insn ? pieces[i].handler : nullptr,
+                       .hot = pieces[i].hot - start, .hot_size = pieces[i].ref.stencil->hot_size,
+                       .cold = pieces[i].cold - start, .cold_size = pieces[i].ref.stencil->cold_size});
+    }
+    for (TranslationObserver* observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
+  }
   return true;
 }
 

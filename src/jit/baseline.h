@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "cpu/translator.h"
 #include "jit/code_cache.h"
 #include "jit/statistics.h"
+#include "jit/translation_observer.h"
 
 namespace vellum {
 
@@ -27,10 +29,13 @@ class Baseline {
   void close(Block& block);
   // Whoever enters it goes on at `target` (an address in the code cache or the program).
   void redirect(Block& block, const void* target);
+  // Is told of every block translated from now on.
+  void add_observer(TranslationObserver& observer) { m_observers.push_back(&observer); }
 
  private:
   CodeCache& m_cache;
   Statistics& m_statistics;
+  std::vector<TranslationObserver*> m_observers;
 };
 
 }  // namespace vellum

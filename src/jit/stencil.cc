@@ -61,6 +61,16 @@ StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
 
 bool have_stencils() { return VELLUM_STENCILS; }
 
+std::span<const StencilGroup* const> stencil_groups() {
+#if VELLUM_STENCILS
+#define VELLUM_ADDRESS_OF(group) &vellum_stencil_group_##group,
+  static constexpr const StencilGroup* kGroups[] = {VELLUM_STENCIL_GROUPS(VELLUM_ADDRESS_OF) &vellum_stencil_group_glue};
+  return kGroups;
+#else
+  return {};
+#endif
+}
+
 #if VELLUM_STENCILS
 StencilRef find_glue(Glue which) {
   const StencilGroup& group = vellum_stencil_group_glue;

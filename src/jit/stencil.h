@@ -49,6 +49,7 @@ struct StencilGroup {
   const StencilPatch* patches;
   const u8* constants;
   const u64* helpers;
+  const char* const* helper_names;      // their symbols, and nullptr behind the last
   const u16 (*rows)[kStencilModes];     // for each row and mode, a line of `variants`
   const u16 (*variants)[kVariants];     // stencil number, or kNoStencil
 };
@@ -62,6 +63,8 @@ struct StencilRef {
 // The stencil of a row of opcode_rows() in a mode, or none.
 StencilRef find_stencil(u16 row, StencilMode mode, u8 variant);
 StencilRef find_glue(Glue which);
+// Glue and all groups.
+std::span<const StencilGroup* const> stencil_groups();
 // Whether the program has any: tools/stencils.py knows the host's instruction set.
 bool have_stencils();
 

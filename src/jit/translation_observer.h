@@ -1,0 +1,32 @@
+// Who looks at translated code: logs, the files for perf, vellum translate.
+#pragma once
+
+#include <span>
+
+#include "cpu/block.h"
+
+namespace vellum {
+
+// A piece of a block's host code. Offsets count bytes from Block::code_offset.
+struct CodePart {
+  enum class Kind : u8 {
+    Entry,
+    Stencil,  // the instruction at `position`
+    Handler,  // likewise: it runs its interpreter's handler
+    Exit,     // a way to a successor
+  };
+  Kind kind;
+  u8 position;          // of the instruction; of an exit: that of the instruction it belongs to
+  const void* handler;  // Handler: where it goes; else nullptr
+  u32 hot, hot_size;
+  u32 cold, cold_size;  // behind all hot parts
+};
+
+class TranslationObserver {
+ public:
+  virtual ~TranslationObserver() = default;
+  // `code` is all of the block's host code, as it is before any exit was linked, at the address where it runs.
+  virtual void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) = 0;
+};
+
+}  // namespace vellum

@@ -1,0 +1,300 @@
+// Decodes and translates code in a CPU of its own, and prints what came out.
+#include "jit/translation_view.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "cpu/core.h"
+#include "cpu/opcodes.h"
+#include "jit/baseline.h"
+#include "jit/operation_text.h"
+#include "jit/stencil.h"
+#include "jit/translation_observer.h"
+#include "mmu/page_walk.h"
+#include "state/nearest.h"
+
+namespace vellum {
+
+namespace {
+
+constexpr std::string_view kPartNames[] = {"guest", "callouts", "ir", "optimized-ir", "baseline", "optimized", "all"};
+constexpr u64 kCodeCacheSize = u64{16} << 20;
+
+// Code is never run here.
+class NoEnvironment final : public CpuEnvironment {
+ public:
+  u32 read_port(u16, unsigned) override { return 0; }
+  void write_port(u16, unsigned, u32) override {}
+  std::optional<u8> acknowledge_interrupt() override { return {}; }
+  u64 time_stamp_counter() override { return 0; }
+  u8 task_priority() override { return 0; }
+  void set_task_priority(u8) override {}
+  bool read_apic_msr(u32, u64&) override { return false; }
+  bool write_apic_msr(u32, u64) override { return false; }
+  void set_smm(bool) override {}
+  u64 random() override { return 0; }
+};
+
+// Keeps the parts of the block translated last.
+class Recorder final : public TranslationObserver {
+ public:
+  void block_translated(const Block&, std::span<const CodePart> block_parts, std::span<const u8> block_code) override {
+    parts.assign(block_parts.begin(), block_parts.end());
+    code = block_code;
+  }
+  std::vector<CodePart> parts;
+  std::span<const u8> code;
+};
+
+// Two columns of text; rows are as high as the higher of their cells.
+class Columns {
+ public:
+  void add(std::vector<std::string> left, std::vector<std::string> right) { m_rows.emplace_back(std::move(left), std::move(right)); }
+  std::string text() const {
+    constexpr usize kLeast = 44;
+    usize width = kLeast;
+    for (const auto& [left, right] : m_rows)
+      for (const std::string& line : left) width = right.empty() && left.size() == 1 ? width : std::max(width, line.size());
+    std::string result;
+    for (const auto& [left, right] : m_rows)
+      for (usize i = 0; i < std::max(left.size(), right.size()); ++i) {
+        const std::string& cell = i < left.size() ? left[i] : m_empty;
+        if (i >= right.size()) result += cell + "\n";
+        else if (m_rows_have_left()) result += fmt::format("{:<{}}  {}\n", cell, width, right[i]);
+        else result += right[i] + "\n";
+      }
+    return result;
+  }
+
+ private:
+  bool m_rows_have_left() const {
+    return std::ranges::any_of(m_rows, [](const auto& row) { return !row.first.empty() && !row.second.empty(); });
+  }
+  std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>> m_rows;
+  std::string m_empty;
+};
+
+class View {
+ public:
+  static Result<std::unique_ptr<View>> create(const TranslationRequest& request) {
+    const u64 pages = ((request.address & kPageMask) + request.code.size() + kMaxInsnLength + kPageSize - 1) / kPageSize;
+    auto ram = GuestRam::create((pages + 2) * kPageSize);
+    if (!ram) return std::unexpected(ram.error());
+    auto view = std::unique_ptr<View>(new View(request, std::move(*ram)));
+    if ((request.parts & kShowBaseline) && have_stencils()) {
+      auto cache = CodeCache::create(kCodeCacheSize);
+      if (!cache) return std::unexpected(cache.error());
+      view->m_cache = std::move(*cache);
+      view->m_baseline = std::make_unique<Baseline>(*view->m_cache, view->m_statistics);
+      view->m_baseline->add_observer(view->m_recorder);
+    }
+    return view;
+  }
+
+  std::string text() {
+    std::string result;
+    u64 offset = 0;
+    const u64 size = find_end();
+    while (offset < size) {
+      Insn insn;
+      if (decode(offset, insn) == DecodeStatus::TooLong) {
+        const u64 length = std::min<u64>(kMaxInsnLength + 1, m_request.code.size() - offset);
+        result += fmt::format("{:>8x}:  {}\n              longer than 15 bytes: #GP(0)\n", m_request.address + offset, hex_bytes(m_request.code.subspan(offset, length)));
+        offset += length;
+        continue;
+      }
+      Block* block = m_core.lookup(m_start + offset);
+      if (!result.empty()) result += "\n";
+      result += show(*block, offset);
+      offset += block->byte_length;
+    }
+    if (size < m_request.code.size())
+      result += fmt::format("{:>8x}:  {}  (an instruction that goes on behind these bytes)\n", m_request.address + size,
+                            hex_bytes(m_request.code.subspan(size)));
+    return result;
+  }
+
+ private:
+  View(const TranslationRequest& request, std::unique_ptr<GuestRam> ram)
+      : m_request(request),
+        m_ram(std::move(ram)),
+        m_memory(*m_ram),
+        m_core(request.model, m_memory, m_environment, 0),
+        m_start(kPageSize + (request.address & kPageMask)),
+        m_guest(static_cast<CodeSize>(request.mode & kModeCodeSizeMask), request.syntax),
+        m_host(Disassembler::for_host(request.syntax)) {
+    m_memory.map_ram("code", GuestPhysAddr(0), m_ram->size(), 0);
+    std::memcpy(m_ram->host(m_start), request.code.data(), request.code.size());
+    SegmentRegister& cs = m_core.s.segment[kCs];
+    cs.base = 0;
+    cs.limit = 0xffffffff;
+    m_core.s.mode = request.mode & kBlockModeMask;
+  }
+
+  DecodeStatus decode(u64 offset, Insn& insn) const {
+    return m_core.decoder.decode({m_ram->host(m_start + offset), kMaxInsnLength}, static_cast<CodeSize>(m_request.mode & kModeCodeSizeMask),
+                                 m_request.mode & kModeReal, insn);
+  }
+
+  // Where the last instruction that lies wholly within the bytes given ends. Its block ends there too.
+  u64 find_end() {
+    u64 offset = 0, last = 0;
+    while (offset < m_request.code.size()) {
+      Insn insn;
+      const DecodeStatus status = decode(offset, insn);
+      const u64 length = status == DecodeStatus::TooLong ? std::min<u64>(kMaxInsnLength + 1, m_request.code.size() - offset) : insn.length;
+      if (offset + length > m_request.code.size()) break;
+      last = offset;
+      offset += length;
+    }
+    m_core.blocks.mark_mmio(m_start + last);  // makes blocks end behind it
+    return offset;
+  }
+
+  std::string show(Block& block, u64 offset) {
+    const u64 address = m_request.address + offset;
+    std::vector<const void*> handlers;
+    for (unsigned i = 0; i < block.real_count; ++i) handlers.push_back(reinterpret_cast<const void*>(handler_of(block.insns[i])));
+    const bool translated = m_baseline && m_baseline->translate(block);
+    if (translated)
+      for (const CodePart& part : m_recorder.parts)
+        if (part.kind == CodePart::Kind::Stencil) handlers[part.position] = nullptr;
+
+    std::string result = fmt::format("block {:#x}: {}, {} instruction{}, {} bytes", address, describe_mode(block.mode), block.real_count,
+                                     block.real_count == 1 ? "" : "s", block.byte_length);
+    if (translated) result += fmt::format("; baseline: {} bytes", block.code_size);
+    result += "\n";
+    Columns columns;
+    const auto code_of = [&](const CodePart::Kind kind, unsigned position) {
+      std::vector<std::string> lines;
+      if (translated)
+        for (const CodePart& part : m_recorder.parts)
+          if (part.kind == kind && part.position == position) add_host(block, part, lines);
+      return lines;
+    };
+    const bool guest = m_request.parts & kShowGuest;
+    if (translated) columns.add(guest ? std::vector<std::string>{"  (entry)"} : std::vector<std::string>{}, code_of(CodePart::Kind::Entry, 0));
+    for (unsigned i = 0; i < block.real_count; ++i) {
+      std::vector<std::string> left;
+      const BoundInsn& insn = block.insns[i];
+      const auto bytes = std::span<const u8>(m_ram->host(m_start + offset + insn.offset), insn.length);
+      if (guest) left.push_back(guest_line(bytes, address + insn.offset));
+      if (m_request.parts & kShowCallouts)
+        if (const std::string name = callout_name(block, i, handlers[i]); !name.empty())
+          left.push_back(guest ? fmt::format("            => callout {}", name) : fmt::format("{:>8x}:  {}  => callout {}", address + insn.offset, guest_text(bytes, address + insn.offset), name));
+      auto right = code_of(CodePart::Kind::Stencil, i);
+      if (right.empty()) right = code_of(CodePart::Kind::Handler, i);
+      columns.add(std::move(left), std::move(right));
+    }
+    if (translated)
+      for (const CodePart& part : m_recorder.parts)
+        if (part.kind == CodePart::Kind::Exit) {
+          std::vector<std::string> lines;
+          add_host(block, part, lines);
+          columns.add(guest ? std::vector<std::string>{"  (exit)"} : std::vector<std::string>{}, std::move(lines));
+        }
+    return result + columns.text();
+  }
+
+  std::string guest_text(std::span<const u8> bytes, u64 address) const { return m_guest.one(bytes, address).text; }
+  std::string guest_line(std::span<const u8> bytes, u64 address) const {
+    return fmt::format("{:>8x}:  {:<22} {}", address, hex_bytes(bytes), guest_text(bytes, address));
+  }
+
+  void add_host(const Block& block, const CodePart& part, std::vector<std::string>& lines) const {
+    const auto add = [&](u32 offset, u32 size, const char* mark) {
+      auto left = m_recorder.code.subspan(offset, size);
+      while (!left.empty()) {
+        const u64 at = reinterpret_cast<u64>(left.data());
+        const DisassembledInsn insn = m_host.one(left, at, [&](u64 target) { return target_name(block, target); });
+        lines.push_back(fmt::format("+{:<4x} {}{}", left.data() - m_recorder.code.data(), mark, insn.text));
+        left = left.subspan(insn.length);
+      }
+    };
+    add(part.hot, part.hot_size, "");
+    add(part.cold, part.cold_size, "| ");
+  }
+
+  std::string target_name(const Block& block, u64 target) const {
+    const u64 offset = target - reinterpret_cast<u64>(m_recorder.code.data());
+    if (offset < block.code_size) return fmt::format("+{:x}", offset);
+    return host_function_name(reinterpret_cast<const void*>(target));
+  }
+
+  const TranslationRequest& m_request;
+  NoEnvironment m_environment;
+  std::unique_ptr<GuestRam> m_ram;
+  AddressSpace m_memory;
+  CpuCore m_core;
+  u64 m_start;  // where the code stands in the view's own memory
+  Disassembler m_guest, m_host;
+  std::unique_ptr<CodeCache> m_cache;
+  Statistics m_statistics;
+  std::unique_ptr<Baseline> m_baseline;
+  Recorder m_recorder;
+};
+
+}  // namespace
+
+std::span<const std::string_view> translation_part_names() { return kPartNames; }
+
+u32 default_translation_parts() { return kShowGuest | kShowCallouts | (have_stencils() ? kShowBaseline : 0u); }
+
+Result<u32> parse_translation_parts(std::string_view what, std::string_view text) {
+  u32 parts = 0;
+  for (std::string_view rest = text; !rest.empty();) {
+    const auto comma = rest.find(',');
+    const auto name = rest.substr(0, comma);
+    rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
+    const auto found = std::ranges::find(kPartNames, name);
+    if (found == std::end(kPartNames)) {
+      const auto near = nearest_name(name, kPartNames);
+      return failure(near.empty() ? fmt::format("{}: unknown part '{}'; valid: {}", what, name, fmt::join(kPartNames, ", "))
+                                  : fmt::format("{}: unknown part '{}'; did you mean '{}'?", what, name, near));
+    }
+    const auto index = found - std::begin(kPartNames);
+    parts |= name == "all" ? u32{kShowAll} : 1u << index;
+  }
+  if (!parts) return failure(fmt::format("{}: nothing to show; valid: {}", what, fmt::join(kPartNames, ", ")));
+  return parts;
+}
+
+u32 usual_mode(CodeSize code_size) {
+  switch (code_size) {
+    case CodeSize::Bits16: return static_cast<u32>(CodeSize::Bits16) | kModeReal;
+    case CodeSize::Bits32: return static_cast<u32>(CodeSize::Bits32) | kModeFlatData | kModeStack32;
+    default: return static_cast<u32>(CodeSize::Bits64) | kModeFlatData;
+  }
+}
+
+Result<std::string> show_translation(const TranslationRequest& request) {
+  if (request.parts & (kShowIr | kShowOptimizedIr | kShowOptimized))
+    return failure("this build has no optimizing tier, so there is no LLVM IR and no optimized code; show guest, callouts, baseline");
+  if ((request.parts & kShowBaseline) && !have_stencils())
+    return failure("this build has no stencils for the host's instruction set, so there is no baseline code; show guest, callouts");
+  auto view = View::create(request);
+  if (!view) return std::unexpected(view.error());
+  return (*view)->text();
+}
+
+Result<std::string> show_guest_translation(Cpu& cpu, u64 address, u64 length, u32 parts, AssemblySyntax syntax) {
+  auto& core = static_cast<CpuCore&>(cpu);
+  std::vector<u8> code;
+  while (code.size() < length) {
+    const u64 at = address + code.size();
+    const auto physical = walk_quietly(core.memory, core.s.paging, at);
+    if (!physical) break;
+    const RegionKind kind = core.memory.lookup(GuestPhysAddr(physical->value & ~kPageMask)).read;
+    if (kind != RegionKind::Ram && kind != RegionKind::Rom) break;  // to read a device's registers may change them
+    const u64 part = std::min(length - code.size(), kPageSize - (at & kPageMask));
+    const usize before = code.size();
+    code.resize(before + part);
+    core.memory.read(*physical, {code.data() + before, part});
+  }
+  if (code.empty()) return failure(fmt::format("there is no memory at {:#x}", address));
+  return show_translation({.code = code, .address = address, .model = core.model, .mode = core.s.mode & kBlockModeMask, .parts = parts,
+                           .syntax = syntax});
+}
+
+}  // namespace vellum
