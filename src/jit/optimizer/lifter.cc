@@ -217,13 +217,13 @@ void Lifter::emit_block(int index) {
   if (m_checked[static_cast<usize>(index)]) {
     llvm::IRBuilder<> b(m_heads[static_cast<usize>(index)]);
     auto* budget = b.CreateLoad(m_i64, m_budget);
-    auto* attention = b.CreateAlignedLoad(m_i32, state_field(b, offsetof(CpuState, attention)), llvm::Align(4));
-    attention->setAtomic(llvm::AtomicOrdering::Monotonic);
     auto* weights = llvm::MDBuilder(m_context).createBranchWeights(100000, 1);
     auto* enough = llvm::BasicBlock::Create(m_context, "enough", m_function, m_bodies[static_cast<usize>(index)]);
     auto* refused = llvm::BasicBlock::Create(m_context, "refused", m_function);
     b.CreateCondBr(b.CreateICmpSGE(budget, number(longest_path(index))), enough, refused, weights);
     b.SetInsertPoint(enough);
+    auto* attention = b.CreateAlignedLoad(m_i32, state_field(b, offsetof(CpuState, attention)), llvm::Align(4));
+    attention->setAtomic(llvm::AtomicOrdering::Monotonic);
     b.CreateCondBr(b.CreateICmpEQ(attention, b.getInt32(0)), m_bodies[static_cast<usize>(index)], refused, weights);
     b.SetInsertPoint(refused);
     return_to_run_loop(b, b.CreateAdd(m_entry_base, number(static_cast<u64>(block.delta))));

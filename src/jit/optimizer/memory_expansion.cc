@@ -2,9 +2,12 @@
 #include "jit/optimizer/memory_expansion.h"
 
 #include <llvm/ADT/SmallPtrSet.h>
+#include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Constants.h>
+#include <llvm/IR/Dominators.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
+#include <llvm/Transforms/Utils/PromoteMemToReg.h>
 
 #include "cpu/state.h"
 
@@ -16,9 +19,22 @@ using llvm::Value;
 
 constexpr i64 kGroupSpan = 256;  // bytes: accesses off one base this close share a check
 
+// A page that accesses likely to stay on it remember: kept in values, it needs no look into the TLB. Forgotten after every
+// helper's call, as that may change permissions; nothing else does while a region runs.
+constexpr unsigned kMaxCachedPages = 6;
+constexpr i64 kSmallStep = 512;  // bytes per iteration: an address that steps so far stays on its page for a while
+
+constexpr i64 kNearby = 1024;    // bytes between accesses off one base that share a cached page
+
+// What a page cache holds before it is filled: no canonical address matches the tag, and if the guest hits it all the same it
+// finds this memory.
+alignas(4096) u8 nobodys_page[2 * kPageSize];
+constexpr u64 kNobodysTag = 0x9d3a'57c1'6e2b'4000;
+
 class MemoryExpansion {
  public:
-  MemoryExpansion(LiftedRegion& region, const SemanticsLibrary& library);
+  MemoryExpansion(LiftedRegion& region, const Region& source, const SemanticsLibrary& library, llvm::LoopInfo& loops,
+                  llvm::ScalarEvolution& evolution);
   ExpansionCounts run();
 
  private:
@@ -36,6 +52,14 @@ class MemoryExpansion {
     bool write = false, read = false;
     unsigned members = 0;
     Value* host = nullptr;  // of `low`, or nullptr at run time when each access has to look for itself
+    int page = -1;          // index into m_pages
+  };
+  struct CachedPage {
+    Value* base;  // of the accesses; nullptr: the stack
+    i64 offset;   // of the first access from there; those far from it are on another page
+    bool write;
+    unsigned groups = 0;
+    llvm::AllocaInst *tag = nullptr, *addend = nullptr;  // linear address of the page; from there to the host's
   };
   struct Check {
     llvm::BasicBlock *fast, *slow;
@@ -43,8 +67,11 @@ class MemoryExpansion {
   };
 
   void collect();
+  void choose_pages();
+  int page_for(const Group& group, const Access& access);
+  void forget_pages(llvm::IRBuilder<>& b);
   void expand(Access& access);
-  Check check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read);
+  Check check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read, int page);
   Value* access_host(llvm::IRBuilder<>& b, const Access& access, Value* host);
   Value* call_helper(llvm::IRBuilder<>& b, const Access& access);
   void store_state(llvm::IRBuilder<>& b, const llvm::CallInst& call);
@@ -60,6 +87,10 @@ class MemoryExpansion {
 
   LiftedRegion& m_region;
   const SemanticsLibrary& m_library;
+  llvm::LoopInfo& m_loops;
+  llvm::ScalarEvolution& m_evolution;
+  llvm::DenseMap<u64, const BoundInsn*> m_insns;  // by the original's address
+  std::vector<CachedPage> m_pages;
   llvm::Function& m_function;
   llvm::LLVMContext& m_context;
   llvm::Module& m_module;
@@ -74,8 +105,9 @@ class MemoryExpansion {
   ExpansionCounts m_counts;
 };
 
-MemoryExpansion::MemoryExpansion(LiftedRegion& region, const SemanticsLibrary& library)
-    : m_region(region), m_library(library), m_function(*region.function), m_context(m_function.getContext()),
+MemoryExpansion::MemoryExpansion(LiftedRegion& region, const Region& source, const SemanticsLibrary& library,
+                                 llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution)
+    : m_region(region), m_library(library), m_loops(loops), m_evolution(evolution), m_function(*region.function), m_context(m_function.getContext()),
       m_module(*m_function.getParent()) {
   m_i8 = llvm::Type::getInt8Ty(m_context);
   m_i32 = llvm::Type::getInt32Ty(m_context);
@@ -83,6 +115,8 @@ MemoryExpansion::MemoryExpansion(LiftedRegion& region, const SemanticsLibrary& l
   m_pointer = llvm::PointerType::get(m_context, 0);
   m_state = m_function.getArg(0);
   m_likely = llvm::MDBuilder(m_context).createBranchWeights(100000, 1);
+  for (const RegionBlock& block : source.blocks)
+    for (u32 i = 0; i < block.count; ++i) m_insns[reinterpret_cast<u64>(block.original->insns + i)] = &block.insns[i];
 }
 
 ExpansionCounts MemoryExpansion::run() {
@@ -90,7 +124,15 @@ ExpansionCounts MemoryExpansion::run() {
   if (m_accesses.empty()) return {};
   llvm::IRBuilder<> b(&*m_function.getEntryBlock().getFirstInsertionPt());
   m_tlb = b.CreateAlignedLoad(m_pointer, field(b, offsetof(CpuState, tlb)), llvm::Align(8));
+  choose_pages();
   for (Access& access : m_accesses) expand(access);
+  if (!m_pages.empty()) {
+    std::vector<llvm::AllocaInst*> variables;
+    for (const CachedPage& page : m_pages) variables.insert(variables.end(), {page.tag, page.addend});
+    llvm::DominatorTree dominators(m_function);
+    llvm::PromoteMemToReg(variables, dominators);
+  }
+  m_counts.cached_pages = static_cast<unsigned>(m_pages.size());
   m_counts.accesses = static_cast<unsigned>(m_accesses.size());
   return m_counts;
 }
@@ -146,9 +188,78 @@ void MemoryExpansion::collect() {
   }
 }
 
-MemoryExpansion::Check MemoryExpansion::check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read) {
+// Which cached page a group of accesses uses; -1: none.
+int MemoryExpansion::page_for(const Group& group, const Access& access) {
+  Value* linear = access.call->getArgOperand(2);
+  bool stack = false;
+  if (auto* address = llvm::dyn_cast<llvm::ConstantExpr>(access.call->getArgOperand(1)))
+    if (auto* number = llvm::dyn_cast<llvm::ConstantInt>(address->getOperand(0)))
+      if (const BoundInsn* insn = m_insns.lookup(number->getZExtValue())) stack = !insn->memory || insn->base == kRsp;
+  const bool write = stack || group.write;
+  Value* base = stack ? nullptr : group.base;
+  const i64 offset = stack ? 0 : group.low;
+  if (!stack) {
+    const llvm::Loop* loop = m_loops.getLoopFor(access.call->getParent());
+    if (!loop || !base) return -1;
+    const llvm::SCEV* address = m_evolution.getSCEV(linear);
+    if (!m_evolution.isLoopInvariant(address, loop)) {
+      const auto* steps = llvm::dyn_cast<llvm::SCEVAddRecExpr>(address);
+      if (!steps || steps->getLoop() != loop || !steps->isAffine()) return -1;
+      const auto* step = llvm::dyn_cast<llvm::SCEVConstant>(steps->getStepRecurrence(m_evolution));
+      if (!step || step->getAPInt().abs().ugt(kSmallStep)) return -1;
+    }
+  }
+  for (usize i = 0; i < m_pages.size(); ++i)
+    if (m_pages[i].base == base && m_pages[i].write == write && std::abs(m_pages[i].offset - offset) < kNearby) return static_cast<int>(i);
+  if (m_pages.size() >= kMaxCachedPages) return -1;
+  m_pages.push_back({base, offset, write});
+  return static_cast<int>(m_pages.size()) - 1;
+}
+
+void MemoryExpansion::choose_pages() {
+  for (const Access& access : m_accesses) {
+    Group& group = m_groups[access.group];
+    if (group.page >= 0 || access.kind == OpaqueKind::Update) continue;
+    group.page = page_for(group, access);
+    if (group.page >= 0) ++m_pages[static_cast<usize>(group.page)].groups;
+  }
+  llvm::IRBuilder<> b(&*m_function.getEntryBlock().getFirstInsertionPt());
+  for (CachedPage& page : m_pages) {
+    page.tag = b.CreateAlloca(m_i64);
+    page.addend = b.CreateAlloca(m_i64);
+    b.CreateStore(number(kNobodysTag), page.tag);
+    b.CreateStore(number(reinterpret_cast<u64>(nobodys_page) - kNobodysTag), page.addend);
+  }
+}
+
+void MemoryExpansion::forget_pages(llvm::IRBuilder<>& b) {
+  for (const CachedPage& page : m_pages) {
+    b.CreateStore(number(kNobodysTag), page.tag);
+    b.CreateStore(number(reinterpret_cast<u64>(nobodys_page) - kNobodysTag), page.addend);
+  }
+}
+
+MemoryExpansion::Check MemoryExpansion::check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read, int page) {
   ++m_counts.checks;
   static_assert(sizeof(TlbEntry) == 32);
+  if (page >= 0) {
+    const CachedPage& cached = m_pages[static_cast<usize>(page)];
+    llvm::BasicBlock* here = b.GetInsertBlock();
+    auto* fast = llvm::BasicBlock::Create(m_context, "fast", &m_function, here->getNextNode());
+    auto* look = llvm::BasicBlock::Create(m_context, "look", &m_function);
+    Value* x = b.CreateXor(linear, b.CreateLoad(m_i64, cached.tag));
+    b.CreateCondBr(b.CreateICmpULE(x, number(kPageSize - size)), fast, look, llvm::MDBuilder(m_context).createBranchWeights(200, 1));
+    b.SetInsertPoint(look);
+    const Check full = check(b, linear, size, cached.write, true, -1);
+    --m_counts.checks;
+    b.SetInsertPoint(full.fast);
+    Value* addend = b.CreateSub(b.CreatePtrToInt(full.host, m_i64), linear);
+    b.CreateStore(b.CreateAnd(linear, number(~kPageMask)), cached.tag);
+    b.CreateStore(addend, cached.addend);
+    b.CreateBr(fast);
+    b.SetInsertPoint(fast);
+    return {fast, full.slow, b.CreateIntToPtr(b.CreateAdd(b.CreateLoad(m_i64, cached.addend), linear), m_pointer)};
+  }
   Value* entry = b.CreateInBoundsGEP(m_i8, m_tlb, b.CreateAnd(b.CreateLShr(linear, kPageBits - 5), number((kTlbSize - 1) * sizeof(TlbEntry))));
   const auto tag_at = [&](u64 offset) {
     return b.CreateAlignedLoad(m_i64, offset ? b.CreateConstInBoundsGEP1_64(m_i8, entry, offset) : entry, llvm::Align(8));
@@ -300,10 +411,10 @@ void MemoryExpansion::expand(Access& access) {
     b.SetInsertPoint(checked.fast);
     checked.host = group.host;
   } else if (shared) {
-    checked = check(b, b.CreateAdd(group.base, number(static_cast<u64>(group.low))), static_cast<u64>(group.high - group.low), group.write, group.read);
+    checked = check(b, b.CreateAdd(group.base, number(static_cast<u64>(group.low))), static_cast<u64>(group.high - group.low), group.write, group.read, group.page);
   } else {
     const bool write = access.kind != OpaqueKind::Load;
-    checked = check(b, call->getArgOperand(2), access.size, write, access.kind == OpaqueKind::Update);
+    checked = check(b, call->getArgOperand(2), access.size, write, access.kind == OpaqueKind::Update, group.page);
   }
   Value* host = checked.host;
   if (shared && access.offset != group.low) host = b.CreateConstInBoundsGEP1_64(m_i8, host, static_cast<u64>(access.offset - group.low));
@@ -317,6 +428,7 @@ void MemoryExpansion::expand(Access& access) {
     Value* low = cold.CreateAdd(group.base, number(static_cast<u64>(group.low)));
     slow_host = call_cold(cold, "region_page", m_pointer, {m_state, low, cold.getInt32(static_cast<u32>(group.high - group.low)), cold.getInt1(group.write)});
   }
+  forget_pages(cold);
   Value* slow_in_place = access.kind == OpaqueKind::Update ? cold.CreateIsNotNull(slow_value) : nullptr;
   cold.CreateBr(join);
 
@@ -367,6 +479,9 @@ void MemoryExpansion::expand(Access& access) {
 
 }  // namespace
 
-ExpansionCounts expand_memory(LiftedRegion& region, const SemanticsLibrary& library) { return MemoryExpansion(region, library).run(); }
+ExpansionCounts expand_memory(LiftedRegion& region, const Region& source, const SemanticsLibrary& library, llvm::LoopInfo& loops,
+                              llvm::ScalarEvolution& evolution) {
+  return MemoryExpansion(region, source, library, loops, evolution).run();
+}
 
 }  // namespace vellum

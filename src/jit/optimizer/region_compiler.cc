@@ -1,9 +1,8 @@
 // Compiles regions with LLVM: lift, simplify, expand memory accesses, generate code, load it.
 #include "jit/optimizer/region_compiler.h"
 
-#include <chrono>
-#include <cstring>
 #include <fstream>
+#include <ctime>
 #include <mutex>
 
 #include <llvm/Analysis/AssumptionCache.h>
@@ -15,6 +14,7 @@
 #include <llvm/Object/ObjectFile.h>
 #include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/SmallVectorMemoryBuffer.h>
+#include <llvm/Support/CommandLine.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Target/TargetMachine.h>
 #include <llvm/TargetParser/Host.h>
@@ -29,8 +29,11 @@ namespace vellum {
 
 namespace {
 
+// CPU time of this thread: others share the machine.
 u64 now_ns() {
-  return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<u64>(time.tv_sec) * 1'000'000'000 + static_cast<u64>(time.tv_nsec);
 }
 
 // Loads an object's sections into CodeMemory and gives it the addresses of what it calls.
@@ -139,6 +142,10 @@ std::expected<void, std::string> Compiler::prepare() {
   std::call_once(once, [] {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
+    // Loop strength reduction makes more values than registers can hold, and costs compile time.
+    auto& options = llvm::cl::getRegisteredOptions();
+    if (const auto found = options.find("disable-lsr"); found != options.end())
+      static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(true);
   });
   auto library = SemanticsLibrary::load(m_context);
   if (!library) return std::unexpected(library.error());
@@ -154,7 +161,7 @@ std::expected<void, std::string> Compiler::prepare() {
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   m_target.reset(target->createTargetMachine(triple, llvm::sys::getHostCPUName(), features, options, llvm::Reloc::PIC_,
-                                             llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default, true));
+                                             llvm::CodeModel::Small, getenv("CG1") ? llvm::CodeGenOptLevel::Less : llvm::CodeGenOptLevel::Default, true));
 
   llvm::PassBuilder builder(m_target.get());
   builder.registerModuleAnalyses(m_module_analyses);
@@ -175,6 +182,66 @@ std::expected<void, std::string> Compiler::prepare() {
 void Compiler::run(llvm::FunctionPassManager& passes, llvm::Function& function) {
   passes.run(function, m_function_analyses);
   m_function_analyses.clear();
+}
+
+// Floats that were put into vectors as integers: as above, in the vector's own register file.
+void insert_floats(llvm::Function& function) {
+  std::vector<llvm::InsertElementInst*> inserts;
+  for (llvm::BasicBlock& block : function)
+    for (llvm::Instruction& instruction : block)
+      if (auto* insert = llvm::dyn_cast<llvm::InsertElementInst>(&instruction); insert && insert->getType()->getElementType()->isIntegerTy(64) &&
+          llvm::isa<llvm::ConstantInt>(insert->getOperand(2)))
+        inserts.push_back(insert);
+  for (llvm::InsertElementInst* insert : inserts) {
+    llvm::IRBuilder<> b(insert);
+    const unsigned count = llvm::cast<llvm::FixedVectorType>(insert->getType())->getNumElements();
+    auto* vector = insert->getOperand(0);
+    auto* value = insert->getOperand(1);
+    u64 index = llvm::cast<llvm::ConstantInt>(insert->getOperand(2))->getZExtValue();
+    auto* zero_extended = llvm::dyn_cast<llvm::ZExtInst>(value);
+    const bool single = zero_extended && zero_extended->getSrcTy()->isIntegerTy(32) && llvm::isa<llvm::ConstantAggregateZero>(vector);
+    if (zero_extended && !single) continue;
+    llvm::Type* type = single ? b.getFloatTy() : b.getDoubleTy();
+    if (single) value = zero_extended->getOperand(0), index *= 2;
+    auto* floats = llvm::FixedVectorType::get(type, single ? 2 * count : count);
+    auto* result = b.CreateInsertElement(b.CreateBitCast(vector, floats), b.CreateBitCast(value, type), index);
+    insert->replaceAllUsesWith(b.CreateBitCast(result, insert->getType()));
+    insert->eraseFromParent();
+  }
+}
+
+// Values that merge as integers but are wanted as floats move between register files twice: lets them merge as floats.
+void keep_floats(llvm::Function& function) {
+  std::vector<llvm::PHINode*> phis;
+  for (llvm::BasicBlock& block : function)
+    for (llvm::PHINode& phi : block.phis())
+      if (phi.getType()->isIntegerTy(64) || phi.getType()->isIntegerTy(32)) phis.push_back(&phi);
+  for (llvm::PHINode* phi : phis) {
+    llvm::Type* type = nullptr;
+    for (const llvm::User* user : phi->users())
+      if (const auto* cast = llvm::dyn_cast<llvm::BitCastInst>(user); cast && cast->getDestTy()->isFloatingPointTy()) type = cast->getDestTy();
+    const bool from_float = llvm::any_of(phi->incoming_values(), [&](const llvm::Use& value) {
+      const auto* cast = llvm::dyn_cast<llvm::BitCastInst>(value.get());
+      return cast && cast->getSrcTy() == type;
+    });
+    if (!type || !from_float) continue;
+    auto* replacement = llvm::PHINode::Create(type, phi->getNumIncomingValues(), "", phi->getIterator());
+    for (unsigned i = 0; i < phi->getNumIncomingValues(); ++i) {
+      llvm::Value* value = phi->getIncomingValue(i);
+      auto* cast = llvm::dyn_cast<llvm::BitCastInst>(value);
+      if (cast && cast->getSrcTy() == type) value = cast->getOperand(0);
+      else value = llvm::IRBuilder<>(phi->getIncomingBlock(i)->getTerminator()).CreateBitCast(value, type);
+      replacement->addIncoming(value, phi->getIncomingBlock(i));
+    }
+    for (llvm::User* user : llvm::make_early_inc_range(phi->users()))
+      if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(user); cast && cast->getType() == type) {
+        cast->replaceAllUsesWith(replacement);
+        cast->eraseFromParent();
+      }
+    llvm::IRBuilder<> b(&*phi->getParent()->getFirstInsertionPt());
+    phi->replaceAllUsesWith(b.CreateBitCast(replacement, phi->getType()));
+    phi->eraseFromParent();
+  }
 }
 
 // Moves the function into a module of its own, with declarations and constants that it uses.
@@ -246,8 +313,13 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const u64 lift_done = now_ns();
 
   run(m_before, function);
+  insert_floats(function);
+  keep_floats(function);
   fold_conditions(function, *m_library, Unknown::Call);
-  const ExpansionCounts counts = expand_memory(*lifted, *m_library);
+  const ExpansionCounts counts = expand_memory(*lifted, region, *m_library, m_function_analyses.getResult<llvm::LoopAnalysis>(function),
+                                               m_function_analyses.getResult<llvm::ScalarEvolutionAnalysis>(function));
+  m_function_analyses.clear();
+  statistics.cached_pages = counts.cached_pages;
   statistics.accesses = counts.accesses;
   statistics.checks = counts.checks;
   run(m_after, function);

@@ -24,9 +24,10 @@ class CodeMemory {
   virtual void publish(const Place& place, usize size) = 0;
 };
 
+// CPU time of each phase.
 struct RegionStatistics {
   u64 lift_ns = 0, simplify_ns = 0, generate_ns = 0, link_ns = 0;
-  unsigned instructions = 0, accesses = 0, checks = 0;
+  unsigned instructions = 0, accesses = 0, checks = 0, cached_pages = 0;
   usize code_size = 0;  // bytes
 };
 
