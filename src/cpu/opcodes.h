@@ -11,7 +11,7 @@ namespace vellum {
 
 // Groups follow the manual's chapters; each is one .def file, and one translation unit in each engine.
 #define VELLUM_OPCODE_GROUPS(X) X(integer) X(control_flow) X(strings) X(system) X(x87) X(mmx) X(sse) X(sse_float) X(crypto) \
-  X(avx)
+  X(avx) X(avx_float) X(fma)
 
 std::span<const RowSpec> opcode_rows();
 // "add r/m32, r32 (01 /r)", for messages and documentation.

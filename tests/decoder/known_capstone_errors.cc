@@ -5,12 +5,13 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "cpu/opcodes.h"
+
 namespace {
 
 // Instruction-set extensions that are not part of the opcode table yet.
 bool in_missing_extension(const cs_insn& insn) {
-  static constexpr uint8_t kGroups[] = {X86_GRP_3DNOW, X86_GRP_AVX, X86_GRP_AVX2, X86_GRP_AVX512, X86_GRP_FMA, X86_GRP_FMA4,
-                                        X86_GRP_F16C, X86_GRP_XOP, X86_GRP_TBM, X86_GRP_SSE4A, X86_GRP_VM, X86_GRP_RTM,
+  static constexpr uint8_t kGroups[] = {X86_GRP_3DNOW, X86_GRP_AVX512, X86_GRP_FMA4, X86_GRP_XOP, X86_GRP_TBM, X86_GRP_SSE4A, X86_GRP_VM, X86_GRP_RTM,
                                         X86_GRP_HLE, X86_GRP_SGX, X86_GRP_VLX, X86_GRP_CDI, X86_GRP_ERI, X86_GRP_PFI,
                                         X86_GRP_DQI, X86_GRP_BWI};
   for (unsigned i = 0; i < insn.detail->groups_count; ++i)
@@ -49,6 +50,22 @@ bool bytes_contain(const vellum::u8* bytes, const vellum::u8* opcode, vellum::u8
 }
 bool bytes_contain_lock(const vellum::u8* bytes, const vellum::u8* opcode) { return bytes_contain(bytes, opcode, 0xf0); }
 
+// Whether every row of a three-byte VEX opcode has W0.
+bool needs_clear_w(const vellum::u8* vex) {
+  using namespace vellum;
+  const unsigned map = vex[1] & 31;
+  constexpr OpcodeMap kMaps[] = {OpcodeMap::Vex0F, OpcodeMap::Vex0F38, OpcodeMap::Vex0F3A};
+  constexpr PrefixRule kPrefixes[] = {PrefixRule::None, PrefixRule::P66, PrefixRule::PF3, PrefixRule::PF2};
+  if (map < 1 || map > 3) return false;
+  bool known = false;
+  for (const RowSpec& row : opcode_rows()) {
+    if (!row.vex || row.map != kMaps[map - 1] || row.opcode != vex[3] || row.prefix != kPrefixes[vex[2] & 3]) continue;
+    if (row.rex_w != 0) return false;
+    known = true;
+  }
+  return known;
+}
+
 bool mnemonic_is(const cs_insn* insn, std::initializer_list<const char*> names) {
   if (!insn) return false;
   for (const char* name : names)
@@ -82,7 +99,7 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   static constexpr KnownError kXchg{"XCHG with 66 prints the wrong width of the accumulator"};
 
   static constexpr KnownError kAddressPrefix{"67 is taken for an operand-size prefix of a branch or of an MMX operation"};
-  static constexpr KnownError kPseudo{"CMPPS and its kin are printed with the predicate in the mnemonic"};
+  static constexpr KnownError kPseudo{"CMPPS, VCMPPS and their kin are printed with the predicate in the mnemonic"};
   static constexpr KnownError kDecimal{"AAM and AAD are printed without their immediate"};
   static constexpr KnownError kRexW{"REX.W in front of C2, C3 is taken for a longer instruction"};
   static constexpr KnownError kOff{"MONITOR, SGX, RTM, PadLock and VIA extensions are not offered"};
@@ -94,23 +111,30 @@ const KnownError* known_capstone_error(const vellum::u8* bytes, unsigned bits, c
   static constexpr KnownError kInvpcid{"INVPCID's register is as wide as the mode"};
 
   static constexpr KnownError kVaes{"VAES and VPCLMULQDQ on YMM are unknown to Capstone 4"};
-  static constexpr KnownError kBroadcast{"VBROADCASTI128 outside 64-bit mode is unknown to Capstone 4"};
+  static constexpr KnownError kBroadcast{"VBROADCASTI128 is unknown to Capstone 4"};
   static constexpr KnownError kVexW{"outside 64-bit mode VEX.W does not widen general registers"};
+  static constexpr KnownError kPrefixedVex{"66, F2, F3, LOCK or REX in front of VEX is #UD (SDM Vol. 2A 2.3.2 to 2.3.4)"};
+  static constexpr KnownError kVexW1{"VEX.W where the encoding has W0 is #UD (SDM Vol. 2A 2.3.5, silicon)"};
+  static constexpr KnownError kGather{"VSIB with 16-bit addresses, or with registers that coincide, is #UD (SDM Vol. 2C \"VGATHERDPS\")"};
   static constexpr KnownError kFourthOperand{"outside 64-bit mode bit 7 of an immediate that names a register is ignored"};
 
   const Parsed parsed = parse(bytes, bits);
   const vellum::u8* op = parsed.opcode;
+  if (ours && theirs && (op[0] == 0xc4 ? op[3] : op[2]) == 0xc2 && std::strncmp(theirs->mnemonic, "vcmp", 4) == 0) return &kPseudo;
   if (op[0] == 0xc4 && ours) {
     const unsigned map = op[1] & 31, opcode = op[3];
     if (!theirs && (op[2] & 4) && ((map == 2 && opcode >= 0xdc && opcode <= 0xdf) || (map == 3 && opcode == 0x44))) return &kVaes;
-    if (!theirs && bits != 64 && map == 2 && opcode == 0x5a) return &kBroadcast;
+    if (!theirs && map == 2 && opcode == 0x5a) return &kBroadcast;
     if (theirs && bits != 64 && (op[2] & 0x80) && map == 3 && (opcode == 0x16 || opcode == 0x22)) return &kVexW;
     if (theirs && bits != 64 && map == 3 && opcode >= 0x4a && opcode <= 0x4c) return &kFourthOperand;
   }
   if (!ours && theirs) {
     if (in_missing_extension(*theirs)) return &kMissing;
-    // VEX-encoded instructions that Capstone puts into no group; a legacy prefix in front of VEX is #UD.
-    if (op[0] == 0xc4 || op[0] == 0xc5) return &kMissing;
+    if (op[0] == 0xc4 || op[0] == 0xc5) {
+      if (parsed.operand_prefix || parsed.repeat || bytes_contain_lock(bytes, op)) return &kPrefixedVex;
+      if (op[0] == 0xc4 && (op[2] & 0x80) && needs_clear_w(op)) return &kVexW1;
+      if (op[0] == 0xc4 && (op[1] & 31) == 2 && op[3] >= 0x90 && op[3] <= 0x93) return &kGather;
+    }
     if (mnemonic_is(theirs, {"getsec"})) return &kGetsec;
     if (bits != 64 && mnemonic_is(theirs, {"syscall", "sysret"})) return &kSyscall;
     if (parsed.repeat && op[0] == 0x0f) return &kRepeatOnMmx;

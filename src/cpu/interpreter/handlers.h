@@ -239,6 +239,8 @@ VELLUM_DECLARE_GROUP(sse)
 VELLUM_DECLARE_GROUP(sse_float)
 VELLUM_DECLARE_GROUP(crypto)
 VELLUM_DECLARE_GROUP(avx)
+VELLUM_DECLARE_GROUP(avx_float)
+VELLUM_DECLARE_GROUP(fma)
 
 // The handlers of a row of opcode_rows().
 const RowHandlers& interpreter_row(u16 row);

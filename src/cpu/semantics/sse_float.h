@@ -1,4 +1,4 @@
-// SSE to SSE4.1 floating point, SDM Vol. 1 5.5 to 5.10. Translation units that include this have FENV_ACCESS on.
+// SSE to SSE4.1 floating point and its VEX-encoded forms, SDM Vol. 1 5.5 to 5.10, 5.13. Translation units that include this have FENV_ACCESS on.
 #pragma once
 
 #include "cpu/floating_environment.h"
@@ -11,18 +11,15 @@ namespace vellum::semantics {
 // The unsigned integer that holds a float or double.
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, u32, u64>;
-template <class T>
-using Packed128 = Lanes<T, 16>;
 
 // Out-of-line: the guest unmasks an exception, so the flags of this one instruction matter.
-template <class C, class Function, class Inexact>
-[[gnu::noinline]] auto observed_sse_operation(C& c, Function& function, Inexact& inexact) {
-  using Result = decltype(function(std::declval<u32&>()));
+template <class C, class Function, class Inexact, class Result>
+[[gnu::noinline]] void observed_sse_operation(C& c, Function& function, Inexact& inexact, Result& result) {
   struct Run {
     Function& function;
+    Result& result;
     u32 software_flags;
-    Result result;
-  } run{function, 0, {}};
+  } run{function, result, 0};
   u32 flags = observe_sse_flags(c.state(), [](void* data) {
     Run& r = *static_cast<Run*>(data);
     r.result = r.function(r.software_flags);
@@ -34,7 +31,6 @@ template <class C, class Function, class Inexact>
     flags &= ~kMxcsrPrecision;
   if (sse_exception_due(c.state(), flags | run.software_flags))
     c.raise(c.state().cr4 & kCr4Osxmmexcpt ? Vector::SimdFloatingPoint : Vector::InvalidOpcode, 0);
-  return run.result;
 }
 
 // For operations whose results always fit, or are inexact whenever they do not.
@@ -52,7 +48,9 @@ VELLUM_INLINE auto sse_operation(C& c, Function function, Inexact inexact = {}) 
       C context = c;  // copies, so that the originals can stay in registers
       Function function_copy = function;
       Inexact inexact_copy = inexact;
-      return observed_sse_operation(context, function_copy, inexact_copy);
+      decltype(function(std::declval<u32&>())) result{};
+      observed_sse_operation(context, function_copy, inexact_copy, result);
+      return result;
     }
   }
   u32 flags = 0;
@@ -62,11 +60,11 @@ VELLUM_INLINE auto sse_operation(C& c, Function function, Inexact inexact = {}) 
 }
 
 // Whether a lane may be a NaN (for doubles, or infinite): tested on integers, as a comparison would raise flags.
-template <class T>
-VELLUM_INLINE bool may_have_nan(V128 v) {
+template <class T, class V>
+VELLUM_INLINE bool may_have_nan(V v) {
   const auto magnitude = as<i32>(v) & 0x7fffffff;
   if constexpr (sizeof(T) == 4) return __builtin_reduce_or(magnitude > 0x7f800000) != 0;
-  else return __builtin_reduce_or((magnitude > 0x7fefffff) & Lanes<i32, 16>{0, -1, 0, -1}) != 0;
+  else return __builtin_reduce_or(raw(magnitude > 0x7fefffff) & 0xffffffff00000000) != 0;
 }
 template <class U>
 VELLUM_INLINE bool is_nan_bits(U v) {
@@ -74,10 +72,11 @@ VELLUM_INLINE bool is_nan_bits(U v) {
   else return (v & 0x7fffffffffffffff) > 0x7ff0000000000000;
 }
 // The result of an operation on a and b with the NaNs that SSE delivers, whichever operand the host preferred.
-template <class T>
-VELLUM_INLINE V128 with_nans(V128 result, V128 a, V128 b) {
+template <class T, class V>
+VELLUM_INLINE V with_nans(V result, V a, V b) {
   if (may_have_nan<T>(result)) [[unlikely]]
-    return sizeof(T) == 4 ? chosen_nans_f32(result, a, b) : chosen_nans_f64(result, a, b);
+    return by_lanes([](V128 r, V128 x, V128 y) { return sizeof(T) == 4 ? chosen_nans_f32(r, x, y) : chosen_nans_f64(r, x, y); },
+                    result, a, b);
   return result;
 }
 template <class U>
@@ -108,10 +107,10 @@ struct FloatSquareRoot {
 };
 
 // The lanes of one operation on a and b, with SSE's NaNs.
-template <class T, class Op, class C>
-VELLUM_INLINE V128 packed_float(C& c, V128 a, V128 b) {
-  const V128 result = sse_operation(
-      c, [=](u32&) { return raw(Op::op((Packed128<T>)a, (Packed128<T>)b)); },
+template <class T, class Op, class C, class V>
+VELLUM_INLINE V packed_float(C& c, V a, V b) {
+  const V result = sse_operation(
+      c, [=](u32&) { return raw(Op::op(as<T>(a), as<T>(b))); },
       [=](u32 mxcsr) {
         const auto x = to_array<BitsOf<T>>(a), y = to_array<BitsOf<T>>(b);
         for (usize i = 0; i < x.size(); ++i)
@@ -126,7 +125,7 @@ template <class T, class Op>
 struct FloatPacked {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c), a = read_packed<0>(c);
+    const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
     c.template write<0>(packed_float<T, Op>(c, a, b));
   }
 };
@@ -134,19 +133,19 @@ template <class T, class Op>
 struct FloatScalar {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
+    const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
     const BitsOf<T> result = sse_operation(
         c, [=](u32&) { return std::bit_cast<BitsOf<T>>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b))); },
         [=](u32 mxcsr) { return inexact_without_bounds(Op::kStep, a, b, mxcsr); });
-    c.template write<0>(with_nan(result, a, b));
+    write_scalar(c, with_nan(result, a, b));
   }
 };
 template <class T>
 struct FloatPackedSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c);
-    const V128 result = sse_operation(c, [=](u32&) { return raw(FloatSquareRoot::op((Packed128<T>)b)); });
+    const auto b = read_packed<1>(c);
+    const auto result = sse_operation(c, [=](u32&) { return raw(FloatSquareRoot::op(as<T>(b))); });
     c.template write<0>(with_nans<T>(result, b, b));
   }
 };
@@ -154,10 +153,10 @@ template <class T>
 struct FloatScalarSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const BitsOf<T> b = c.template read<1>();
+    const BitsOf<T> b = c.template read<kSecond<C>>();
     const BitsOf<T> result =
         sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<T>>(FloatSquareRoot::op(std::bit_cast<T>(b))); });
-    c.template write<0>(with_nan(result, b, b));
+    write_scalar(c, with_nan(result, b, b));
   }
 };
 
@@ -166,42 +165,51 @@ template <class T, HostExtreme Which>
 struct FloatPackedExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c), a = read_packed<0>(c);
-    c.template write<0>(sse_operation(
-        c, [=](u32&) { return raw(host_extreme<Which>((Packed128<T>)a, (Packed128<T>)b)); }));
+    const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
+    c.template write<0>(sse_operation(c, [=](u32&) {
+      return by_lanes([](V128 x, V128 y) { return raw(host_extreme<Which>(as<T>(x), as<T>(y))); }, a, b);
+    }));
   }
 };
 template <class T, HostExtreme Which>
 struct FloatScalarExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
-    c.template write<0>(sse_operation(c, [=](u32&) {
+    const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
+    write_scalar(c, sse_operation(c, [=](u32&) {
       return std::bit_cast<BitsOf<T>>(host_scalar_extreme<Which>(std::bit_cast<T>(a), std::bit_cast<T>(b)));
     }));
   }
 };
 
+// The sign bits of the even lanes.
+template <class T, usize Size>
+VELLUM_INLINE Raw<Size> even_signs() {
+  return repeat_lane<Size>(sizeof(T) == 4 ? V128{0x80000000, 0x80000000} : V128{u64{1} << 63, 0});
+}
 // ADDSUBPS, ADDSUBPD: the difference in even lanes, the sum in odd ones. a - b is a + (-b) in every bit but a NaN's.
 template <class T>
 struct FloatAddSubtract {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    constexpr V128 kEvenSigns = sizeof(T) == 4 ? V128{0x80000000, 0x80000000} : V128{u64{1} << 63, 0};
-    const V128 b = read_packed<1>(c), a = read_packed<0>(c);
+    const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
     // A NaN that came from b has its sign to get back; NaNs of a are never touched.
-    const V128 result = packed_float<T, FloatAdd>(c, a, b ^ kEvenSigns);
+    const auto result = packed_float<T, FloatAdd>(c, a, b ^ even_signs<T, sizeof(b)>());
     c.template write<0>(with_nans<T>(result, a, b));
   }
 };
+// In each 128 bits the even (odd) lanes of a, then those of b.
+template <class T, usize Odd, class V>
+VELLUM_INLINE V alternate_in_lanes(V a, V b) {
+  return by_lanes([](V128 x, V128 y) { return raw(alternate_lanes<Odd>(as<BitsOf<T>>(x), as<BitsOf<T>>(y))); }, a, b);
+}
 // HADDPS, HADDPD, HSUBPS, HSUBPD.
 template <class T, class Op>
 struct FloatHorizontal {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c), a = read_packed<0>(c);
-    const V128 even = raw(alternate_lanes<0>(as<BitsOf<T>>(a), as<BitsOf<T>>(b)));
-    const V128 odd = raw(alternate_lanes<1>(as<BitsOf<T>>(a), as<BitsOf<T>>(b)));
+    const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
+    const auto even = alternate_in_lanes<T, 0>(a, b), odd = alternate_in_lanes<T, 1>(a, b);
     c.template write<0>(packed_float<T, Op>(c, even, odd));
   }
 };
@@ -213,60 +221,85 @@ struct FloatDotProduct {
   VELLUM_INLINE static void op(C& c) {
     using U = BitsOf<T>;
     constexpr usize kLanes = 16 / sizeof(T);
-    const V128 b = read_packed<1>(c), a = read_packed<0>(c);
+    const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
     const u8 control = static_cast<u8>(c.immediate());
     std::array<U, kLanes> chosen{}, delivered{};
     for (usize i = 0; i < kLanes; ++i) {
       chosen[i] = control >> (4 + i) & 1 ? ~U{0} : U{0};
       delivered[i] = control >> i & 1 ? ~U{0} : U{0};
     }
-    const V128 x = a & from_array(chosen), y = b & from_array(chosen);
+    constexpr usize kSize = sizeof(a);
+    const auto x = a & repeat_lane<kSize>(from_array(chosen)), y = b & repeat_lane<kSize>(from_array(chosen));
     // Each step reports its exceptions before the next begins, SDM Vol. 2A "DPPS".
-    V128 sum = packed_float<T, FloatMultiply>(c, x, y);
-    for (usize step = 1; step < kLanes; step *= 2) {
-      const V128 left = raw(alternate_lanes<0>(as<U>(sum), as<U>(sum)));
-      const V128 right = raw(alternate_lanes<1>(as<U>(sum), as<U>(sum)));
-      sum = packed_float<T, FloatAdd>(c, left, right);
-    }
-    c.template write<0>(sum & from_array(delivered));
+    auto sum = packed_float<T, FloatMultiply>(c, x, y);
+    for (usize step = 1; step < kLanes; step *= 2)
+      sum = packed_float<T, FloatAdd>(c, alternate_in_lanes<T, 0>(sum, sum), alternate_in_lanes<T, 1>(sum, sum));
+    c.template write<0>(sum & repeat_lane<kSize>(from_array(delivered)));
   }
 };
 
-// CMPPS and the like with their eight predicates, SDM Vol. 2A table 3-1: 0 EQ, 1 LT, 2 LE, 3 UNORD, and their negations.
+// The 32 predicates of VCMPPS, SDM Vol. 2A table 3-1, of which SSE has the first eight. Bits 1:0 choose EQ, LT, LE, UNORD;
+// bit 2 negates; with bit 3 LT and LE become NLE and NLT of exchanged operands, EQ includes the unordered, and UNORD is
+// never true; bit 4 exchanges signalling and quiet comparison.
+template <class T, class V>
+VELLUM_INLINE V compare_lanes(V a, V b, u8 predicate) {
+  const auto equal = [](V128 x, V128 y) { return host_equal(as<T>(x), as<T>(y)); };
+  const auto less = [](V128 x, V128 y) { return host_less(as<T>(x), as<T>(y)); };
+  const auto less_or_equal = [](V128 x, V128 y) { return host_less_or_equal(as<T>(x), as<T>(y)); };
+  const auto unordered = [](V128 x, V128 y) { return host_unordered(as<T>(x), as<T>(y)); };
+  const u8 relation = predicate & 3;
+  const bool upper = predicate & 8, relational = relation == 1 || relation == 2;
+  bool negated = predicate & 4;
+  if (relational && upper) {
+    std::swap(a, b);
+    negated = !negated;
+  }
+  if (predicate & 16) {
+    if (relational) {  // quiet: lanes with a NaN compare as zeros, which is false for LT, and is cleared for LE
+      const V no_order = by_lanes(unordered, a, b);
+      a &= ~no_order;
+      b &= ~no_order;
+      const V holds = ((relation == 1) != upper ? by_lanes(less, a, b) : by_lanes(less_or_equal, a, b)) & ~no_order;
+      return negated ? ~holds : holds;
+    }
+    static_cast<void>(by_lanes(less, a, b));  // signals
+  }
+  V holds;
+  switch (relation) {
+    case 0:
+      holds = by_lanes(equal, a, b);
+      if (upper) holds |= by_lanes(unordered, a, b);
+      break;
+    case 3:
+      holds = by_lanes(unordered, a, b);
+      if (upper) holds = V{};
+      break;
+    default: holds = (relation == 1) != upper ? by_lanes(less, a, b) : by_lanes(less_or_equal, a, b); break;
+  }
+  return negated ? ~holds : holds;
+}
+
+// CMPPS and the like with eight predicates, VCMPPS with all.
 template <class T>
 struct FloatPackedCompare {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c), a = read_packed<0>(c);
-    const u8 predicate = c.immediate() & 7;
-    const V128 result = sse_operation(c, [=](u32&) {
-      const auto x = (Packed128<T>)a, y = (Packed128<T>)b;
-      switch (predicate & 3) {
-        case 0: return host_equal(x, y);
-        case 1: return host_less(x, y);
-        case 2: return host_less_or_equal(x, y);
-        default: return host_unordered(x, y);
-      }
-    });
-    c.template write<0>(predicate & 4 ? ~result : result);
+    const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
+    const u8 predicate = c.immediate() & (C::kForm.vex ? 31 : 7);
+    c.template write<0>(sse_operation(c, [=](u32&) { return compare_lanes<T>(a, b, predicate); }));
   }
 };
 template <class T>
 struct FloatScalarCompare {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
-    const u8 predicate = c.immediate() & 7;
-    const bool holds = sse_operation(c, [=](u32&) {
-      const T x = std::bit_cast<T>(a), y = std::bit_cast<T>(b);
-      switch (predicate & 3) {
-        case 0: return x == y;
-        case 1: return x < y;
-        case 2: return x <= y;
-        default: return static_cast<bool>(__builtin_isunordered(x, y));
-      }
+    using Array = std::array<BitsOf<T>, 16 / sizeof(T)>;
+    const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
+    const u8 predicate = c.immediate() & (C::kForm.vex ? 31 : 7);
+    const V128 result = sse_operation(c, [=](u32&) {  // the other lanes compare zeros, which raises nothing
+      return compare_lanes<T>(from_array(Array{a}), from_array(Array{b}), predicate);
     });
-    c.template write<0>(holds != ((predicate & 4) != 0) ? ~BitsOf<T>{0} : BitsOf<T>{0});
+    write_scalar(c, to_array<BitsOf<T>>(result)[0]);
   }
 };
 
@@ -297,8 +330,8 @@ template <class From, class To>
 struct FloatScalarConvert {  // CVTSS2SD, CVTSD2SS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const BitsOf<From> b = c.template read<1>();
-    c.template write<0>(sse_operation(
+    const BitsOf<From> b = c.template read<kSecond<C>>();
+    write_scalar(c, sse_operation(
         c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(std::bit_cast<From>(b))); },
         [=](u32 mxcsr) {
           if constexpr (sizeof(From) == 8) return narrowing_inexact_without_bounds(b, mxcsr);
@@ -309,45 +342,51 @@ struct FloatScalarConvert {  // CVTSS2SD, CVTSD2SS
 struct ConvertPackedToDouble {  // CVTPS2PD
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const u64 b = c.template read<1>();
+    constexpr usize kSize = kOperandSize<C, 0>;
+    const auto b = c.template read<1>();
     c.template write<0>(sse_operation(c, [=](u32&) {
-      return raw(__builtin_convertvector(std::bit_cast<Lanes<float, 8>>(b), Packed128<double>));
+      return raw(__builtin_convertvector(std::bit_cast<Lanes<float, kSize / 2>>(b), Lanes<double, kSize>));
     }));
   }
 };
 struct ConvertPackedToSingle {  // CVTPD2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c);
-    const u64 result = sse_operation(
-        c, [=](u32&) { return std::bit_cast<u64>(__builtin_convertvector((Packed128<double>)b, Lanes<float, 8>)); },
+    const auto b = read_packed<1>(c);
+    const auto result = sse_operation(
+        c, [=](u32&) { return raw(__builtin_convertvector(as<double>(b), Lanes<float, sizeof(b) / 2>)); },
         [=](u32 mxcsr) {
-          return narrowing_inexact_without_bounds(b[0], mxcsr) || narrowing_inexact_without_bounds(b[1], mxcsr);
+          for (const u64 lane : to_array<u64>(b))
+            if (narrowing_inexact_without_bounds(lane, mxcsr)) return true;
+          return false;
         });
-    c.template write<0>(V128{result, 0});
+    if constexpr (sizeof(result) == 8) c.template write<0>(V128{result[0], 0});
+    else c.template write<0>(result);
   }
 };
 struct ConvertPackedIntegerToSingle {  // CVTDQ2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c);
-    c.template write<0>(sse_operation(c, [=](u32&) { return raw(__builtin_convertvector(as<i32>(b), Packed128<float>)); }));
+    const auto b = read_packed<1>(c);
+    c.template write<0>(
+        sse_operation(c, [=](u32&) { return raw(__builtin_convertvector(as<i32>(b), Lanes<float, sizeof(b)>)); }));
   }
 };
 struct ConvertPackedIntegerToDouble {  // CVTDQ2PD, exact
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const u64 b = c.template read<1>();
-    c.template write<0>(raw(__builtin_convertvector(std::bit_cast<Lanes<i32, 8>>(b), Packed128<double>)));
+    constexpr usize kSize = kOperandSize<C, 0>;
+    const auto b = c.template read<1>();
+    c.template write<0>(raw(__builtin_convertvector(std::bit_cast<Lanes<i32, kSize / 2>>(b), Lanes<double, kSize>)));
   }
 };
 template <class To>
 struct ConvertIntegerToScalar {  // CVTSI2SS, CVTSI2SD
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    using Signed = std::make_signed_t<typename C::template Type<1>>;
-    const Signed b = static_cast<Signed>(c.template read<1>());
-    c.template write<0>(sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(b)); }));
+    using Signed = std::make_signed_t<typename C::template Type<kSecond<C>>>;
+    const Signed b = static_cast<Signed>(c.template read<kSecond<C>>());
+    write_scalar(c, sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(b)); }));
   }
 };
 template <class From, HostRounding Rounding>
@@ -365,8 +404,12 @@ template <class From, HostRounding Rounding>
 struct ConvertPackedToInteger {  // CVTPS2DQ, CVTTPS2DQ; CVTPD2DQ, CVTTPD2DQ, whose upper half becomes zero
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c);
-    c.template write<0>(sse_operation(c, [=](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); }));
+    const auto b = read_packed<1>(c);
+    const auto convert = [](V128 v) { return host_to_i32<Rounding>(as<From>(v)); };
+    const auto result = sse_operation(c, [=](u32&) { return by_lanes(convert, b); });
+    // Doubles leave the upper half of each 128 bits empty.
+    if constexpr (sizeof(result) > kOperandSize<C, 0>) c.template write<0>(V128{result[0], result[2]});
+    else c.template write<0>(result);
   }
 };
 
@@ -390,7 +433,7 @@ struct ConvertMmxToDouble {  // CVTPI2PD
     if constexpr (!C::template kIsMemory<1>) mmx_wait(c);
     const u64 b = c.template read<1>();
     if constexpr (!C::template kIsMemory<1>) enter_mmx(c);
-    c.template write<0>(raw(__builtin_convertvector(std::bit_cast<Lanes<i32, 8>>(b), Packed128<double>)));
+    c.template write<0>(raw(__builtin_convertvector(std::bit_cast<Lanes<i32, 8>>(b), Lanes<double, 16>)));
   }
 };
 template <class From, HostRounding Rounding>
@@ -402,7 +445,7 @@ struct ConvertToMmx {  // CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI
     if constexpr (sizeof(From) == 4) b = V128{c.template read<1>(), 0};
     else b = read_packed<1>(c);
     enter_mmx(c);
-    const V128 result = sse_operation(c, [=](u32&) { return host_to_i32<Rounding>((Packed128<From>)b); });
+    const V128 result = sse_operation(c, [=](u32&) { return host_to_i32<Rounding>(as<From>(b)); });
     write_mmx<0>(c, result[0]);
   }
 };
@@ -412,7 +455,7 @@ template <class T>
 struct FloatPackedRound {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const V128 b = read_packed<1>(c);
+    const auto b = read_packed<1>(c);
     const u8 control = static_cast<u8>(c.immediate());
     const u32 mxcsr = c.state().mxcsr;
     c.template write<0>(sse_operation(c, [=](u32& flags) {
@@ -426,10 +469,10 @@ template <class T>
 struct FloatScalarRound {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    const BitsOf<T> b = c.template read<1>();
+    const BitsOf<T> b = c.template read<kSecond<C>>();
     const u8 control = static_cast<u8>(c.immediate());
     const u32 mxcsr = c.state().mxcsr;
-    c.template write<0>(sse_operation(c, [=](u32& flags) {
+    write_scalar(c, sse_operation(c, [=](u32& flags) {
       return round_to_integral(b, control, mxcsr, flags);
     }));
   }
@@ -448,7 +491,7 @@ struct FloatPackedApproximate {
 template <u32 (*Function)(u32)>
 struct FloatScalarApproximate {
   template <class C>
-  VELLUM_INLINE static void op(C& c) { c.template write<0>(Function(c.template read<1>())); }
+  VELLUM_INLINE static void op(C& c) { write_scalar(c, Function(c.template read<kSecond<C>>())); }
 };
 
 struct StoreMxcsr {

@@ -206,7 +206,7 @@ TEST_CASE("FXRSTOR restores what FXSAVE saved, and refuses reserved bits of MXCS
   }
 }
 
-TEST_CASE("13.3: XSETBV demands bit 0 and refuses what the CPU does not have") {
+TEST_CASE("13.3: XSETBV demands bit 0, SSE with AVX state, and refuses what the CPU does not have") {
   Fpu fpu;
   fpu.run(kXgetbv);
   CHECK(fpu.taken() == kUd);  // CR4.OSXSAVE
@@ -216,7 +216,7 @@ TEST_CASE("13.3: XSETBV demands bit 0 and refuses what the CPU does not have") {
   fpu.run(kXsetbv);
   CHECK(fpu.taken() == -1);
   CHECK(fpu.s.xcr0 == 3);
-  const u64 bad = GENERATE(u64{2}, u64{0}, u64{7});
+  const u64 bad = GENERATE(u64{2}, u64{0}, u64{5}, u64{15});
   fpu.s.gpr[kRax] = bad;
   fpu.run(kXsetbv);
   CHECK(fpu.taken() == kGp);
@@ -265,4 +265,96 @@ TEST_CASE("13.10: XSAVEC writes a compacted header, and XRSTOR reads it") {
   fpu.s.pkru = 0;
   fpu.run(kXrstor);
   CHECK(fpu.s.pkru == 0x55);
+}
+
+TEST_CASE("13.5.3: XSAVE and XRSTOR carry the upper halves of YMM") {
+  Fpu fpu;
+  fpu.enable_xsave(7);
+  fpu.s.vector[1].qword[0] = 1;
+  fpu.s.vector[1].qword[2] = 0x1122334455667788;
+  fpu.s.vector[7].qword[3] = 9;
+  SECTION("standard format") {
+    fpu.run(kXsave);
+    CHECK(fpu.qword(kArea + 576 + 16) == 0x1122334455667788);
+    CHECK(fpu.qword(kArea + 576 + 7 * 16 + 8) == 9);
+    CHECK((fpu.qword(kArea + 512) & 6) == 6);
+  }
+  SECTION("compacted") {
+    fpu.run(kXsavec);
+    CHECK(fpu.qword(kArea + 576 + 16) == 0x1122334455667788);
+    CHECK(fpu.qword(kArea + 520) == (u64{1} << 63 | 7));
+  }
+  fpu.s.vector = {};
+  fpu.s.vector[0].qword[2] = 5;
+  fpu.run(kXrstor);
+  CHECK(fpu.taken() == -1);
+  CHECK(fpu.s.vector[0].qword[2] == 0);
+  CHECK(fpu.s.vector[1].qword[0] == 1);
+  CHECK(fpu.s.vector[1].qword[2] == 0x1122334455667788);
+  CHECK(fpu.s.vector[7].qword[3] == 9);
+}
+
+TEST_CASE("13.8: XRSTOR initializes the upper halves of YMM alone") {
+  Fpu fpu;
+  fpu.enable_xsave(7);
+  fpu.run(kXsave);  // nothing is in use
+  fpu.s.vector[3].qword[1] = 1;
+  fpu.s.vector[3].qword[2] = 2;
+  fpu.s.gpr[kRax] = 4;
+  fpu.run(kXrstor);
+  CHECK(fpu.s.vector[3].qword[1] == 1);
+  CHECK(fpu.s.vector[3].qword[2] == 0);
+}
+
+TEST_CASE("13.4.3: in the compacted format PKRU lies behind YMM") {
+  Fpu fpu;
+  fpu.enable_xsave(0x207);
+  fpu.s.pkru = 0x55;
+  fpu.run(kXsavec);
+  CHECK(fpu.dword(kArea + 576 + 256) == 0x55);
+  fpu.s.pkru = 0;
+  fpu.run(kXrstor);
+  CHECK(fpu.s.pkru == 0x55);
+}
+
+TEST_CASE("14.3: AVX instructions want CR4.OSXSAVE and XCR0, and CR0.TS clear; CR0.EM and CR4.OSFXSR do not matter") {
+  const std::vector<u8> vaddps{0xc5, 0xf4, 0x58, 0xc1}, vpxor{0xc5, 0xf9, 0xef, 0xc0};
+  const std::vector<u8> insn = GENERATE_COPY(vaddps, vpxor);
+  Fpu fpu;
+  fpu.enable_xsave(7);
+  int expected = -1;
+  SECTION("all is set") {}
+  SECTION("CR0.EM") { fpu.s.cr0 |= kCr0Em; }
+  SECTION("without CR4.OSFXSR") { fpu.s.cr4 &= ~kCr4Osfxsr; }
+  SECTION("without CR4.OSXSAVE") {
+    fpu.s.cr4 &= ~kCr4Osxsave;
+    expected = kUd;
+  }
+  SECTION("XCR0 without AVX state") {
+    fpu.s.xcr0 = 3;
+    expected = kUd;
+  }
+  SECTION("CR0.TS") {
+    fpu.s.cr0 |= kCr0Ts;
+    expected = kNm;
+  }
+  SECTION("CR0.TS, and XCR0 without AVX state") {
+    fpu.s.cr0 |= kCr0Ts;
+    fpu.s.xcr0 = 3;
+    expected = kUd;
+  }
+  fpu.cpu.update_mode();
+  fpu.run(insn);
+  CHECK(fpu.taken() == expected);
+}
+
+TEST_CASE("13.3: XSETBV takes effect on the next AVX instruction") {
+  Fpu fpu;
+  fpu.enable_xsave(3);
+  const std::vector<u8> vpxor{0xc5, 0xf9, 0xef, 0xc0};
+  fpu.s.gpr[kRcx] = fpu.s.gpr[kRdx] = 0;
+  fpu.s.gpr[kRax] = 7;
+  fpu.run(kXsetbv);
+  fpu.run(vpxor);
+  CHECK(fpu.taken() == -1);
 }
