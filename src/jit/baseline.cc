@@ -52,6 +52,9 @@ StencilRef stencil_of(const Block& block, unsigned position) {
   const RowHandlers& row = interpreter_row(insn.row);
   // Transfers with another operand size than the code's are rare: their targets are cut to 16 bits.
   if (is_transfer(row.flow) && insn.operand_size != insn.code_size_bytes) return {};
+  // A jump of nearly 2 GiB: counted from the block's start it does not fit into a hole.
+  const i64 target = i64{insn.offset} + insn.length + insn.immediate();
+  if (is_transfer(row.flow) && row.flow != Flow::Indirect && target != static_cast<i32>(target)) return {};
   if (*mode == StencilMode::Long && insn.memory) {
     const auto scaled = static_cast<StencilMode>(static_cast<u8>(StencilMode::LongScale1) + insn.scale);
     if (const StencilRef ref = find_stencil(insn.row, scaled, variant)) return ref;

@@ -21,7 +21,7 @@ using instructions::kCodeBase;
 using instructions::kCodeSize;
 using Machines = std::vector<std::unique_ptr<ProgramMachine>>;
 
-constexpr u64 kLongestEntry = 160;  // instructions behind one entry into a program
+constexpr u64 kLongestEntry = 300;  // instructions behind one entry into a program
 constexpr unsigned kFailuresShown = 5;
 
 struct Options {
@@ -55,11 +55,16 @@ class Script {
     m_slices = 0;
     for (auto& machine : machines) machine->load(m_program, m_memory_seed);
     for (const u16 block : m_program.blocks) {
-      const bool alias = random.chance(25);
-      const u64 state_seed = random.next() >> 16;
-      const u32 rflags = 0x202 | (random.next() & kArithmeticFlags) | (random.chance(15) ? u32{kDf} : 0) |
-                         (m_ports_allowed ? u32{kIopl} : 0) | (random.chance(2) ? u32{kTf} : 0) | (random.chance(3) ? u32{kAc} : 0);
-      for (auto& machine : machines) machine->enter(state_seed, block, alias, m_supervisor, rflags);
+      ProgramMachine::Entry entry;
+      entry.state_seed = random.next() >> 16;
+      entry.code_offset = block;
+      entry.alias = random.chance(25);
+      entry.supervisor = m_supervisor;
+      entry.rflags = 0x202 | (random.next() & kArithmeticFlags) | (random.chance(15) ? u32{kDf} : 0) | (m_ports_allowed ? u32{kIopl} : 0) |
+                     (random.chance(2) ? u32{kTf} : 0) | (random.chance(3) ? u32{kAc} : 0);
+      for (unsigned count = random.below(8); count > 0; --count)
+        entry.resume.push_back(m_program.blocks[random.below(static_cast<u32>(m_program.blocks.size()))]);
+      for (auto& machine : machines) machine->enter(entry);
       u64 left = kLongestEntry;
       while (left > 0) {
         disturb(random, machines);

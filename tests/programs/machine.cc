@@ -1,6 +1,7 @@
 // Page tables, descriptor tables and handlers of the bare machine; comparison of two of them.
 #include "programs/machine.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -15,13 +16,16 @@ namespace {
 
 constexpr u64 kRamSize = 0x400000;
 constexpr u64 kPml4 = 0x1000, kPdpt = 0x2000, kPd = 0x3000, kCodePt = 0x4000, kDataPt = 0x5000, kKernelPdpt = 0x6000,
-              kKernelPd = 0x7000, kGdt = 0x8000, kIdt = 0x9000, kTss = 0xa000, kHandlers = 0xb000, kAliasPt = 0xd000,
-              kStackTop = 0x18000;
+              kKernelPd = 0x7000, kGdt = 0x8000, kIdt = 0x9000, kTss = 0xa000, kHandlers = 0xb000, kAliasPt = 0xf000,
+              kResume = 0xe000, kStackTop = 0x18000;
 constexpr u64 kLow = 0x1000, kLowEnd = kStackTop;  // everything of the kernel
 constexpr u64 kKernel = 0xffff800000000000;        // linear address of the physical address 0
 constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kLarge = 0x80, kNoExecute = u64{1} << 63;
 constexpr unsigned kHandlerSpacing = 16;
 constexpr u8 kInterruptVector = 0x81;
+constexpr u64 kGoOn = kHandlers + 256 * kHandlerSpacing;
+constexpr u64 kHalt = kHandlers + kHandlerSpacing;  // the handler of #DB
+constexpr unsigned kMostResumes = 31;
 
 }  // namespace
 
@@ -97,10 +101,32 @@ void ProgramMachine::build_tables() {
   put<u64>(kTss + 4, kKernel + kStackTop);    // RSP0
   for (u64 vector = 0; vector < 256; ++vector) {
     const u64 physical = kHandlers + vector * kHandlerSpacing, handler = kKernel + physical;
-    put<u8>(physical, 0xf4);
+    if (vector == static_cast<u64>(Vector::Debug) || vector == static_cast<u64>(Vector::DoubleFault)) {
+      put<u8>(physical, 0xf4);
+    } else {
+      const bool has_code = vector < 32 && has_error_code(static_cast<Vector>(vector));
+      const u8 drop_code[] = {0x48, 0x83, 0xc4, 0x08};  // add rsp, 8
+      if (has_code) m_memory->write(GuestPhysAddr(physical), drop_code);
+      const u64 jump = physical + (has_code ? sizeof(drop_code) : 0);
+      put<u8>(jump, 0xe9);
+      put<u32>(jump + 1, static_cast<u32>(kGoOn - (jump + 5)));
+    }
     put<u64>(kIdt + 16 * vector, (handler & 0xffff) | 0x08u << 16 | u64{0xee00} << 32 | (handler >> 16 & 0xffff) << 48);
     put<u64>(kIdt + 16 * vector + 8, handler >> 32);
   }
+  // The word at kResume counts; behind it stand the places to go on at, and 0.
+  const u8 resume[] = {
+      0x50, 0x53,                                      // push rax; push rbx
+      0x48, 0xbb, 0x00, 0xe0, 0, 0, 0, 0x80, 0xff, 0xff,  // mov rbx, kKernel + kResume
+      0x8b, 0x03, 0xff, 0x03,                          // mov eax, [rbx]; inc dword [rbx]
+      0x83, 0xe0, kMostResumes,                        // and eax, kMostResumes
+      0x8b, 0x44, 0x83, 0x04,                          // mov eax, [rbx + rax * 4 + 4]
+      0x85, 0xc0, 0x75, 0x01, 0xf4,                    // test eax, eax; jnz +1; hlt
+      0x48, 0x89, 0x44, 0x24, 0x10,                    // mov [rsp + 16], rax
+      0x5b, 0x58, 0x48, 0xcf,                          // pop rbx; pop rax; iretq
+  };
+  static_assert(kResume == 0xe000 && kKernel == 0xffff800000000000);
+  m_memory->write(GuestPhysAddr(kGoOn), resume);
   // push rax; mov eax, ss; add [rsp - 16], rax; pop rax; iretq
   const u8 go_on[] = {0x50, 0x8c, 0xd0, 0x48, 0x01, 0x44, 0x24, 0xf0, 0x58, 0x48, 0xcf};
   m_memory->write(GuestPhysAddr(kHandlers + kInterruptVector * kHandlerSpacing), go_on);
@@ -166,18 +192,21 @@ void ProgramMachine::load_segments(bool supervisor) {
   }
 }
 
-void ProgramMachine::enter(u64 state_seed, unsigned code_offset, bool alias, bool supervisor, u32 rflags) {
+void ProgramMachine::enter(const Entry& entry) {
   CpuState& s = m_cpu->s;
   const bool flat = m_environment == Environment::Long64 || m_environment == Environment::Flat32;
-  const u64 data = flat ? kDataBase : 0;
+  const u64 data = flat ? kDataBase : 0, code = flat ? entry.alias ? kCodeAlias : kCodeBase : 0;
+  put<u32>(kResume, 0);
+  for (unsigned i = 0; i <= std::min<usize>(entry.resume.size(), kMostResumes); ++i)
+    put<u32>(kResume + 4 + 4 * i, i < entry.resume.size() && i < kMostResumes ? static_cast<u32>(code + entry.resume[i]) : 0);
   TestCase test;
   test.environment = m_environment;
-  test.state_seed = state_seed;
+  test.state_seed = entry.state_seed;
   test.override_mask = 1u << kRsp;
   test.overrides[kRsp] = data + 0x1800;
   const MachineState before = initial_state(test);
   for (unsigned i = 0; i < 16; ++i) s.gpr[i] = before.gpr[i];
-  s.rip = code_offset + (flat ? alias ? kCodeAlias : kCodeBase : 0);
+  s.rip = code + entry.code_offset;
   s.cr0 = kCr0Pe | kCr0Mp | kCr0Et | kCr0Ne | kCr0Wp | kCr0Am | kCr0Pg;
   s.cr3 = kPml4;
   s.cr4 = kCr4Pae | kCr4Osfxsr | kCr4Osxmmexcpt | kCr4Osxsave | kCr4Fsgsbase;
@@ -188,7 +217,7 @@ void ProgramMachine::enter(u64 state_seed, unsigned code_offset, bool alias, boo
   s.segment[kTr] = {0x20, 0x8b, 0x67, kKernel + kTss, true};
   s.segment[kLdtr] = {};
   s.star = u64{0x0008} << 32 | u64{0x0018} << 48;
-  s.lstar = s.cstar = s.sysenter_eip = kKernel + kHandlers;
+  s.lstar = s.cstar = s.sysenter_eip = kKernel + kHalt;
   s.sysenter_cs = 8;
   s.sysenter_esp = kKernel + kStackTop;
   s.fmask = 0x47700;
@@ -210,8 +239,8 @@ void ProgramMachine::enter(u64 state_seed, unsigned code_offset, bool alias, boo
     std::memcpy(s.vector[i].qword, before.vector.xmm[i].data(), 16);
     std::memcpy(s.vector[i].qword + 2, before.vector.ymm_high[i].data(), 16);
   }
-  write_rflags(s, rflags);
-  load_segments(supervisor);
+  write_rflags(s, entry.rflags);
+  load_segments(entry.supervisor);
   m_cpu->flush_tlb();
   m_cpu->update_mode();
 }

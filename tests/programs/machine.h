@@ -17,8 +17,16 @@ class ProgramMachine {
 
   // Fresh memory and CPU, the program at its place.
   void load(const Program& program, u32 memory_seed);
-  // Goes on at a block with new registers; in the kernel's segments when `supervisor`.
-  void enter(u64 state_seed, unsigned code_offset, bool alias, bool supervisor, u32 rflags);
+  // Goes on at a block with new registers; in the kernel's segments when `supervisor`. Faults and software interrupts go
+  // on at the code offsets of `resume`, one after the other; the one behind the last halts.
+  struct Entry {
+    u64 state_seed = 0;
+    unsigned code_offset = 0;
+    bool alias = false, supervisor = false;
+    u32 rflags = 2;
+    std::vector<u16> resume;
+  };
+  void enter(const Entry& entry);
 
   struct Stop {
     Exit exit = Exit::BudgetSpent;
