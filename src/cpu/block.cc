@@ -70,15 +70,18 @@ void BlockCache::invalidate(Block* block) {
 
 namespace {
 
-// The bytes of `page` that a block was made from, as an inclusive range.
+// The bytes that a block was made from, as inclusive ranges of one page each. Both may be of the same page, when the two
+// linear pages of an instruction that crosses are mapped to it.
 struct ByteRange {
   u64 first, last;
+
+  bool meets(u64 other_first, u64 other_last) const { return first <= other_last && last >= other_first; }
 };
-ByteRange bytes_in_page(const Block& block, u64 page) {
-  const u64 in_first = kPageSize - (block.ram_offset & kPageMask);
-  if (!block.crosses_page) return {block.ram_offset, block.ram_offset + block.byte_length - 1};
-  if (page == block.second_page) return {page, page + block.byte_length - in_first - 1};
-  return {block.ram_offset, block.ram_offset + in_first - 1};
+template <class Function>
+void for_ranges_in_page(const Block& block, u64 page, Function function) {
+  const u64 in_first = std::min<u64>(block.byte_length, kPageSize - (block.ram_offset & kPageMask));
+  if ((block.ram_offset & ~kPageMask) == page) function(ByteRange{block.ram_offset, block.ram_offset + in_first - 1});
+  if (block.crosses_page && block.second_page == page) function(ByteRange{page, page + block.byte_length - in_first - 1});
 }
 
 }  // namespace
@@ -90,8 +93,9 @@ bool BlockCache::overwrites(const Block& running, unsigned position, u64 ram_off
   for (const Block* block : found->second.blocks) {
     if (block->count == kStaleCount) continue;
     if (!(block == &running && goes_on) && !(m_translator && m_translator->shares_code(running, *block))) continue;
-    const auto [first, last] = bytes_in_page(*block, found->first);
-    if (first <= ram_offset + size - 1 && last >= ram_offset) return true;
+    bool hit = false;
+    for_ranges_in_page(*block, found->first, [&](ByteRange range) { hit |= range.meets(ram_offset, ram_offset + size - 1); });
+    if (hit) return true;
   }
   return false;
 }
@@ -109,13 +113,15 @@ void BlockCache::written(u64 ram_offset, u64 size) {
       u64 chunks = 0;
       std::erase_if(entry.blocks, [&](Block* block) {
         if (block->count == kStaleCount) return true;
-        const auto [begin, end] = bytes_in_page(*block, page);
-        if (begin > last || end < first) {
-          chunks |= chunk_mask(begin, end);
-          return false;
-        }
-        invalidate(block);
-        return true;
+        bool hit = false;
+        u64 mask = 0;
+        for_ranges_in_page(*block, page, [&](ByteRange range) {
+          hit |= range.meets(first, last);
+          mask |= chunk_mask(range.first, range.last);
+        });
+        if (hit) invalidate(block);
+        else chunks |= mask;
+        return hit;
       });
       entry.chunks = chunks;
       if (entry.blocks.empty()) {

@@ -63,7 +63,8 @@ void ProgramMachine::put(u64 physical, T value) {
   m_memory->write_value(GuestPhysAddr(physical), value);
 }
 
-ProgramMachine::ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options) : m_name(std::move(name)) {
+ProgramMachine::ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options, Pace pace)
+    : m_name(std::move(name)), m_pace(pace) {
   m_ram = std::move(*GuestRam::create(kRamSize));
   m_memory = std::make_unique<AddressSpace>(*m_ram);
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
@@ -148,11 +149,11 @@ void ProgramMachine::load(const Program& program, u32 memory_seed) {
   }
   m_memory->write(GuestPhysAddr(kDataPages), m_data);
   m_board->restart();
+  m_retired_at_load = m_cpu->retired();
+  m_board->set_start(m_retired_at_load);  // before the reset, which looks at the time
   m_cpu->reset();
   m_cpu->set_interrupt_request(false);
   m_cpu->request_code_flush();
-  m_retired_at_load = m_cpu->retired();
-  m_board->set_start(m_retired_at_load);
 }
 
 void ProgramMachine::load_segments(bool supervisor) {
@@ -246,7 +247,10 @@ void ProgramMachine::enter(const Entry& entry) {
 }
 
 ProgramMachine::Stop ProgramMachine::run(u64 budget) {
-  const Exit exit = m_cpu->run(budget);
+  Exit exit = Exit::BudgetSpent;
+  if (m_pace == Pace::Blocks) exit = m_cpu->run(budget);
+  else
+    for (; budget > 0 && exit == Exit::BudgetSpent; --budget) exit = m_cpu->run(1);
   return {exit, m_cpu->retired() - m_retired_at_load};
 }
 

@@ -12,7 +12,9 @@ namespace vellum::programs {
 
 class ProgramMachine {
  public:
-  ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options);
+  // In single steps each instruction is decoded and run alone, so that nothing is known about those around it.
+  enum class Pace : u8 { Blocks, SingleSteps };
+  ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options, Pace pace = Pace::Blocks);
   ~ProgramMachine();
 
   // Fresh memory and CPU, the program at its place.
@@ -43,6 +45,7 @@ class ProgramMachine {
   // What differs in the whole state; empty when nothing does. `ours` are this machine's values.
   std::string difference(ProgramMachine& reference);
   CpuCore& core() { return *m_cpu; }
+  Pace pace() const { return m_pace; }
   const std::string& name() const { return m_name; }
   // The bytes at RIP, as far as they can be fetched by linear address.
   std::vector<u8> code_at_rip();
@@ -58,6 +61,7 @@ class ProgramMachine {
   void put(u64 physical, T value);
 
   std::string m_name;
+  Pace m_pace;
   std::unique_ptr<GuestRam> m_ram;
   std::unique_ptr<AddressSpace> m_memory;
   std::unique_ptr<Board> m_board;
