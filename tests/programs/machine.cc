@@ -190,6 +190,7 @@ void ProgramMachine::load_segments(bool supervisor) {
     segment(kDs, 0x27, data32 & bytes, kDsSegment);
     segment(kEs, 0x2f, data32 & bytes, kEsSegment);
     segment(kFs, 0x47, data32 & bytes, kCodeSegment);
+    segment(kGs, 0x4f, data32 & bytes, {kCodeAlias, kCodeSegment.limit});
   }
 }
 

@@ -142,7 +142,8 @@ class ProgramGenerator::Builder {
   }
   void store_to_code() {
     const Target target = choose_target();
-    const bool alias = flat() && m_random.chance(35);
+    const bool alias = m_random.chance(35);
+    m_segment = alias ? 0x65 : 0x64;
     const u64 base = flat() ? alias ? kCodeAlias : kCodeBase : 0;
     const unsigned kind = m_random.below(flat() ? 9u : 5u);
     // The store's own length decides what is behind it: measured first, then made.
@@ -172,7 +173,7 @@ class ProgramGenerator::Builder {
         if (m_random.chance(60)) value = (value & ~(u64{0xff} << 8 * i)) | u64{kOpcodes[m_random.below(12)]} << 8 * i;
     return value;
   }
-  // ModRM of [address] with this reg field; needs FS in segmented code (the caller's prefix).
+  // ModRM of [address] with this reg field; needs FS or GS in segmented code (the caller's prefix).
   void absolute(u8 reg, u64 address) {
     if (bits16()) {
       emit({static_cast<u8>(reg << 3 | 6)});
@@ -186,7 +187,7 @@ class ProgramGenerator::Builder {
     }
   }
   void segment() {
-    if (!flat()) emit({0x64});
+    if (!flat()) emit({m_segment});
   }
   void store(unsigned kind, u64 address) {
     switch (kind) {
@@ -351,6 +352,7 @@ class ProgramGenerator::Builder {
   Random m_random;
   Program m_program;
   unsigned m_at = 0;
+  u8 m_segment = 0;  // prefix of stores into segmented code
   std::vector<Fixup> m_fixups;
   std::vector<unsigned> m_patchable;  // offsets of constants
 };

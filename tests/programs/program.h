@@ -12,7 +12,8 @@ namespace vellum::programs {
 using instructions::Environment;
 using instructions::Random;
 
-// Linear address at which flat code finds the code pages a second time; in segmented code FS is a data segment over them.
+// Linear address at which the code pages are found a second time. In segmented code FS is a data segment over the code
+// segment, and GS one over this.
 inline constexpr u64 kCodeAlias = 0x11000000;
 // Two words that no random operand hits: how many more jumps backwards a bounded program makes.
 inline constexpr u16 kFuelOffset = 0x40;
