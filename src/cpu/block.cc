@@ -1,9 +1,10 @@
 // The cache of decoded blocks and its invalidation.
 #include "cpu/block.h"
 
-#include "cpu/translator.h"
-
 #include <algorithm>
+
+#include "cpu/translator.h"
+#include "state/log.h"
 
 namespace vellum {
 
@@ -60,6 +61,8 @@ void BlockCache::insert(Block* block) {
 
 void BlockCache::invalidate(Block* block) {
   if (block->count == kStaleCount) return;
+  ++m_invalidated;
+  log(LogItem::SelfModification, "block of {} bytes at RAM offset {:#x} is overwritten", block->byte_length, block->ram_offset);
   block->count = kStaleCount;
   for (unsigned i = 0; i <= block->real_count; ++i) set_handler(block->insns[i], leave_stale_block);
   Block** link = &m_buckets[bucket(block->ram_offset, block->mode)];
@@ -135,6 +138,7 @@ void BlockCache::written(u64 ram_offset, u64 size) {
 }
 
 void BlockCache::clear() {
+  log(LogItem::SelfModification, "all blocks are forgotten");
   std::ranges::fill(m_buckets, nullptr);
   for (const auto& [page, blocks] : m_pages) m_ram.clear_flag(page, kPageHoldsCode);
   m_pages.clear();

@@ -87,6 +87,8 @@ class BlockCache {
   void written(u64 ram_offset, u64 size);
   void clear();
   u64 bytes_used() const { return m_used; }
+  // Number of blocks that went stale, since the start.
+  u64 invalidated() const { return m_invalidated; }
   // Is told of everything that happens to blocks from now on.
   void set_translator(Translator* translator) { m_translator = translator; }
   Translator* translator() const { return m_translator; }
@@ -120,7 +122,7 @@ class BlockCache {
   std::unordered_map<u64, bool> m_mmio_insns;
   std::vector<std::unique_ptr<u8[]>> m_chunks;
   usize m_chunk = 0;
-  u64 m_chunk_used = 0, m_used = 0;
+  u64 m_chunk_used = 0, m_used = 0, m_invalidated = 0;
 };
 
 // Handlers are kept as 32-bit distances from this one.

@@ -31,6 +31,7 @@ CpuCore::CpuCore(const CpuModel& cpu_model, AddressSpace& address_space, CpuEnvi
   s.core = this;
   s.jump_cache = m_jump_cache.data();
   s.paging.physical_address_bits = model.physical_address_bits;
+  counters.callouts.resize(opcode_rows().size());
   s.paging.gigabyte_pages = model.has(Feature::Pdpe1gb);
   s.paging.pse36 = model.has(Feature::Pse36);
   clear_jump_cache();
@@ -107,6 +108,7 @@ void CpuCore::leave_insn() {
   if (const BoundInsn* insn = s.insn) {
     s.rip = s.code_base + insn->offset;
     s.budget += Block::of(insn)->real_count - insn->position;
+    if (is_once(Block::of(insn))) --counters.single_insns;
     s.insn = nullptr;
   }
 }
@@ -136,6 +138,7 @@ void CpuCore::count_delivery() {
 
 // Delivers m_fault. A fault during the delivery comes back here through the recovery point, SDM Vol. 3A table 6-5.
 void CpuCore::deliver_fault() {
+  ++counters.exceptions;
   count_delivery();
   const FaultClass second = fault_class(static_cast<int>(m_fault.vector));
   if (m_delivering >= 0) {
@@ -229,9 +232,16 @@ Exit CpuCore::run_loop(u64 budget) {
 }
 
 void CpuCore::execute(Block* block, u64 rip) {
+  if (log_enabled(LogItem::Exec)) [[unlikely]] log_entry(*block, rip);
+  if (is_once(block)) ++counters.single_insns;
   s.code_base = rip;
   s.budget -= block->count;
   handler_of(block->insns[0])(&s, block->insns);
+}
+
+void CpuCore::log_entry(const Block& block, u64 rip) const {
+  log(LogItem::Exec, "{:04x}:{:#x}, {} instruction{}{}", s.segment[kCs].selector, rip, block.real_count, block.real_count == 1 ? "" : "s",
+      block.code_size ? ", translated" : "");
 }
 
 namespace {
@@ -272,6 +282,7 @@ bool CpuCore::handle_attention() {
     s.halted = false;
     count_delivery();
     m_delivering = static_cast<int>(Vector::Nmi);
+    ++counters.interrupts;
     log(LogItem::Interrupts, "NMI at {:#x}", s.rip);
     deliver_event(static_cast<u8>(Vector::Nmi), EventKind::Nmi, false, 0);
     s.nmi_blocked = true;
@@ -281,6 +292,7 @@ bool CpuCore::handle_attention() {
     if (const auto vector = environment.acknowledge_interrupt()) {
       s.halted = false;
       count_delivery();
+      ++counters.interrupts;
       m_delivering = *vector >= 32 ? 32 : 1;  // an external interrupt is benign whatever its vector, table 6-5
       log(LogItem::Interrupts, "interrupt {:#x} at {:#x}:{:#x}", *vector, s.segment[kCs].selector, s.rip);
       deliver_event(*vector, EventKind::External, false, 0);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/block.h"
+#include "cpu/counters.h"
 #include "cpu/cpu.h"
 #include "cpu/decoder.h"
 #include "cpu/exceptions.h"
@@ -112,6 +113,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   Decoder decoder;
   BlockCache blocks;
   unsigned index;
+  CpuCounters counters;
 
   // --- for the engines ---
   // One memory access by an instruction whose fast path missed.
@@ -154,6 +156,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   void split_block_for_mmio();
   Exit run_loop(u64 budget);
   void execute(Block* block, u64 rip);
+  bool is_once(const Block* block) const { return reinterpret_cast<const u8*>(block) == m_once.get(); }
+  void log_entry(const Block& block, u64 rip) const;
   bool handle_attention();       // true: run() must return m_exit
   void leave_insn();             // moves s.rip to the instruction that faulted and refunds the budget
   void deliver_fault();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cpu/core.h"
+#include "cpu/disassembler.h"
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
 #include "cpu/translator.h"
@@ -124,6 +125,12 @@ bool has_plain_address(const Insn& insn) {
          (insn.base != kCodeBaseSlot || near);
 }
 
+void log_insn(std::span<const u8> bytes, CodeSize size, u64 address) {
+  static const Disassembler disassemblers[] = {Disassembler(CodeSize::Bits16), Disassembler(CodeSize::Bits32), Disassembler(CodeSize::Bits64)};
+  const DisassembledInsn insn = disassemblers[static_cast<unsigned>(size)].one(bytes, address);
+  log(LogItem::InAsm, "{:#x}:  {:<30} {}", address, hex_bytes(bytes), insn.text);
+}
+
 bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
          (row.has(kUsesSse) && (mode & kModeSseTrap)) || (row.has(kUsesAvx) && (mode & kModeAvxTrap));
@@ -200,8 +207,9 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
         ended = true;
       }
       ended = ended || row.has(kEndsBlock) || (page.host && blocks.ends_block(page.ram_offset + in_page + offset));
-      if (log_enabled(LogItem::InAsm)) log(LogItem::InAsm, "{:#x}: {}", rip + offset, describe_row(row));
     }
+    if (log_enabled(LogItem::InAsm) && decoding == Decoding::Cached && page.host) [[unlikely]]
+      log_insn(count == 0 && crosses ? std::span<const u8>(buffer, insn.length) : bytes.first(insn.length), code_size(s.mode), rip + offset);
     offset = static_cast<u16>(offset + insn.length);
     ++count;
     if (!page.host) break;
@@ -281,6 +289,8 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   terminator.position = static_cast<u8>(count & 63);
   terminator.operand_size = terminator.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
   if (cached) {
+    ++counters.blocks_decoded;
+    counters.insns_decoded += count;
     protect_code_page(block->ram_offset);
     if (crosses) protect_code_page(second_page);
     blocks.insert(block);
@@ -307,7 +317,8 @@ Block* CpuCore::lookup(u64 rip) {
   if (block && (s.mode & kModeCheckedCode) && rip + block->byte_length - 1 > s.segment[kCs].limit)
     return decode_block(rip, page, linear, 1, Decoding::Once);
   if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
-  if (reinterpret_cast<u8*>(block) != m_once.get()) entry = {rip, s.jump_key, block, reinterpret_cast<void*>(block->entry)};
+  // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
+  if (!is_once(block) && !log_enabled(LogItem::Exec)) entry = {rip, s.jump_key, block, reinterpret_cast<void*>(block->entry)};
   return block;
 }
 

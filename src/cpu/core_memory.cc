@@ -116,6 +116,7 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
     const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn && stack_reference(s, linear);
     raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
   }
+  ++(type == AccessType::Execute ? counters.fetch_walks : counters.data_walks);
   const TlbContext context = context_for(s, rights);
   const bool user = context == TlbContext::User;
   const bool smap_in_force = context == TlbContext::Supervisor;

@@ -418,6 +418,7 @@ Result<void> option_log(Parsing& parsing, std::string_view value) {
   parsing.options.log_items += value;
   return {};
 }
+Result<void> option_statistics(Parsing& parsing, std::string_view) { return parsing.options.statistics = true, Result<void>{}; }
 Result<void> option_log_file(Parsing& parsing, std::string_view value) { return parsing.options.log_file = value, Result<void>{}; }
 
 Result<void> option_help(Parsing& parsing, std::string_view) { return show(parsing, help_text()); }
@@ -465,6 +466,7 @@ constexpr Row kRows[] = {
     {"", "", "Diagnosis", nullptr},
     {"-d", "ITEM[,ITEM...]", "log these items (-d help lists them)", option_log},
     {"-D", "FILE", "write the log to a file instead of the terminal", option_log_file},
+    {"-stats", "", "print at the end what ran where, and what it cost", option_statistics},
     {"-help", "", "this text", option_help},
     {"-version", "", "the program's version", option_version},
 };

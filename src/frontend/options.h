@@ -73,6 +73,7 @@ struct Options {
   bool start_stopped = false;
   u64 rtc_base = 0;  // seconds since 1970-01-01
   std::string log_items, log_file;
+  bool statistics = false;
 };
 
 // What to print instead of running a machine (-help, -version, -cpu help …).

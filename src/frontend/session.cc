@@ -1,6 +1,8 @@
 // From options to a running machine.
 #include "frontend/session.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <csignal>
 #include <initializer_list>
@@ -8,6 +10,7 @@
 #include "frontend/host_files.h"
 #include "frontend/message.h"
 #include "frontend/terminal.h"
+#include "jit/statistics_report.h"
 #include "state/assert.h"
 #include "state/log.h"
 #include "storage/image.h"
@@ -106,7 +109,17 @@ Result<void> Session::build(const CpuFactory& create_cpu) {
   return {};
 }
 
+void Session::print_statistics(std::chrono::steady_clock::time_point started) {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+  const HostTimes times{.wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(),
+                        .cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime)};
+  for (unsigned i = 0; i < m_machine->cpu_count(); ++i) std::fputs(statistics_report(m_machine->cpu(i), times).c_str(), stderr);
+}
+
 int Session::run() {
+  const auto started = std::chrono::steady_clock::now();
   // A signal may have come before there was a machine to tell.
   if (g_signal != 0) m_machine->request_end(0);
   if (!m_options.start_stopped) m_machine->start();
@@ -115,6 +128,7 @@ int Session::run() {
   g_machine = nullptr;
   for (auto& channel : m_channels) channel->host().drain();
   restore_terminal();
+  if (m_options.statistics) print_statistics(started);
   if (g_signal != 0) tell_user("ended by signal {} ({})", static_cast<int>(g_signal), sigabbrev_np(g_signal));
   return status;
 }

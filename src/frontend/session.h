@@ -1,6 +1,7 @@
 // One run of the program: opens what the options name, builds the machine, connects it and runs it.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ class Session {
   // The backend for one user; null for Kind::None. `channel` gets where it belongs to.
   Result<CharacterBackend*> attach(const CharacterSpec& spec, const std::string& user, Channel*& channel);
   void flush();
+  void print_statistics(std::chrono::steady_clock::time_point started);
 
   Options m_options;
   // In the order of construction: what comes later uses what comes before.

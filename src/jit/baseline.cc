@@ -259,14 +259,17 @@ bool Baseline::translate(Block& block) {
 
   if (!m_observers.empty()) {
     std::vector<CodePart> parts;
+    unsigned position = 0;  // of the next instruction
     for (unsigned i = 0; i < used; ++i) {
-      const bool insn = i > 0 && i <= count;
-      const auto kind = i == 0 ? CodePart::Kind::Entry : !insn ? CodePart::Kind::Exit : pieces[i].handler ? CodePart::Kind::Handler : CodePart::Kind::Stencil;
-      parts.push_back({.kind = kind, .position = static_cast<u8>(i == 0 ? 0 : insn ? i - 1 : count - 1), .handler = insn ? pieces[i].handler : nullptr,
+      const bool insn = position < count && reinterpret_cast<const u8*>(handler_of(block.insns[position])) == m_cache.executable(pieces[i].hot);
+      const auto kind = insn ? pieces[i].handler ? CodePart::Kind::Handler : CodePart::Kind::Stencil
+                             : position == 0 ? CodePart::Kind::Entry : CodePart::Kind::Exit;
+      if (insn) ++position;
+      parts.push_back({.kind = kind, .position = static_cast<u8>(position ? position - 1 : 0), .handler = insn ? pieces[i].handler : nullptr,
                        .hot = pieces[i].hot - start, .hot_size = pieces[i].ref.stencil->hot_size,
                        .cold = pieces[i].cold - start, .cold_size = pieces[i].ref.stencil->cold_size});
     }
-    for (TranslationObserver* observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
+    for (const auto& observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
   }
   return true;
 }

@@ -30,12 +30,12 @@ class Baseline {
   // Whoever enters it goes on at `target` (an address in the code cache or the program).
   void redirect(Block& block, const void* target);
   // Is told of every block translated from now on.
-  void add_observer(TranslationObserver& observer) { m_observers.push_back(&observer); }
+  void add_observer(std::shared_ptr<TranslationObserver> observer) { m_observers.push_back(std::move(observer)); }
 
  private:
   CodeCache& m_cache;
   Statistics& m_statistics;
-  std::vector<TranslationObserver*> m_observers;
+  std::vector<std::shared_ptr<TranslationObserver>> m_observers;
 };
 
 }  // namespace vellum

@@ -4,6 +4,7 @@
 #include "cpu/core.h"
 #include "jit/baseline.h"
 #include "jit/stencil.h"
+#include "jit/translation_log.h"
 
 namespace vellum {
 
@@ -11,8 +12,11 @@ namespace {
 
 class TranslatingEngine final : public Translator {
  public:
-  TranslatingEngine(CpuCore& core, std::unique_ptr<CodeCache> cache)
-      : m_core(core), m_cache(std::move(cache)), m_baseline(*m_cache, m_statistics) {}
+  TranslatingEngine(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCache> cache)
+      : m_core(core), m_cache(std::move(cache)), m_baseline(*m_cache, m_statistics) {
+    if (TranslationLog::wanted()) m_baseline.add_observer(std::make_shared<TranslationLog>(core));
+    for (const auto& observer : options.observers) m_baseline.add_observer(observer);
+  }
 
   void block_made(Block& block) override {
     if (m_baseline.translate(block)) return;
@@ -28,6 +32,7 @@ class TranslatingEngine final : public Translator {
     ++m_statistics.flushes;
     m_cache->truncate(0);
   }
+  const Statistics& statistics() const { return m_statistics; }
   bool shares_code(const Block&, const Block&) const override { return false; }
 
  private:
@@ -56,8 +61,13 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
     return std::unexpected(Error{"-engine baseline: no stencils for this host's instruction set; use -engine interpreter"});
   auto cache = CodeCache::create(options.code_cache_size);
   if (!cache) return std::unexpected(cache.error());
-  core.set_translator(std::make_unique<TranslatingEngine>(core, std::move(*cache)));
+  core.set_translator(std::make_unique<TranslatingEngine>(core, options, std::move(*cache)));
   return {};
+}
+
+const Statistics* engine_statistics(Cpu& cpu) {
+  const auto* engine = dynamic_cast<const TranslatingEngine*>(static_cast<CpuCore&>(cpu).blocks.translator());
+  return engine ? &engine->statistics() : nullptr;
 }
 
 }  // namespace vellum

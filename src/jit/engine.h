@@ -1,10 +1,14 @@
 // The engines that run guest code, by the name that -engine gives them.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "cpu/cpu.h"
+#include "jit/statistics.h"
+#include "jit/translation_observer.h"
 #include "state/error.h"
 
 namespace vellum {
@@ -22,10 +26,13 @@ Engine default_engine();
 
 struct EngineOptions {
   Engine engine = default_engine();
+  std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code
   u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size
 };
 
 // Gives the CPU its engine; it starts with an empty code cache. An error says why there is no memory for code.
 Result<void> use_engine(Cpu& cpu, const EngineOptions& options);
+// What its translator did; nullptr for the interpreter.
+const Statistics* engine_statistics(Cpu& cpu);
 
 }  // namespace vellum

@@ -158,7 +158,7 @@ class View {
     for (unsigned i = 0; i < block.real_count; ++i) handlers.push_back(reinterpret_cast<const void*>(handler_of(block.insns[i])));
     const bool translated = m_baseline && m_baseline->translate(block);
     if (translated)
-      for (const CodePart& part : m_recorder.parts)
+      for (const CodePart& part : m_recorder->parts)
         if (part.kind == CodePart::Kind::Stencil) handlers[part.position] = nullptr;
 
     std::string result = fmt::format("block {:#x}: {}, {} instruction{}, {} bytes", address, describe_mode(block.mode), block.real_count,
@@ -169,7 +169,7 @@ class View {
     const auto code_of = [&](const CodePart::Kind kind, unsigned position) {
       std::vector<std::string> lines;
       if (translated)
-        for (const CodePart& part : m_recorder.parts)
+        for (const CodePart& part : m_recorder->parts)
           if (part.kind == kind && part.position == position) add_host(block, part, lines);
       return lines;
     };
@@ -188,7 +188,7 @@ class View {
       columns.add(std::move(left), std::move(right));
     }
     if (translated)
-      for (const CodePart& part : m_recorder.parts)
+      for (const CodePart& part : m_recorder->parts)
         if (part.kind == CodePart::Kind::Exit) {
           std::vector<std::string> lines;
           add_host(block, part, lines);
@@ -204,11 +204,11 @@ class View {
 
   void add_host(const Block& block, const CodePart& part, std::vector<std::string>& lines) const {
     const auto add = [&](u32 offset, u32 size, const char* mark) {
-      auto left = m_recorder.code.subspan(offset, size);
+      auto left = m_recorder->code.subspan(offset, size);
       while (!left.empty()) {
         const u64 at = reinterpret_cast<u64>(left.data());
         const DisassembledInsn insn = m_host.one(left, at, [&](u64 target) { return target_name(block, target); });
-        lines.push_back(fmt::format("+{:<4x} {}{}", left.data() - m_recorder.code.data(), mark, insn.text));
+        lines.push_back(fmt::format("+{:<4x} {}{}", left.data() - m_recorder->code.data(), mark, insn.text));
         left = left.subspan(insn.length);
       }
     };
@@ -217,7 +217,7 @@ class View {
   }
 
   std::string target_name(const Block& block, u64 target) const {
-    const u64 offset = target - reinterpret_cast<u64>(m_recorder.code.data());
+    const u64 offset = target - reinterpret_cast<u64>(m_recorder->code.data());
     if (offset < block.code_size) return fmt::format("+{:x}", offset);
     return host_function_name(reinterpret_cast<const void*>(target));
   }
@@ -232,7 +232,7 @@ class View {
   std::unique_ptr<CodeCache> m_cache;
   Statistics m_statistics;
   std::unique_ptr<Baseline> m_baseline;
-  Recorder m_recorder;
+  std::shared_ptr<Recorder> m_recorder = std::make_shared<Recorder>();
 };
 
 }  // namespace

@@ -18,6 +18,11 @@ enum class LogItem : u32 {
   Interrupts,   // exceptions and interrupts as they are delivered
   InAsm,        // guest code as it is decoded
   Exec,         // blocks as they are entered
+  Op,           // what instructions become
+  OutAsm,       // host code as it is made
+  Callouts,     // callouts as they are run
+  SelfModification,  // blocks whose bytes are overwritten
+  Tiers,        // which engine takes which code
   CpuReset,     // CPU state before a reset
   Mmu,          // page walks that fault
   Ports,        // accesses to unassigned ports

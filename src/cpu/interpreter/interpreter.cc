@@ -2,6 +2,7 @@
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
 #include "cpu/translator.h"
+#include "state/log.h"
 
 namespace vellum {
 
@@ -65,9 +66,19 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
   [[clang::musttail]] return interpreter_next_slow(s, insn);
 }
 
+namespace {
+
+[[gnu::noinline]] void log_callout(const CpuState& s, const BoundInsn& insn) {
+  log(LogItem::Callouts, "{:04x}:{:#x}: {} for {}", s.segment[kCs].selector, s.code_base + insn.offset, semantics_name(insn.row), describe_row(opcode_rows()[insn.row]));
+}
+
+}  // namespace
+
 [[clang::preserve_none]] void interpreter_callout(CpuState* s, const BoundInsn* insn) {
   s->insn = insn;
   s->rip = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
+  if (log_enabled(LogItem::Callouts)) [[unlikely]] log_callout(*s, *insn);
+  ++s->core->counters.callouts[insn->row];
   interpreter_row(insn->row).callout(*s->core, *insn);
   s->insn = nullptr;
   // Whatever the callout changed (mode, mapping, RIP, pending events) is seen from here on.

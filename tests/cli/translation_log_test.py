@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""What -d and -stats tell of translation: a small program in a firmware image, under each engine.
+
+usage: translation_log_test.py VELLUM
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+VELLUM = os.path.abspath(sys.argv[1])
+ENGINES = ["interpreter"] + (["baseline"] if "baseline" in subprocess.run(
+    [VELLUM, "translate", "-show", "baseline", "-bytes", "90"], capture_output=True, text=True).stdout else [])
+
+# At 7c00h, in RAM: a loop of ten rounds, a store into the instruction behind it, the end by isa-debug-exit.
+PROGRAM = bytes.fromhex("b90a00 01c8 e2fc c6060d7c43 90 40 ba0105 b000 ee".replace(" ", ""))
+# At f000:e000: copies the program there and goes to it.
+LOADER = bytes.fromhex("fa 31c0 8ed8 8ec0 be00e1 bf007c".replace(" ", "")) + b"\xb9" + len(PROGRAM).to_bytes(2, "little") + \
+    bytes.fromhex("2ef3a4 ea007c0000".replace(" ", ""))
+
+
+class Log(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory()
+        cls.path = pathlib.Path(cls.directory.name)
+        image = bytearray(b"\xf4" * 65536)
+        image[0xe000:0xe000 + len(LOADER)] = LOADER
+        image[0xe100:0xe100 + len(PROGRAM)] = PROGRAM
+        image[0xfff0:0xfff5] = bytes.fromhex("ea00e000f0")
+        (cls.path / "bios").write_bytes(image)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.directory.cleanup()
+
+    def run_program(self, engine, *arguments):
+        done = subprocess.run([VELLUM, "-display", "none", "-clock", "instructions", "-engine", engine, "-bios", str(self.path / "bios"),
+                               "-device", "isa-debug-exit", *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 1, done.stderr)  # 2 * 0 + 1
+        return done.stderr
+
+    def lines(self, engine, item):
+        path = self.path / "log"
+        self.run_program(engine, "-d", item, "-D", str(path))
+        lines = path.read_text().splitlines()
+        self.assertTrue(all(line.startswith(item + ": ") for line in lines))
+        return [line[len(item) + 2:] for line in lines]
+
+    def test_in_asm(self):
+        for engine in ENGINES:
+            with self.subTest(engine):
+                lines = self.lines(engine, "in_asm")
+                self.assertRegex(lines[0], r"^0xfff0:  ea 00 e0 00 f0 +ljmpw")
+                self.assertIn("0x7c03:  01 c8                          addw %cx, %ax", lines)
+
+    def test_exec_shows_every_round_of_a_loop(self):
+        for engine in ENGINES:
+            with self.subTest(engine):
+                lines = self.lines(engine, "exec")
+                self.assertEqual(sum(line.startswith("0000:0x7c03, 2 instructions") for line in lines), 9)
+                self.assertRegex(lines[0], r"^f000:0xfff0, 1 instruction")
+
+    def test_callouts(self):
+        for engine in ENGINES:
+            with self.subTest(engine):
+                names = [re.match(r"[0-9a-f]{4}:0x[0-9a-f]+: (\w+)", line).group(1) for line in self.lines(engine, "callouts")]
+                self.assertEqual(names, ["jump_far", "clear_interrupt_flag", "move_to_segment", "move_to_segment", "jump_far", "output_dx"])
+
+    def test_smc(self):
+        for engine in ENGINES:
+            with self.subTest(engine):
+                lines = self.lines(engine, "smc")
+                self.assertTrue(any(re.match(r"block of \d+ bytes at RAM offset 0x7c07 is overwritten", line) for line in lines), lines)
+
+    @unittest.skipUnless("baseline" in ENGINES, "no stencils for this host")
+    def test_op_out_asm_and_tiers(self):
+        self.assertIn("0x7c03: add Ev,Gv (01 /r): interpreter's handler, operand size 2", self.lines("baseline", "op"))
+        self.assertTrue(any(re.match(r"0x7c13: out DX,AL \(EE\): callout output_dx", line) for line in self.lines("baseline", "op")))
+        code = self.lines("baseline", "out_asm")
+        self.assertTrue(any(re.search(r"jmp interpreter_callout$", line) for line in code))
+        self.assertIn(" guest 0x7c03", code)
+        self.assertTrue(any(re.match(r"block 0x7c03: 2 instructions, baseline, \d+ bytes", line) for line in self.lines("baseline", "tiers")))
+
+    def test_statistics(self):
+        retired = set()
+        for engine in ENGINES:
+            for log in ([], ["-d", "exec", "-D", os.devnull]):
+                with self.subTest(engine, log=log):
+                    text = self.run_program(engine, "-stats", *log)
+                    numbers = dict(re.findall(r"(?m)^  (\S.*?) +(\d+)(?:  .*)?$", text))
+                    retired.add(numbers["retired"])
+                    self.assertEqual(numbers["jump_far"], "2")
+                    self.assertEqual(numbers["all"], "6")
+                    self.assertGreaterEqual(int(numbers["blocks invalidated"]), 1)
+                    translated = int(numbers["in blocks of the interpreter" if engine == "interpreter" else "in translated code"])
+                    self.assertEqual(translated + int(numbers["one by one in the interpreter"]), int(numbers["retired"]))
+        # The jump, the loader with its repetition as one, the program.
+        self.assertEqual(retired, {str(1 + 9 + 1 + 2 * 10 + 6)})
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
