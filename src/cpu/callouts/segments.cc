@@ -372,11 +372,11 @@ VELLUM_CALLOUT(adjust_rpl) {
   const u16 source = static_cast<u16>(read_register(cpu.s, insn.operand[1], 2));
   bool raised = false;
   if (insn.memory) {
-    const u64 linear = cpu.operand_linear(insn, 2, AccessType::Write);
-    u16 selector = cpu.read_linear<u16>(linear);
+    // Written only when it changes, SDM Vol. 2A "ARPL": a selector that needs no raising may be in read-only memory.
+    const u16 selector = cpu.read_linear<u16>(cpu.operand_linear(insn, 2, AccessType::Read));
     raised = (selector & 3) < (source & 3);
-    if (raised) selector = static_cast<u16>((selector & ~3) | (source & 3));
-    cpu.write_linear<u16>(linear, selector);
+    if (raised)
+      cpu.write_linear<u16>(cpu.operand_linear(insn, 2, AccessType::Write), static_cast<u16>((selector & ~3) | (source & 3)));
   } else {
     const u16 selector = static_cast<u16>(read_register(cpu.s, insn.operand[0], 2));
     raised = (selector & 3) < (source & 3);
