@@ -62,7 +62,37 @@ VELLUM_INLINE V128 host_to_i32(V128f64 v) {
   return Rounding == HostRounding::Truncate ? (V128)__builtin_ia32_cvttpd2dq(v) : (V128)__builtin_ia32_cvtpd2dq(v);
 }
 
+// CF, PF and ZF as COMISS and UCOMISS set them, which no builtin tells all at once. They leave the assembler statement in
+// registers: LLVM 19 may overwrite flags that are outputs before it has read all of them.
+enum class HostCompare : u8 { Quiet, Signalling };
+#define VELLUM_HOST_COMPARE(type, suffix)                                                                     \
+  template <HostCompare Kind>                                                                                 \
+  VELLUM_INLINE u32 host_compare(type a, type b) {                                                            \
+    u8 c, z, p;                                                                                               \
+    if constexpr (Kind == HostCompare::Quiet)                                                                 \
+      asm volatile("ucomis" suffix " %4, %3\n\tsetb %0\n\tsete %1\n\tsetp %2" : "=r"(c), "=r"(z), "=r"(p) : "x"(a), "x"(b) : "cc"); \
+    else                                                                                                      \
+      asm volatile("comis" suffix " %4, %3\n\tsetb %0\n\tsete %1\n\tsetp %2" : "=r"(c), "=r"(z), "=r"(p) : "x"(a), "x"(b) : "cc");  \
+    c &= 1, z &= 1, p &= 1;                                                                                   \
+    return c * u32{kCf} | z * u32{kZf} | p * u32{kPf};                                                        \
+  }
+VELLUM_HOST_COMPARE(float, "s")
+VELLUM_HOST_COMPARE(double, "d")
+#undef VELLUM_HOST_COMPARE
+
 #else
+
+enum class HostCompare : u8 { Quiet, Signalling };
+template <HostCompare Kind, class F>
+VELLUM_INLINE u32 host_compare(F a, F b) {
+  if constexpr (Kind == HostCompare::Signalling) {
+    if (a > b) return 0;
+  } else {
+    if (__builtin_isgreater(a, b)) return 0;
+  }
+  if (__builtin_isless(a, b)) return kCf;
+  return a == b ? kZf : kZf | kPf | kCf;
+}
 
 VELLUM_INLINE V128 host_equal(V128f32 a, V128f32 b) { return (V128)(a == b); }
 VELLUM_INLINE V128 host_less(V128f32 a, V128f32 b) { return (V128)(a < b); }

@@ -95,6 +95,22 @@ struct MultiplyInto {
   }
 };
 
+// Quotient and remainder of a dividend whose quotient fits. Compilers have no division of two words by one: they would
+// call a function for 128 bits.
+template <class T>
+VELLUM_INLINE void divide(typename DoubleWidth<T>::type dividend, T divisor, T& quotient, T& remainder) {
+#if defined(__x86_64__)
+  if constexpr (sizeof(T) >= 4) {
+    const T low = static_cast<T>(dividend), high = static_cast<T>(dividend >> (8 * sizeof(T)));
+    if constexpr (sizeof(T) == 8) asm("divq %[d]" : "=a"(quotient), "=d"(remainder) : "a"(low), "d"(high), [d] "r"(divisor) : "cc");
+    else asm("divl %[d]" : "=a"(quotient), "=d"(remainder) : "a"(low), "d"(high), [d] "r"(divisor) : "cc");
+    return;
+  }
+#endif
+  quotient = static_cast<T>(dividend / divisor);
+  remainder = static_cast<T>(dividend % divisor);
+}
+
 // The flags are undefined, and current CPUs leave them alone. A quotient that does not fit is #DE.
 struct DivideUnsigned {
   template <class C>
@@ -104,7 +120,9 @@ struct DivideUnsigned {
     const T divisor = c.template read<0>();
     const Wide dividend = read_accumulator_pair<T>(c);
     if (static_cast<T>(dividend >> (8 * sizeof(T))) >= divisor) [[unlikely]] c.raise(Vector::DivideError, 0);
-    write_accumulator_pair(c, static_cast<T>(dividend / divisor), static_cast<T>(dividend % divisor));
+    T quotient, remainder;
+    divide<T>(dividend, divisor, quotient, remainder);
+    write_accumulator_pair(c, quotient, remainder);
   }
 };
 
@@ -123,7 +141,8 @@ struct DivideSigned {
     const T d = negative_divisor ? static_cast<T>(0 - divisor) : divisor;
     const Wide n = negative_dividend ? static_cast<Wide>(0 - dividend) : dividend;
     if (static_cast<T>(n >> bits) >= d) [[unlikely]] c.raise(Vector::DivideError, 0);  // also division by 0
-    const T quotient = static_cast<T>(n / d), remainder = static_cast<T>(n % d);
+    T quotient, remainder;
+    divide<T>(n, d, quotient, remainder);
     const T limit = static_cast<T>(T{1} << (bits - 1));
     if (negative_quotient ? quotient > limit : quotient >= limit) [[unlikely]] c.raise(Vector::DivideError, 0);
     write_accumulator_pair(c, negative_quotient ? static_cast<T>(0 - quotient) : quotient,

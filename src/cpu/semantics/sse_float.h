@@ -312,14 +312,8 @@ struct FloatCompareToFlags {
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
     const u32 flags = sse_operation(c, [=](u32&) -> u32 {
-      const T x = std::bit_cast<T>(a), y = std::bit_cast<T>(b);
-      if constexpr (Nans == NanComparison::Signalling) {
-        if (x > y) return 0;
-      } else {
-        if (__builtin_isgreater(x, y)) return 0;
-      }
-      if (__builtin_isless(x, y)) return kCf;
-      return x == y ? kZf : kZf | kPf | kCf;
+      return host_compare<Nans == NanComparison::Signalling ? HostCompare::Signalling : HostCompare::Quiet>(std::bit_cast<T>(a),
+                                                                                                            std::bit_cast<T>(b));
     });
     c.set_explicit_flags(flags);
   }

@@ -66,6 +66,8 @@ std::optional<u64> constant_slot(u32 offset) {
 
 // Helpers that need the state complete but leave it alone, apart from faults.
 bool only_observes(llvm::StringRef name) { return name.contains("engine_"); }
+// Functions that touch nothing of the state but what no slot holds, and never fault.
+bool minds_no_slot(llvm::StringRef name) { return name.contains("6vellum3x87") || name.contains("sync_mxcsr"); }
 
 bool is_lifetime_marker(const llvm::Instruction& instruction) {
   return instruction.isLifetimeStartOrEnd() || llvm::isa<llvm::DbgInfoIntrinsic>(instruction);
@@ -407,7 +409,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
           if (!in_x87) return refuse(*instruction);
           continue;
         }
-        if (m_library.opaque(*callee).kind != OpaqueKind::None) continue;
+        if (m_library.opaque(*callee).kind != OpaqueKind::None || minds_no_slot(callee->getName())) continue;
         if (!seen.insert({call, true}).second) continue;
         (only_observes(callee->getName()) ? m_observing : m_synchronizing).push_back(call);
         continue;

@@ -142,6 +142,7 @@ std::expected<void, std::string> Compiler::prepare() {
   std::call_once(once, [] {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
+    llvm::InitializeNativeTargetAsmParser();  // the semantics have a few instructions without a builtin
     // Loop strength reduction makes more values than registers can hold, and costs compile time.
     auto& options = llvm::cl::getRegisteredOptions();
     if (const auto found = options.find("disable-lsr"); found != options.end())

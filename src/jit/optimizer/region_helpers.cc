@@ -7,6 +7,13 @@
 #include "cpu/core.h"
 #include "cpu/interpreter/handlers.h"
 
+// What code generators call on their own.
+extern "C" {
+void* memcpy(void*, const void*, size_t);
+void* memmove(void*, const void*, size_t);
+void* memset(void*, int, size_t);
+}
+
 namespace vellum {
 
 namespace {
@@ -85,6 +92,9 @@ std::span<const HostSymbol> region_helpers() {
   static const HostSymbol kHelpers[] = {
       VELLUM_HELPER(region_load), VELLUM_HELPER(region_load_bytes), VELLUM_HELPER(region_store),
       VELLUM_HELPER(region_store_bytes), VELLUM_HELPER(region_update), VELLUM_HELPER(region_page),
+      {"memcpy", reinterpret_cast<const void*>(&memcpy)},
+      {"memmove", reinterpret_cast<const void*>(&memmove)},
+      {"memset", reinterpret_cast<const void*>(&memset)},
       {"vellum_condition_body", reinterpret_cast<const void*>(&vellum_condition_body)},
       {"vellum_flags_body", reinterpret_cast<const void*>(&vellum_flags_body)},
       {"region_exit", reinterpret_cast<const void*>(&region_exit)},

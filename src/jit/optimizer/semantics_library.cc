@@ -3,6 +3,8 @@
 
 #include <llvm/Bitcode/BitcodeReader.h>
 #include <llvm/IR/Constants.h>
+#include <llvm/IR/InlineAsm.h>
+#include <llvm/IR/Instructions.h>
 #include <llvm/Support/MemoryBuffer.h>
 
 #include "cpu/opcodes.h"
@@ -61,6 +63,17 @@ bool SemanticsLibrary::materialize(llvm::Function& function) {
   }
   // Regions are compiled for the host, whatever the bitcode was compiled for.
   for (const char* attribute : {"target-cpu", "target-features", "tune-cpu"}) function.removeFnAttr(attribute);
+  // Clang lets every assembler statement clobber the x87 status, which costs an FWAIT behind each.
+  for (llvm::BasicBlock& block : function)
+    for (llvm::Instruction& instruction : block) {
+      auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      auto* assembly = call ? llvm::dyn_cast<llvm::InlineAsm>(call->getCalledOperand()) : nullptr;
+      if (!assembly) continue;
+      std::string constraints(assembly->getConstraintString());
+      if (const auto at = constraints.find(",~{fpsr}"); at != constraints.npos) constraints.erase(at, 8);
+      call->setCalledOperand(llvm::InlineAsm::get(assembly->getFunctionType(), assembly->getAsmString(), constraints, assembly->hasSideEffects(),
+                                                  assembly->isAlignStack(), assembly->getDialect(), assembly->canThrow()));
+    }
   return true;
 }
 

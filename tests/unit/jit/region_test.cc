@@ -49,6 +49,8 @@ GUEST_CODE(mixed, "mov ecx, 100\nfninit\nfld1\n"
                   "div ebx\npushfq\npop rbx\nand ebx, 0x8d5\nadd r8, rbx\nxlatb\ncpuid\nmov ecx, [rdi+200]\ninc ecx\nand ecx, 127\nmov [rdi+200], ecx\njnz 1b\nhlt");
 GUEST_CODE(fault, "mov ecx, 3000\nxor eax, eax\n"
                   "1: lea rdx, [rdi+rcx*8]\nadd rax, rdx\nmov rbx, rax\nmov [rdi], rbx\nadd rdi, 0x1000\nsub rcx, 1\nmov rsi, [rdi+8]\nadd rsi, rbx\njmp 1b\nhlt");
+GUEST_CODE(divide64, "mov ecx, 77\nmov r10, 0x123456789abcdef\n1: mov rax, r10\nxor edx, edx\nlea rbx, [rcx+12345]\ndiv rbx\nadd r8, rdx\nimul r10, rax, 77\n"
+                     "mov rax, r10\ncqo\nneg rbx\nidiv rbx\nadd r9, rdx\nmov edx, 3\nidiv rbx\nxor r9, rax\ncdq\nmov bx, 77\ndiv bx\nidiv bl\nadd r9, rax\ndec ecx\njnz 1b\nhlt");
 GUEST_CODE(divide, "mov ecx, 50\n1: mov eax, 1000\nxor edx, edx\nadd r8, rax\nsub ecx, 1\ndiv ecx\nadd r9, rax\ncmp r9, 5\njmp 1b\nhlt");
 
 namespace {
@@ -58,7 +60,7 @@ struct Program {
   const u8 *begin, *end;
 };
 #define PROGRAM(name) Program{#name, guest_##name, guest_end_##name}
-const Program kPrograms[] = {PROGRAM(sum), PROGRAM(flags), PROGRAM(calls), PROGRAM(vectors), PROGRAM(floats), PROGRAM(updates), PROGRAM(mixed), PROGRAM(fault), PROGRAM(divide)};
+const Program kPrograms[] = {PROGRAM(sum), PROGRAM(flags), PROGRAM(calls), PROGRAM(vectors), PROGRAM(floats), PROGRAM(updates), PROGRAM(mixed), PROGRAM(fault), PROGRAM(divide), PROGRAM(divide64)};
 
 std::string difference(const CpuState& a, const CpuState& b) {
   std::string text;
