@@ -16,6 +16,7 @@
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 
 #include "cpu/interpreter/handlers.h"
+#include "cpu/opcodes.h"
 #include "jit/bitcode/bitcode_table.h"
 
 namespace vellum {
@@ -91,16 +92,33 @@ llvm::Value* Lifter::state_field(llvm::IRBuilderBase& b, u64 offset) {
 
 // Loops and paths -----------------------------------------------------------------------------------------------------
 
-namespace {
-
 template <class Function>
-void for_successors(const RegionBlock& block, Function function) {
+void Lifter::for_successors(usize index, Function function) const {
+  const RegionBlock& block = m_region.blocks[index];
   if (block.taken >= 0) function(block.taken);
   if (block.next >= 0) function(block.next);
-  for (const int target : block.indirect) function(target);
+  for (const int target : m_indirect[index]) function(target);
 }
 
-}  // namespace
+// Returns may go behind every call in the region.
+void Lifter::find_returns() {
+  const auto is = [](const RegionBlock& block, std::string_view mnemonic) {
+    const u32 last = block.count - 1;
+    return bitcode_variant(block.variants[last]) >= 0 && opcode_rows()[block.insns[last].row].mnemonic == mnemonic;
+  };
+  std::vector<int> sites;
+  for (const RegionBlock& block : m_region.blocks) {
+    if (!is(block, "call")) continue;
+    const BoundInsn& call = block.insns[block.count - 1];
+    const i64 delta = block.delta + call.offset + call.length;
+    for (usize i = 0; i < m_region.blocks.size(); ++i)
+      if (m_region.blocks[i].delta == delta && std::ranges::find(sites, static_cast<int>(i)) == sites.end()) sites.push_back(static_cast<int>(i));
+  }
+  for (const RegionBlock& block : m_region.blocks) {
+    m_indirect.push_back(block.indirect);
+    if (is(block, "ret") && block.indirect.empty()) m_indirect.back() = sites;
+  }
+}
 
 // Marks the targets of back edges: there the budget and attention are looked at.
 void Lifter::find_loop_heads() {
@@ -111,7 +129,7 @@ void Lifter::find_loop_heads() {
   std::vector<u8> color(count, White);
   const auto visit = [&](auto& self, int index) -> void {
     color[static_cast<usize>(index)] = Grey;
-    for_successors(m_region.blocks[static_cast<usize>(index)], [&](int successor) {
+    for_successors(static_cast<usize>(index), [&](int successor) {
       if (color[static_cast<usize>(successor)] == Grey) m_checked[static_cast<usize>(successor)] = true;
       else if (color[static_cast<usize>(successor)] == White) self(self, successor);
     });
@@ -126,7 +144,7 @@ u64 Lifter::longest_path(int index) {
   if (known) return known;
   const RegionBlock& block = m_region.blocks[static_cast<usize>(index)];
   u64 longest = 0;
-  for_successors(block, [&](int successor) {
+  for_successors(static_cast<usize>(index), [&](int successor) {
     if (!m_checked[static_cast<usize>(successor)]) longest = std::max(longest, longest_path(successor));
   });
   return known = block.count + longest;
@@ -145,6 +163,7 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
   m_spill_marker = llvm::cast<llvm::Function>(
       m_library.module().getOrInsertFunction("vellum_spill", llvm::FunctionType::get(llvm::Type::getVoidTy(m_context), false)).getCallee());
 
+  find_returns();
   find_loop_heads();
   m_path.assign(m_region.blocks.size(), 0);
   emit_entry();
@@ -289,10 +308,10 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
   for (unsigned i = 0; i < block.count; ++i) {
     const BoundInsn& insn = block.insns[i];
     const u8 variant = block.variants[i];
-    llvm::Function* function = variant == kNoVariant ? nullptr : m_library.find(insn.row, variant);
+    llvm::Function* function = m_library.find(insn.row, variant);
     if (!function) {
       // The rest of the block runs without the region.
-      const Handler handler = variant == kNoVariant ? handler_of(insn) : interpreter_row(insn.row).variant[variant];
+      const Handler handler = variant < std::size(interpreter_row(insn.row).variant) ? interpreter_row(insn.row).variant[variant] : handler_of(insn);
       b.CreateCall(m_spill_marker);
       tail_call(b, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(handler)), m_pointer), block.original->insns + i);
       return;
@@ -323,7 +342,7 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
         return;
       }
       case Flow::Indirect: {
-        for (const int target : block.indirect) {
+        for (const int target : m_indirect[static_cast<usize>(index)]) {
           auto* other = llvm::BasicBlock::Create(m_context, "other", m_function);
           auto* rip = b.CreateAdd(m_entry_base, number(static_cast<u64>(m_region.blocks[static_cast<usize>(target)].delta)));
           b.CreateCondBr(b.CreateICmpEQ(call, rip), m_heads[static_cast<usize>(target)], other);

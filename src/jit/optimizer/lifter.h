@@ -63,6 +63,9 @@ class Lifter {
   llvm::Value* state_field(llvm::IRBuilderBase& b, u64 offset);
   llvm::Constant* number(u64 value);
   llvm::Value* rip_of(llvm::IRBuilderBase& b, u64 offset, unsigned code_size_bytes);
+  void find_returns();
+  template <class Function>
+  void for_successors(usize block, Function function) const;
   void find_loop_heads();
   u64 longest_path(int block);
   void emit_entry();
@@ -99,7 +102,7 @@ class Lifter {
   std::vector<llvm::BasicBlock*> m_heads, m_bodies;  // of region blocks: with and without the check
   std::vector<bool> m_checked;                        // loop heads and the entry
   std::vector<u64> m_path;                            // longest way to the next check, in instructions; 0: not known yet
-  std::vector<u64> m_return_sites;
+  std::vector<std::vector<int>> m_indirect;           // by region block: where its indirect transfer may go
   std::vector<InlinedInsn> m_inlined;
   std::vector<Access> m_accesses;
   std::vector<llvm::CallInst*> m_synchronizing;  // calls that get CpuState: they may read and write all of it
