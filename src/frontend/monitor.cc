@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kPrompt = "(vellum) ";
 constexpr usize kLongestLine = 1024, kLongestHistory = 100;
 
-constexpr std::string_view kTopics[] = {"registers", "mtree", "ports", "status", "version", "block", "pci", "pic", "screen", "clock", "jit"};
+constexpr std::string_view kTopics[] = {"registers", "mtree", "ports", "status", "version", "block", "pci", "pic", "screen", "clock", "jit", "hash"};
 
 std::vector<std::string> split(std::string_view line) {
   std::vector<std::string> words;
@@ -46,7 +46,7 @@ std::span<const Monitor::Command> Monitor::commands() {
       {"cont", "", "let the machine run on", &Monitor::run_cont, 0, 0},
       {"system_reset", "", "press the reset button", &Monitor::run_reset, 0, 0},
       {"system_powerdown", "", "press the power button", &Monitor::run_power_down, 0, 0},
-      {"info", "TOPIC", "show registers, mtree, ports, status, version, block, pci, pic, screen, clock or jit", &Monitor::run_info, 0, 1},
+      {"info", "TOPIC", "show registers, mtree, ports, status, version, block, pci, pic, screen, clock, jit or hash", &Monitor::run_info, 0, 1},
       {"savevm", "FILE", "save the whole machine to a file", &Monitor::run_save, 1, 1},
       {"loadvm", "FILE", "load the whole machine from a file", &Monitor::run_load, 1, 1},
       {"sendkey", "KEYS", "press and release keys, such as ctrl-alt-delete", &Monitor::run_send_key, 1, 1},
@@ -121,6 +121,7 @@ std::string Monitor::run_info(std::span<const std::string> arguments) {
     for (unsigned i = 0; i < m_machine.cpu_count(); ++i) text += statistics_report(m_machine.cpu(i));
     return text;
   }
+  if (topic == "hash") return fmt::format("{:016x} after {} instructions\n", m_machine.state_hash(), m_machine.cpu().retired());
   if (topic == "clock")
     return fmt::format("virtual time {} ns, {} instructions\n", m_machine.clock().now(), m_machine.cpu().retired());
   if (auto text = m_machine.board().describe(topic)) return *text;

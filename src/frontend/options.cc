@@ -419,6 +419,18 @@ Result<void> option_log(Parsing& parsing, std::string_view value) {
   return {};
 }
 Result<void> option_statistics(Parsing& parsing, std::string_view) { return parsing.options.statistics = true, Result<void>{}; }
+Result<void> option_state_hash(Parsing& parsing, std::string_view value) {
+  auto& counts = parsing.options.hash_counts;
+  while (true) {
+    const auto comma = value.find(',');
+    const auto count = parse_number("-state-hash", value.substr(0, comma), u64{1} << 62);
+    if (!count) return std::unexpected(count.error());
+    if (!counts.empty() && *count <= counts.back()) return failure(fmt::format("-state-hash: {} does not come after {}", *count, counts.back()));
+    counts.push_back(*count);
+    if (comma == value.npos) return {};
+    value.remove_prefix(comma + 1);
+  }
+}
 Result<void> option_log_file(Parsing& parsing, std::string_view value) { return parsing.options.log_file = value, Result<void>{}; }
 
 Result<void> option_help(Parsing& parsing, std::string_view) { return show(parsing, help_text()); }
@@ -467,6 +479,7 @@ constexpr Row kRows[] = {
     {"-d", "ITEM[,ITEM...]", "log these items (-d help lists them)", option_log},
     {"-D", "FILE", "write the log to a file instead of the terminal", option_log_file},
     {"-stats", "", "print at the end what ran where, and what it cost", option_statistics},
+    {"-state-hash", "N[,N...]", "print a hash of the machine's whole state after these numbers of\ninstructions, and end behind the last; with -clock instructions", option_state_hash},
     {"-help", "", "this text", option_help},
     {"-version", "", "the program's version", option_version},
 };
@@ -486,6 +499,8 @@ Result<void> finish(Parsing& parsing) {
     return failure("this version has no graphical display; add -nographic (serial line on this terminal) or -display none");
   if (options.kernel.empty() && !options.initrd.empty()) return failure("-initrd goes with -kernel only");
   if (options.kernel.empty() && options.append_given) return failure("-append goes with -kernel only");
+  if (!options.hash_counts.empty() && options.clock != ClockMode::Instructions)
+    return failure("-state-hash goes with -clock instructions only: in real time no two runs are the same");
   // A run with instruction time is a pure function of its options and images: the host's date has no part in it.
   constexpr u64 kFixedDate = 1735689600;  // 2025-01-01T00:00:00Z
   if (!parsing.rtc_given) options.rtc_base = options.clock == ClockMode::Instructions ? kFixedDate : parsing.now;

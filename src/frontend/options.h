@@ -74,6 +74,7 @@ struct Options {
   u64 rtc_base = 0;  // seconds since 1970-01-01
   std::string log_items, log_file;
   bool statistics = false;
+  std::vector<u64> hash_counts;  // -state-hash: ascending instruction counts
 };
 
 // What to print instead of running a machine (-help, -version, -cpu help …).

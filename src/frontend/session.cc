@@ -122,6 +122,12 @@ int Session::run() {
   const auto started = std::chrono::steady_clock::now();
   // A signal may have come before there was a machine to tell.
   if (g_signal != 0) m_machine->request_end(0);
+  for (const u64 count : m_options.hash_counts) {
+    m_machine->run_instructions(count - m_machine->cpu().retired());
+    if (m_machine->ended()) break;
+    fmt::print(stderr, "state after {} instructions: {:016x}\n", m_machine->cpu().retired(), m_machine->state_hash());
+  }
+  if (!m_options.hash_counts.empty()) m_machine->request_end(0);
   if (!m_options.start_stopped) m_machine->start();
   const int status = m_machine->run();
   flush();

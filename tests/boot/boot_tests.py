@@ -41,6 +41,23 @@ def test_linux32_kernel(machine):
         m.wait(60)
 
 
+def test_state_hash(machine):
+    """With -clock instructions a Linux boot has the same state hash at the same instruction counts under every engine"""
+    with machine("-help") as m:
+        m.wait(60)
+        engines = re.search(r"-engine (\S+)", m.serial)[1].split("|")
+    hashes = {}
+    for engine in engines:
+        # The last is well behind the start of user space; the odd ones are no multiple of anything.
+        with machine("-engine", engine, "-clock", "instructions", "-m", "256", "-kernel", guests.kernel64(), "-initrd", guests.initrd64(),
+                     "-append", "console=ttyS0", "-state-hash", "1,1234567,50000000,200000001,1000000000,3000000000,7000000000") as m:
+            m.wait(600)
+            hashes[engine] = re.findall(r"state after \d+ instructions: [0-9a-f]{16}", m.serial)
+            _expect(len(hashes[engine]) == 7, m, f"{engine}: not seven hashes: {hashes[engine]}")
+            _expect("SHELL-READY" in m.serial, m, f"{engine}: the shell was not reached")
+            _expect(hashes[engine] == hashes[engines[0]], m, f"{engine}: {hashes[engine]}, {engines[0]}: {hashes[engines[0]]}")
+
+
 def test_snapshot(machine):
     """savevm in one process, loadvm in another, and the guest goes on where it was"""
     import tempfile

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs one boot test: an unmodified guest in vellum, judged by what it prints.
 
-usage: run.py [--speed FACTOR] VELLUM TEST      (run.py --list names the tests)
+usage: run.py [--speed FACTOR] [--engine ENGINE] VELLUM TEST      (run.py --list names the tests)
 
 FACTOR stretches every timeout (for sanitizer builds and slow hosts). Exit status 77: skipped, with the reason.
 """
@@ -18,6 +18,7 @@ def main():
     tests = {name.removeprefix("test_"): function for name, function in vars(boot_tests).items() if name.startswith("test_")}
     parser = argparse.ArgumentParser()
     parser.add_argument("--speed", type=float, default=float(os.environ.get("VELLUM_TEST_SPEED", "1")))
+    parser.add_argument("--engine", help="instead of vellum's default")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("vellum", nargs="?")
     parser.add_argument("test", nargs="?", choices=sorted(tests))
@@ -27,7 +28,8 @@ def main():
             print(f"{name:<24}{function.__doc__}")
         return 0
     try:
-        tests[arguments.test](lambda *options: console.Machine(arguments.vellum, *options, speed=arguments.speed))
+        chosen = ("-engine", arguments.engine) if arguments.engine else ()
+        tests[arguments.test](lambda *options: console.Machine(arguments.vellum, *chosen, *options, speed=arguments.speed))
     except debian.Unavailable as reason:
         print(f"skipped: {reason}")
         return 77
