@@ -11,7 +11,8 @@ group, source, output, depfile, stencil_header = sys.argv[1:6]
 compiler = sys.argv[sys.argv.index('--') + 1:]
 
 # Functions of the program that stencils may call (they realign the stack, which stencils do not keep aligned) or go to.
-HELPER = re.compile(r'_ZN6vellum\d+(engine_|interpreter_|chosen_nan|round_to_integral|approximate_reciprocal)\w*')
+HELPER = re.compile(r'_ZN6vellum\d+(engine_|interpreter_|chosen_nan|round_to_integral|approximate_reciprocal|fused_|half_to_single|'
+                    r'single_to_half|shuffle_bytes|compare_strings_|string_comparison_|aes_|sha1_|sha256_|carryless_multiply)\w*')
 INVERSE = {'a': 'be', 'ae': 'b', 'b': 'ae', 'be': 'a', 'e': 'ne', 'ne': 'e', 'g': 'le', 'ge': 'l', 'l': 'ge', 'le': 'g',
            's': 'ns', 'ns': 's', 'o': 'no', 'no': 'o', 'p': 'np', 'np': 'p'}
 CONDITIONAL = re.compile(r'\tj(' + '|'.join(INVERSE) + r')\t(\S+)')

@@ -1,8 +1,13 @@
-// The steps of AES, SHA-1, SHA-256 and carry-less multiplication that instructions make, in portable code.
+// The steps of AES, SHA-1, SHA-256 and carry-less multiplication that instructions make: in portable code, and by the host's
+// own instructions where it has them.
 #include "cpu/cipher.h"
 
 #include <array>
 #include <bit>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace vellum {
 
@@ -84,6 +89,68 @@ V128 last_round(V128 state, V128 key, const std::array<u8, 256>& box) {
   return vector_of(result) ^ key;
 }
 
+// The host's own instructions, where it has them.
+#if defined(__x86_64__)
+using Words = int __attribute__((vector_size(16)));
+using Quads = long long __attribute__((vector_size(16)));
+struct HostInstructions {
+  bool aes = __builtin_cpu_supports("aes"), carryless = __builtin_cpu_supports("pclmul"), sha = has_sha();
+  static bool has_sha() {  // CPUID leaf 7, EBX bit 29; __builtin_cpu_supports() of older compilers does not know it
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx >> 29 & 1);
+  }
+};
+const HostInstructions kHost;
+#define VELLUM_HOST_AES(name) \
+  [[gnu::target("aes")]] V128 host_##name(V128 a, V128 b) { return (V128)__builtin_ia32_##name##128((Quads)a, (Quads)b); }
+VELLUM_HOST_AES(aesenc)
+VELLUM_HOST_AES(aesenclast)
+VELLUM_HOST_AES(aesdec)
+VELLUM_HOST_AES(aesdeclast)
+#undef VELLUM_HOST_AES
+[[gnu::target("aes")]] V128 host_aesimc(V128 a) { return (V128)__builtin_ia32_aesimc128((Quads)a); }
+[[gnu::target("pclmul")]] V128 host_carryless(V128 a, V128 b) { return (V128)__builtin_ia32_pclmulqdq128((Quads)a, (Quads)b, 0); }
+#define VELLUM_HOST_SHA(name) \
+  [[gnu::target("sha")]] V128 host_##name(V128 a, V128 b) { return (V128)__builtin_ia32_##name((Words)a, (Words)b); }
+VELLUM_HOST_SHA(sha1nexte)
+VELLUM_HOST_SHA(sha1msg1)
+VELLUM_HOST_SHA(sha1msg2)
+VELLUM_HOST_SHA(sha256msg1)
+VELLUM_HOST_SHA(sha256msg2)
+#undef VELLUM_HOST_SHA
+[[gnu::target("sha")]] V128 host_sha256_rounds(V128 a, V128 b, V128 k) {
+  return (V128)__builtin_ia32_sha256rnds2((Words)a, (Words)b, (Words)k);
+}
+[[gnu::target("sha")]] V128 host_sha1_rounds(V128 a, V128 b, u8 function) {
+  switch (function & 3) {
+    case 0: return (V128)__builtin_ia32_sha1rnds4((Words)a, (Words)b, 0);
+    case 1: return (V128)__builtin_ia32_sha1rnds4((Words)a, (Words)b, 1);
+    case 2: return (V128)__builtin_ia32_sha1rnds4((Words)a, (Words)b, 2);
+    default: return (V128)__builtin_ia32_sha1rnds4((Words)a, (Words)b, 3);
+  }
+}
+#else
+struct HostInstructions {
+  bool aes = false, carryless = false, sha = false;
+};
+constexpr HostInstructions kHost;
+V128 host_aesimc(V128 a) { return a; }
+V128 host_sha256_rounds(V128 a, V128, V128) { return a; }
+V128 host_sha1_rounds(V128 a, V128, u8) { return a; }
+#define VELLUM_HOST_LACKS(name) V128 host_##name(V128 a, V128) { return a; }
+VELLUM_HOST_LACKS(aesenc)
+VELLUM_HOST_LACKS(aesenclast)
+VELLUM_HOST_LACKS(aesdec)
+VELLUM_HOST_LACKS(aesdeclast)
+VELLUM_HOST_LACKS(carryless)
+VELLUM_HOST_LACKS(sha1nexte)
+VELLUM_HOST_LACKS(sha1msg1)
+VELLUM_HOST_LACKS(sha1msg2)
+VELLUM_HOST_LACKS(sha256msg1)
+VELLUM_HOST_LACKS(sha256msg2)
+#undef VELLUM_HOST_LACKS
+#endif
+
 u32 substitute_word(u32 word) {
   u32 result = 0;
   for (unsigned i = 0; i < 4; ++i) result |= static_cast<u32>(kAes.sbox[static_cast<u8>(word >> 8 * i)]) << 8 * i;
@@ -101,12 +168,25 @@ u32 small_sigma_1(u32 x) { return std::rotr(x, 17) ^ std::rotr(x, 19) ^ (x >> 10
 
 }  // namespace
 
-V128 aes_encrypt_round(V128 state, V128 key) { return table_round<shifted>(state, key, kAes.encrypt); }
-V128 aes_decrypt_round(V128 state, V128 key) { return table_round<inverse_shifted>(state, key, kAes.decrypt); }
-V128 aes_encrypt_last_round(V128 state, V128 key) { return last_round<shifted>(state, key, kAes.sbox); }
-V128 aes_decrypt_last_round(V128 state, V128 key) { return last_round<inverse_shifted>(state, key, kAes.inverse_sbox); }
+V128 aes_encrypt_round(V128 state, V128 key) {
+  if (kHost.aes) return host_aesenc(state, key);
+  return table_round<shifted>(state, key, kAes.encrypt);
+}
+V128 aes_decrypt_round(V128 state, V128 key) {
+  if (kHost.aes) return host_aesdec(state, key);
+  return table_round<inverse_shifted>(state, key, kAes.decrypt);
+}
+V128 aes_encrypt_last_round(V128 state, V128 key) {
+  if (kHost.aes) return host_aesenclast(state, key);
+  return last_round<shifted>(state, key, kAes.sbox);
+}
+V128 aes_decrypt_last_round(V128 state, V128 key) {
+  if (kHost.aes) return host_aesdeclast(state, key);
+  return last_round<inverse_shifted>(state, key, kAes.inverse_sbox);
+}
 
 V128 aes_inverse_mix_columns(V128 state) {
+  if (kHost.aes) return host_aesimc(state);
   const Bytes16 s = bytes_of(state);
   Words4 result{};
   for (unsigned i = 0; i < 16; ++i) result[i / 4] ^= std::rotl(column(s[i], 14, 9, 13, 11), static_cast<int>(8 * (i % 4)));
@@ -120,6 +200,7 @@ V128 aes_key_generation_assist(V128 key, u8 round_constant) {
 }
 
 V128 carryless_multiply(u64 a, u64 b) {
+  if (kHost.carryless) return host_carryless(V128{a, 0}, V128{b, 0});
   u64 low = 0, high = 0;
   for (unsigned i = 0; i < 64; ++i) {
     const u64 mask = -(b >> i & 1);
@@ -130,6 +211,7 @@ V128 carryless_multiply(u64 a, u64 b) {
 }
 
 V128 sha1_four_rounds(V128 state, V128 message, u8 function) {
+  if (kHost.sha) return host_sha1_rounds(state, message, function);
   constexpr u32 kConstants[] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
   const Words4 s = words_of(state), w = words_of(message);
   u32 a = s[3], b = s[2], c = s[1], d = s[0], e = 0;  // E is already part of the first message word
@@ -147,23 +229,27 @@ V128 sha1_four_rounds(V128 state, V128 message, u8 function) {
 }
 
 V128 sha1_next_e(V128 state, V128 message) {
+  if (kHost.sha) return host_sha1nexte(state, message);
   Words4 w = words_of(message);
   w[3] += std::rotl(words_of(state)[3], 30);
   return vector_of(w);
 }
 
 V128 sha1_message_1(V128 a, V128 b) {
+  if (kHost.sha) return host_sha1msg1(a, b);
   const Words4 x = words_of(a), y = words_of(b);
   return vector_of(Words4{x[0] ^ y[2], x[1] ^ y[3], x[2] ^ x[0], x[3] ^ x[1]});
 }
 
 V128 sha1_message_2(V128 a, V128 b) {
+  if (kHost.sha) return host_sha1msg2(a, b);
   const Words4 x = words_of(a), y = words_of(b);
   const u32 w16 = std::rotl(x[3] ^ y[2], 1), w17 = std::rotl(x[2] ^ y[1], 1), w18 = std::rotl(x[1] ^ y[0], 1);
   return vector_of(Words4{std::rotl(x[0] ^ w16, 1), w18, w17, w16});
 }
 
 V128 sha256_two_rounds(V128 cdgh, V128 abef, V128 message_and_constants) {
+  if (kHost.sha) return host_sha256_rounds(cdgh, abef, message_and_constants);
   const Words4 x = words_of(cdgh), y = words_of(abef), wk = words_of(message_and_constants);
   u32 a = y[3], b = y[2], c = x[3], d = x[2], e = y[1], f = y[0], g = x[1], h = x[0];
   for (unsigned i = 0; i < 2; ++i) {
@@ -182,12 +268,14 @@ V128 sha256_two_rounds(V128 cdgh, V128 abef, V128 message_and_constants) {
 }
 
 V128 sha256_message_1(V128 a, V128 b) {
+  if (kHost.sha) return host_sha256msg1(a, b);
   const Words4 x = words_of(a);
   return vector_of(Words4{x[0] + small_sigma_0(x[1]), x[1] + small_sigma_0(x[2]), x[2] + small_sigma_0(x[3]),
                           x[3] + small_sigma_0(words_of(b)[0])});
 }
 
 V128 sha256_message_2(V128 a, V128 b) {
+  if (kHost.sha) return host_sha256msg2(a, b);
   const Words4 x = words_of(a), y = words_of(b);
   const u32 w16 = x[0] + small_sigma_1(y[2]), w17 = x[1] + small_sigma_1(y[3]);
   return vector_of(Words4{w16, w17, x[2] + small_sigma_1(w16), x[3] + small_sigma_1(w17)});

@@ -46,7 +46,7 @@ StencilRef stencil_of(const Block& block, unsigned position) {
   const u8 variant = block.variants()[position];
   if (variant == kNoVariant) return {};
   const RowSpec& spec = opcode_rows()[insn.row];
-  if ((block.mode & kModeSseUnmasked) && spec.has(kUsesSse)) return {};  // stencils take exceptions for masked
+  if ((block.mode & kModeSseUnmasked) && (spec.attributes & (kUsesSse | kUsesAvx))) return {};  // stencils take exceptions for masked
   const auto mode = mode_of(insn, block.mode);
   if (!mode) return {};
   const RowHandlers& row = interpreter_row(insn.row);

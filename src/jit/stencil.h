@@ -69,6 +69,6 @@ std::span<const StencilGroup* const> stencil_groups();
 bool have_stencils();
 
 // Groups whose instructions have stencils; what the others do is called out of line anyway.
-#define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float)
+#define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)
 
 }  // namespace vellum

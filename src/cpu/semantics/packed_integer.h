@@ -1,6 +1,7 @@
 // Operations of packed integer instructions, for MMX, XMM and YMM alike, SDM Vol. 1 5.4, 5.6 to 5.10, 5.13 and 5.15.
 #pragma once
 
+#include "cpu/semantics/host_integer.h"
 #include "cpu/semantics/packed.h"
 
 namespace vellum::semantics {
@@ -96,29 +97,19 @@ struct LanesMultiplyEven {
 };
 
 struct SumOfDifferences {  // PSADBW
-  static constexpr bool kAnyWidth = true;
   template <usize Size>
-  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
-    const auto difference =
-        raw(__builtin_elementwise_max(as<u8>(a), as<u8>(b)) - __builtin_elementwise_min(as<u8>(a), as<u8>(b)));
-    Raw<Size> sum = (difference & 0x00ff00ff00ff00ff) + ((difference >> 8) & 0x00ff00ff00ff00ff);
-    sum = sum + (sum >> 16);
-    return (sum + (sum >> 32)) & 0xffff;
-  }
+  VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) { return host_sums_of_differences<Size>(a, b); }
 };
 
 // PACKSSWB, PACKUSWB, PACKSSDW, PACKUSDW: signed lanes From, clamped to To.
 template <class From, class To>
 struct PackSaturating {
   template <usize Size>
-  VELLUM_INLINE static auto narrow(Lanes<From, Size> v) {
-    const auto low = splat<From, Size>(std::numeric_limits<To>::min());
-    const auto high = splat<From, Size>(std::numeric_limits<To>::max());
-    return __builtin_convertvector(__builtin_elementwise_min(__builtin_elementwise_max(v, low), high), Lanes<To, Size / 2>);
-  }
-  template <usize Size>
   VELLUM_INLINE static auto op(Raw<Size> a, Raw<Size> b) {
-    return concatenate(narrow<Size>(as<From>(a)), narrow<Size>(as<From>(b)));
+    const auto low = splat<From, 2 * Size>(std::numeric_limits<To>::min());
+    const auto high = splat<From, 2 * Size>(std::numeric_limits<To>::max());
+    const auto both = concatenate(as<From>(a), as<From>(b));
+    return __builtin_convertvector(__builtin_elementwise_min(__builtin_elementwise_max(both, low), high), Lanes<To, Size>);
   }
 };
 
@@ -179,10 +170,8 @@ struct LanesAbsolute {  // PABSB, PABSW, PABSD; the most negative value stays
 struct ShuffleBytes {  // PSHUFB
   template <usize Size>
   VELLUM_INLINE static Raw<Size> op(Raw<Size> a, Raw<Size> b) {
-    const auto bytes = to_array<u8>(a), control = to_array<u8>(b);
-    std::array<u8, Size> result;
-    for (usize i = 0; i < Size; ++i) result[i] = control[i] & 0x80 ? u8{0} : bytes[control[i] & (Size - 1)];
-    return from_array(result);
+    if constexpr (Size == 8) return Raw<8>{host_shuffle_bytes(V128{a[0], 0}, V128{b[0] & 0x8787878787878787, 0})[0]};
+    else return host_shuffle_bytes(a, b);
   }
 };
 
@@ -335,11 +324,12 @@ struct SignMask {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 1> == 8) mmx_wait(c);
-    const auto lanes = to_array<T>(c.template read<1>());
-    if constexpr (kOperandSize<C, 1> == 8) enter_mmx(c);
-    u32 mask = 0;
-    for (usize i = 0; i < lanes.size(); ++i) mask |= static_cast<u32>(lanes[i] >> (8 * sizeof(T) - 1)) << i;
-    c.template write<0>(mask);
+    constexpr usize kSize = kOperandSize<C, 1>, kLanes = kSize / sizeof(T);
+    using Signs = bool __attribute__((ext_vector_type(kLanes)));
+    using Bits = typename UnsignedOfSize<(kLanes < 8 ? 8 : kLanes) / 8>::type;
+    const auto lanes = std::bit_cast<Lanes<std::make_signed_t<T>, kSize>>(c.template read<1>());
+    if constexpr (kSize == 8) enter_mmx(c);
+    c.template write<0>(u32{std::bit_cast<Bits>(__builtin_convertvector(lanes < 0, Signs))});
   }
 };
 

@@ -13,10 +13,8 @@ struct ExtendLanes {
   VELLUM_INLINE static void op(C& c) {
     constexpr usize kLanes = kOperandSize<C, 0> / sizeof(To);
     static_assert(kLanes * sizeof(From) == kOperandSize<C, 1>);
-    const auto source = std::bit_cast<std::array<From, kLanes>>(c.template read<1>());
-    std::array<To, kLanes> result;
-    for (usize i = 0; i < kLanes; ++i) result[i] = static_cast<To>(source[i]);
-    c.template write<0>(from_array(result));
+    using Source = Lanes<From, kLanes * sizeof(From)>;
+    c.template write<0>(raw(__builtin_convertvector(std::bit_cast<Source>(c.template read<1>()), Lanes<To, kOperandSize<C, 0>>)));
   }
 };
 
