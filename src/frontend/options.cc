@@ -431,6 +431,8 @@ Result<void> option_state_hash(Parsing& parsing, std::string_view value) {
     value.remove_prefix(comma + 1);
   }
 }
+Result<void> option_perf_map(Parsing& parsing, std::string_view) { return parsing.options.engine.perf_map = true, Result<void>{}; }
+Result<void> option_jit_dump(Parsing& parsing, std::string_view) { return parsing.options.engine.jit_dump = true, Result<void>{}; }
 Result<void> option_log_file(Parsing& parsing, std::string_view value) { return parsing.options.log_file = value, Result<void>{}; }
 
 Result<void> option_help(Parsing& parsing, std::string_view) { return show(parsing, help_text()); }
@@ -480,6 +482,8 @@ constexpr Row kRows[] = {
     {"-D", "FILE", "write the log to a file instead of the terminal", option_log_file},
     {"-stats", "", "print at the end what ran where, and what it cost", option_statistics},
     {"-state-hash", "N[,N...]", "print a hash of the machine's whole state after these numbers of\ninstructions, and end behind the last; with -clock instructions", option_state_hash},
+    {"-perfmap", "", "name translated code for perf report in /tmp/perf-PID.map", option_perf_map},
+    {"-jitdump", "", "write translated code for perf inject --jit to jit-PID.dump", option_jit_dump},
     {"-help", "", "this text", option_help},
     {"-version", "", "the program's version", option_version},
 };

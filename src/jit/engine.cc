@@ -3,6 +3,7 @@
 
 #include "cpu/core.h"
 #include "jit/baseline.h"
+#include "jit/perf_files.h"
 #include "jit/stencil.h"
 #include "jit/translation_log.h"
 
@@ -14,7 +15,6 @@ class TranslatingEngine final : public Translator {
  public:
   TranslatingEngine(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCache> cache)
       : m_core(core), m_cache(std::move(cache)), m_baseline(*m_cache, m_statistics) {
-    if (TranslationLog::wanted()) m_baseline.add_observer(std::make_shared<TranslationLog>(core));
     for (const auto& observer : options.observers) m_baseline.add_observer(observer);
   }
 
@@ -42,6 +42,18 @@ class TranslatingEngine final : public Translator {
   Baseline m_baseline;
 };
 
+// Those that options and log ask for.
+Result<void> add_observers(const CpuCore& core, EngineOptions& options) {
+  if (TranslationLog::wanted()) options.observers.push_back(std::make_shared<TranslationLog>(core));
+  for (const auto& [wanted, make] : {std::pair(options.perf_map, &make_perf_map), std::pair(options.jit_dump, &make_jit_dump)}) {
+    if (!wanted) continue;
+    auto file = make(core);
+    if (!file) return std::unexpected(file.error());
+    options.observers.push_back(std::move(*file));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::span<const std::string_view> engine_names() {
@@ -61,7 +73,9 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
     return std::unexpected(Error{"-engine baseline: no stencils for this host's instruction set; use -engine interpreter"});
   auto cache = CodeCache::create(options.code_cache_size);
   if (!cache) return std::unexpected(cache.error());
-  core.set_translator(std::make_unique<TranslatingEngine>(core, options, std::move(*cache)));
+  EngineOptions chosen = options;
+  if (auto added = add_observers(core, chosen); !added) return added;
+  core.set_translator(std::make_unique<TranslatingEngine>(core, chosen, std::move(*cache)));
   return {};
 }
 

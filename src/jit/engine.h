@@ -26,7 +26,8 @@ Engine default_engine();
 
 struct EngineOptions {
   Engine engine = default_engine();
-  std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code
+  bool perf_map = false, jit_dump = false;   // files for perf; jit/perf_files.h
+  std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code; use_engine() adds its own
   u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size
 };
 

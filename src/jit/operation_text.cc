@@ -9,6 +9,10 @@
 
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
+#if VELLUM_LLVM
+#include "jit/optimizer/host_symbols.h"
+#include "jit/optimizer/region_helpers.h"
+#endif
 #include "jit/stencil.h"
 
 namespace vellum {
@@ -52,6 +56,10 @@ std::unordered_map<const void*, std::string> make_names() {
   VELLUM_NAME(interpreter_fpu_unavailable)
   VELLUM_NAME(leave_stale_block)
 #undef VELLUM_NAME
+#if VELLUM_LLVM
+  for (const HostSymbol& helper : region_helpers()) names.try_emplace(helper.address, helper.name);
+  for (const HostSymbol& function : std::span(kSemanticsSymbols, kSemanticsSymbolCount)) names.try_emplace(function.address, plain_name(function.name));
+#endif
   for (const StencilGroup* group : stencil_groups())
     for (usize i = 0; group->helper_names[i]; ++i)
       names.try_emplace(reinterpret_cast<const void*>(group->helpers[i]), plain_name(group->helper_names[i]));

@@ -27,6 +27,8 @@ class TranslationObserver {
   virtual ~TranslationObserver() = default;
   // `code` is all of the block's host code, as it is before any exit was linked, at the address where it runs.
   virtual void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) = 0;
+  // Optimized code for several blocks, the first of them at `rip`, is about to be used.
+  virtual void region_translated(u64 rip, std::span<const u8> code) {}
 };
 
 }  // namespace vellum

@@ -3,12 +3,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <vector>
 
 #include "cpu/core.h"
+#include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
 #include "jit/baseline.h"
 #include "jit/operation_text.h"
+#if VELLUM_LLVM
+#include "jit/optimizer/region_compiler.h"
+#endif
 #include "jit/stencil.h"
 #include "jit/translation_observer.h"
 #include "mmu/page_walk.h"
@@ -20,6 +25,25 @@ namespace {
 
 constexpr std::string_view kPartNames[] = {"guest", "callouts", "ir", "optimized-ir", "baseline", "optimized", "all"};
 constexpr u64 kCodeCacheSize = u64{16} << 20;
+
+#if VELLUM_LLVM
+constexpr usize kMaxRegionBlocks = 32;
+
+class OneRegionMemory final : public CodeMemory {
+ public:
+  explicit OneRegionMemory(CodeCache& cache) : m_cache(cache) {}
+  Place allocate(usize size, usize alignment) override {
+    const u32 offset = m_cache.allocate(size + alignment);
+    if (offset == CodeCache::kFull) return {};
+    const u32 aligned = static_cast<u32>((offset + alignment - 1) & ~(alignment - 1));
+    return {m_cache.writable(aligned), m_cache.executable(aligned)};
+  }
+  void publish(const Place& place, usize size) override { m_cache.publish(m_cache.offset_of(place.executable), size); }
+
+ private:
+  CodeCache& m_cache;
+};
+#endif
 
 // Code is never run here.
 class NoEnvironment final : public CpuEnvironment {
@@ -35,6 +59,24 @@ class NoEnvironment final : public CpuEnvironment {
   void set_smm(bool) override {}
   u64 random() override { return 0; }
 };
+
+#if VELLUM_LLVM
+// Calls of functions of the program go through jumps that LLVM's linker puts behind the code (x86-64: jmp *distance(%rip)):
+// where such a one leads; nullptr when it is none.
+const void* behind_stub(u64 address) {
+#if defined(__x86_64__)
+  const auto* code = reinterpret_cast<const u8*>(address);
+  if (code[0] != 0xff || code[1] != 0x25) return nullptr;
+  i32 distance;
+  std::memcpy(&distance, code + 2, sizeof(distance));
+  const void* target;
+  std::memcpy(&target, code + 6 + distance, sizeof(target));
+  return target;
+#else
+  return nullptr;
+#endif
+}
+#endif
 
 // Keeps the parts of the block translated last.
 class Recorder final : public TranslationObserver {
@@ -132,6 +174,90 @@ class View {
     m_core.s.mode = request.mode & kBlockModeMask;
   }
 
+ public:
+#if VELLUM_LLVM
+  // The blocks that control reaches from the first byte without leaving the code, as the optimizing tier would take them.
+  Region region() {
+    Region region;
+    std::map<u64, int> index_of;  // by offset
+    std::vector<Block*> blocks;
+    const u64 size = find_end();
+    const auto add = [&](u64 offset) {
+      Insn insn;
+      if (offset >= size || decode(offset, insn) == DecodeStatus::TooLong) return -1;
+      const auto [found, is_new] = index_of.try_emplace(offset, static_cast<int>(blocks.size()));
+      if (!is_new) return found->second;
+      if (blocks.size() == kMaxRegionBlocks) {
+        index_of.erase(found);
+        return -1;
+      }
+      Block* block = m_core.lookup(m_start + offset);
+      blocks.push_back(block);
+      RegionBlock part;
+      part.original = block;
+      part.delta = static_cast<i64>(offset);
+      part.insns.assign(block->insns, block->insns + block->real_count + 1);
+      part.variants.assign(block->variants(), block->variants() + block->real_count);
+      part.count = block->real_count;
+      region.blocks.push_back(std::move(part));
+      return found->second;
+    };
+    add(0);
+    for (usize i = 0; i < blocks.size(); ++i) {
+      const Block& block = *blocks[i];
+      const BoundInsn& last = block.insns[block.real_count - 1];
+      const u64 start = static_cast<u64>(region.blocks[i].delta), end = start + block.byte_length;
+      const bool callout = handler_of(last) == interpreter_callout || handler_of(last) == interpreter_invalid_opcode || handler_of(last) == interpreter_fpu_unavailable;
+      const Flow flow = callout ? Flow::Callout : interpreter_row(last.row).flow;
+      if (flow == Flow::Direct || flow == Flow::Conditional) {
+        const int taken = add(end + static_cast<u64>(last.immediate()));
+        region.blocks[i].taken = taken;
+      }
+      if (flow == Flow::Conditional || flow == Flow::Next) {
+        const int next = add(end);
+        region.blocks[i].next = next;
+      }
+    }
+    region.fallback = interpreter_enter;
+    return region;
+  }
+
+  std::expected<std::string, std::string> optimized_text() {
+    const Region chosen = region();
+    if (chosen.blocks.empty()) return std::string();
+    auto cache = CodeCache::create(kCodeCacheSize);
+    if (!cache) return std::unexpected(cache.error().message);
+    OneRegionMemory memory(**cache);
+    auto compiler = RegionCompiler::create(memory);
+    if (!compiler) return std::unexpected(compiler.error());
+    RegionTexts texts;
+    (*compiler)->keep_texts(&texts);
+    const auto compiled = (*compiler)->compile(chosen);
+    if (!compiled) return std::unexpected(compiled.error());
+    std::string result = fmt::format("region {:#x}: {} blocks, {} instructions; optimized: {} bytes\n", m_request.address,
+                                     chosen.blocks.size(), compiled->statistics.instructions, compiled->code_size);
+    if (m_request.parts & kShowIr) result += "LLVM IR, as lifted\n" + texts.lifted;
+    if (m_request.parts & kShowOptimizedIr) result += "LLVM IR, optimized\n" + texts.optimized;
+    if (m_request.parts & kShowOptimized) {
+      result += "optimized host code\n";
+      auto left = std::span(compiled->code, compiled->code_size);
+      const u64 start = reinterpret_cast<u64>(compiled->code);
+      while (!left.empty()) {
+        const u64 at = reinterpret_cast<u64>(left.data());
+        const DisassembledInsn insn = m_host.one(left, at, [&](u64 target) {
+          if (target - start >= compiled->code_size) return host_function_name(reinterpret_cast<const void*>(target));
+          const std::string beyond = host_function_name(behind_stub(target));
+          return beyond.empty() ? fmt::format("+{:x}", target - start) : beyond;
+        });
+        result += fmt::format("+{:<4x} {}\n", at - start, insn.text);
+        left = left.subspan(insn.length);
+      }
+    }
+    return result;
+  }
+#endif
+
+ private:
   DecodeStatus decode(u64 offset, Insn& insn) const {
     return m_core.decoder.decode({m_ram->host(m_start + offset), kMaxInsnLength}, static_cast<CodeSize>(m_request.mode & kModeCodeSizeMask),
                                  m_request.mode & kModeReal, insn);
@@ -269,13 +395,30 @@ u32 usual_mode(CodeSize code_size) {
 }
 
 Result<std::string> show_translation(const TranslationRequest& request) {
-  if (request.parts & (kShowIr | kShowOptimizedIr | kShowOptimized))
+  constexpr u32 kOptimizing = kShowIr | kShowOptimizedIr | kShowOptimized;
+  if ((request.parts & kOptimizing) && !VELLUM_LLVM)
     return failure("this build has no optimizing tier, so there is no LLVM IR and no optimized code; show guest, callouts, baseline");
   if ((request.parts & kShowBaseline) && !have_stencils())
     return failure("this build has no stencils for the host's instruction set, so there is no baseline code; show guest, callouts");
-  auto view = View::create(request);
-  if (!view) return std::unexpected(view.error());
-  return (*view)->text();
+  std::string text;
+  if (request.parts & ~kOptimizing) {
+    auto view = View::create(request);
+    if (!view) return std::unexpected(view.error());
+    text = (*view)->text();
+  }
+#if VELLUM_LLVM
+  if (request.parts & kOptimizing) {
+    TranslationRequest optimizing = request;
+    optimizing.parts &= kOptimizing;
+    auto view = View::create(optimizing);
+    if (!view) return std::unexpected(view.error());
+    auto optimized = (*view)->optimized_text();
+    if (!optimized) return failure("the optimizing tier leaves this code to the baseline: " + optimized.error());
+    if (!text.empty()) text += "\n";
+    text += *optimized;
+  }
+#endif
+  return text;
 }
 
 Result<std::string> show_guest_translation(Cpu& cpu, u64 address, u64 length, u32 parts, AssemblySyntax syntax) {

@@ -23,6 +23,7 @@ def run(*arguments):
 
 
 HAVE_BASELINE = run("-show", "baseline", "-bytes", "90")[0] == 0
+HAVE_OPTIMIZER = run("-show", "ir", "-bytes", "90")[0] == 0
 
 
 def elf(code, address=0x401000, entry=None, name="work"):
@@ -106,6 +107,24 @@ class Baseline(unittest.TestCase):
 
     def test_helpers_have_names(self):
         self.assertRegex(run("-bytes", "48 8b 03")[1], r"\| callq engine_load\w+")
+
+
+@unittest.skipUnless(HAVE_OPTIMIZER, "built without LLVM")
+class Optimizer(unittest.TestCase):
+    def test_ir_and_host_code_of_a_loop(self):
+        status, out, err = run("-show", "all", "-bytes", LOOP + " c3")
+        self.assertEqual((status, err), (0, ""))
+        self.assertRegex(out, r"(?m)^region 0x0: 2 blocks, 4 instructions; optimized: \d+ bytes$")
+        lifted, optimized = re.findall(r"(?ms)^define preserve_nonecc void @region\(.*?^}", out)
+        self.assertLess(len(optimized.splitlines()), 500)
+        self.assertIn("vellum-state", lifted)
+        self.assertNotIn("vellum-state", optimized)
+        self.assertTrue(re.search(r"(?m)^optimized host code\n\+0 ", out))
+        self.assertTrue(re.search(r"(?m)^\+[0-9a-f]+ +\w*(jmp|call|bl)\w* region_load", out))
+
+    def test_parts_alone(self):
+        self.assertNotIn("define", run("-show", "optimized", "-bytes", LOOP)[1])
+        self.assertEqual(run("-show", "ir", "-bytes", LOOP)[1].count("define"), 1)
 
 
 class Files(unittest.TestCase):

@@ -6,6 +6,7 @@ usage: translation_log_test.py VELLUM
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -37,9 +38,9 @@ class Log(unittest.TestCase):
     def tearDownClass(cls):
         cls.directory.cleanup()
 
-    def run_program(self, engine, *arguments):
+    def run_program(self, engine, *arguments, cwd=None):
         done = subprocess.run([VELLUM, "-display", "none", "-clock", "instructions", "-engine", engine, "-bios", str(self.path / "bios"),
-                               "-device", "isa-debug-exit", *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+                               "-device", "isa-debug-exit", *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, cwd=cwd)
         self.assertEqual(done.returncode, 1, done.stderr)  # 2 * 0 + 1
         return done.stderr
 
@@ -84,6 +85,44 @@ class Log(unittest.TestCase):
         self.assertTrue(any(re.search(r"jmp interpreter_callout$", line) for line in code))
         self.assertIn(" guest 0x7c03", code)
         self.assertTrue(any(re.match(r"block 0x7c03: 2 instructions, baseline, \d+ bytes", line) for line in self.lines("baseline", "tiers")))
+
+    @unittest.skipUnless("baseline" in ENGINES, "no stencils for this host")
+    def test_perf_map(self):
+        before = set(pathlib.Path("/tmp").glob("perf-*.map"))
+        self.run_program("baseline", "-perfmap")
+        new = [path for path in set(pathlib.Path("/tmp").glob("perf-*.map")) - before if "guest_0x7c03_baseline" in path.read_text()]
+        self.assertEqual(len(new), 1)
+        lines = new[0].read_text().splitlines()
+        new[0].unlink()
+        for line in lines:
+            self.assertRegex(line, r"^[0-9a-f]+ [0-9a-f]+ guest_0x[0-9a-f]+_baseline$")
+
+    @unittest.skipUnless("baseline" in ENGINES, "no stencils for this host")
+    def test_jit_dump(self):
+        for path in self.path.glob("jit-*.dump"):
+            path.unlink()
+        self.run_program("baseline", "-jitdump", cwd=self.path)
+        content, = [path.read_bytes() for path in self.path.glob("jit-*.dump")]
+        magic, version, size, machine, _, pid, _, flags = struct.unpack_from("<IIIIIIQQ", content)
+        self.assertEqual((magic, version, size, flags), (0x4a695444, 1, 40, 0))
+        self.assertIn(machine, (62, 183))
+        at, names, last_time, ids = size, [], 0, []
+        while at < len(content):
+            kind, size, time = struct.unpack_from("<IIQ", content, at)
+            self.assertGreaterEqual(time, last_time)
+            last_time = time
+            ids.append(kind)
+            if kind == 0:
+                owner, _, virtual, address, length, index = struct.unpack_from("<IIQQQQ", content, at + 16)
+                self.assertEqual((owner, virtual, index), (pid, address, len(names)))
+                name = content[at + 56:content.index(b"\0", at + 56)]
+                self.assertEqual(size, 56 + len(name) + 1 + length)
+                names.append(name.decode())
+            at += size
+        self.assertEqual(at, len(content))
+        self.assertEqual(set(ids), {0, 3})
+        self.assertEqual(ids[-1], 3)
+        self.assertIn("guest_0x7c03_baseline", names)
 
     def test_statistics(self):
         retired = set()

@@ -109,6 +109,13 @@ class Loader final : public llvm::RuntimeDyld::MemoryManager, public llvm::JITSy
   std::vector<std::unique_ptr<u8[]>> m_spare;
 };
 
+std::string text_of(const llvm::Function& function) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  function.print(stream);
+  return text;
+}
+
 constexpr unsigned kLiftAttempts = 16;
 
 class Compiler final : public RegionCompiler {
@@ -117,6 +124,7 @@ class Compiler final : public RegionCompiler {
   std::expected<void, std::string> prepare();
   std::expected<CompiledRegion, std::string> compile(const Region& region) override;
   void dump_to(std::string directory) override { m_dump = std::move(directory); }
+  void keep_texts(RegionTexts* texts) override { m_texts = texts; }
 
  private:
   void run(llvm::FunctionPassManager& passes, llvm::Function& function);
@@ -134,6 +142,7 @@ class Compiler final : public RegionCompiler {
   llvm::FunctionPassManager m_before, m_after;
   llvm::StringMap<const void*> m_symbols;
   std::string m_dump;
+  RegionTexts* m_texts = nullptr;
   unsigned m_dumped = 0;
 };
 
@@ -311,6 +320,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   for (unsigned attempt = 0; attempt < kLiftAttempts && !lifted; ++attempt) lifted = Lifter(*m_library, region).lift();
   if (!lifted) return std::unexpected(lifted.error());
   llvm::Function& function = *lifted->function;
+  if (m_texts) m_texts->lifted = text_of(function);
   const u64 lift_done = now_ns();
 
   run(m_before, function);
@@ -325,6 +335,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   statistics.checks = counts.checks;
   run(m_after, function);
   const u64 simplify_done = now_ns();
+  if (m_texts) m_texts->optimized = text_of(function);
 
   const std::unique_ptr<llvm::Module> module = extract(function);
   llvm::SmallVector<char, 0> object;

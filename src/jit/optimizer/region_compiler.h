@@ -38,6 +38,11 @@ struct CompiledRegion {
   RegionStatistics statistics;
 };
 
+// A region in LLVM's language, for people: as it was lifted, and as code is generated from it.
+struct RegionTexts {
+  std::string lifted, optimized;
+};
+
 class RegionCompiler {
  public:
   static std::expected<std::unique_ptr<RegionCompiler>, std::string> create(CodeMemory& memory);
@@ -45,6 +50,8 @@ class RegionCompiler {
   virtual std::expected<CompiledRegion, std::string> compile(const Region& region) = 0;
   // For development: the code of later regions is also written to `directory` (objects and LLVM's text).
   virtual void dump_to(std::string directory) = 0;
+  // Regions are also printed to `texts` from now on; nullptr: no longer.
+  virtual void keep_texts(RegionTexts* texts) = 0;
 };
 
 }  // namespace vellum
