@@ -1,0 +1,165 @@
+// Host instructions and bytes of each opcode row's stencils, held against a file in the tree: a regression shows in review.
+//   stencil-counts FILE           fails with the lines that differ
+//   stencil-counts --write FILE   writes it anew
+#include <fmt/format.h>
+
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cpu/disassembler.h"
+#include "cpu/opcodes.h"
+#include "jit/glue.h"
+#include "jit/stencil.h"
+
+using namespace vellum;
+
+namespace {
+
+constexpr int kSkipped = 77;  // for meson
+
+struct Totals {
+  u64 stencils = 0, insns = 0, hot = 0, cold = 0;
+};
+
+const Disassembler& host() {
+  static const Disassembler disassembler = Disassembler::for_host();
+  return disassembler;
+}
+
+// "4/19": instructions and bytes of the part that is run; "+20" the bytes that are out of the way.
+std::string size_of(const StencilRef& ref, Totals& totals) {
+  const Stencil& stencil = *ref.stencil;
+  const unsigned insns = host().count({ref.group->code + stencil.code, stencil.hot_size});
+  ++totals.stencils;
+  totals.insns += insns;
+  totals.hot += stencil.hot_size;
+  totals.cold += stencil.cold_size;
+  return stencil.cold_size ? fmt::format("{}/{}+{}", insns, stencil.hot_size, stencil.cold_size) : fmt::format("{}/{}", insns, stencil.hot_size);
+}
+
+struct Place {
+  const char* name;
+  bool memory, plain;
+};
+constexpr Place kPlaces[] = {{"r", false, false}, {"m", true, false}, {"p", true, true}};
+
+struct Extra {
+  const char* name;
+  bool flags_dead;
+  FlagProducer producer;
+};
+constexpr Extra kExtras[] = {{"", false, FlagProducer::Unknown}, {"-", true, FlagProducer::Unknown},
+                             {"s", false, FlagProducer::Subtract}, {"l", false, FlagProducer::Logic}};
+
+// One field for each mode, place and kind of variant; operand sizes that have the same counts share one.
+std::string line_of(u16 row, Totals& totals) {
+  std::string text;
+  for (const auto [mode, mode_name] : {std::pair(StencilMode::Long, "64"), std::pair(StencilMode::Flat32, "32")})
+    for (const Place& place : kPlaces)
+      for (const Extra& extra : kExtras) {
+        std::vector<std::pair<std::string, std::string>> by_size;  // operand sizes, counts
+        const Stencil* last = nullptr;
+        for (unsigned width = 0; width < 3; ++width) {
+          const VariantChoice choice{width, place.memory, false, place.plain, extra.flags_dead, extra.producer, Repeat::No};
+          const StencilRef ref = find_stencil(row, mode, static_cast<u8>(handler_index(choice)));
+          if (!ref || (mode == StencilMode::Flat32 && width == 2)) continue;
+          const std::string size = fmt::format("{}", 2u << width);
+          if (ref.stencil == last) {
+            by_size.back().first += size;
+            continue;
+          }
+          last = ref.stencil;
+          std::string counts = size_of(ref, totals);
+          if (!by_size.empty() && by_size.back().second == counts) by_size.back().first += size;
+          else by_size.emplace_back(size, std::move(counts));
+        }
+        for (const auto& [sizes, counts] : by_size) text += fmt::format(" {}{}{}{}:{}", mode_name, place.name, sizes == "248" ? "" : sizes, extra.name, counts);
+      }
+  return text;
+}
+
+std::vector<std::string> golden_lines() {
+  std::vector<std::string> lines = {
+      fmt::format("# Made by stencil-counts with clang {}.{}.{}: \"meson compile -C build golden\" writes it anew.", __clang_major__, __clang_minor__, __clang_patchlevel__),
+      "# A field is MODE PLACE [OPERAND SIZES] [VARIANT] : INSTRUCTIONS / BYTES [+ BYTES OUT OF THE WAY]. Place: r register, m memory,",
+      "# p memory at a plain address. Variant: - flags dead, s flags of a subtraction, l of a logic operation.",
+  };
+  Totals totals;
+  for (unsigned i = 0; i < static_cast<unsigned>(Glue::GoToRip) + 1; ++i) lines.push_back(fmt::format("(glue {}): {}", i, size_of(find_glue(static_cast<Glue>(i)), totals)));
+  unsigned handlers = 0;
+  std::map<std::string, unsigned> seen;
+  for (usize row = 0; row < opcode_rows().size(); ++row) {
+    if (interpreter_row(static_cast<u16>(row)).flow == Flow::Callout) continue;  // docs/callouts.md has these
+    const std::string counts = line_of(static_cast<u16>(row), totals);
+    if (counts.empty()) ++handlers;
+    std::string name = describe_row(opcode_rows()[row]);
+    if (++seen[name] > 1) name.insert(name.size() - 1, fmt::format("; {}", seen[name]));
+    lines.push_back(fmt::format("{}:{}", name, counts.empty() ? " handler" : counts));
+  }
+  lines.push_back(fmt::format("# {} stencils: {} instructions, {} bytes + {}; {} rows run their handler", totals.stencils, totals.insns, totals.hot, totals.cold, handlers));
+  return lines;
+}
+
+std::vector<std::string> read_lines(const std::string& path) {
+  std::vector<std::string> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+// What stands in front of the counts.
+std::string key_of(const std::string& line) { return line.substr(0, line.find("):") + 1); }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool write = argc == 3 && std::string_view(argv[1]) == "--write";
+  if (argc != 2 && !write) {
+    fmt::print(stderr, "usage: stencil-counts [--write] FILE\n");
+    return 2;
+  }
+  const std::string path = argv[argc - 1];
+  if (!have_stencils()) {
+    fmt::print("no stencils for this host\n");
+    return kSkipped;
+  }
+  const auto now = golden_lines();
+  if (write) {
+    std::ofstream file(path);
+    for (const auto& line : now) file << line << "\n";
+    return file.good() ? 0 : 1;
+  }
+  const auto before = read_lines(path);
+  if (before.empty() || before[0] != now[0]) {
+    fmt::print("{}: made with another compiler ({}); nothing to compare\n", path, before.empty() ? "none" : before[0]);
+    return kSkipped;
+  }
+  std::map<std::string, std::string> old_lines;
+  const auto comment = [](const std::string& line) { return line.starts_with('#'); };
+  for (const auto& line : before)
+    if (!comment(line)) old_lines[key_of(line)] = line;
+  unsigned different = 0;
+  for (const auto& line : now) {
+    if (comment(line)) continue;
+    const auto found = old_lines.find(key_of(line));
+    if (found != old_lines.end() && found->second == line) {
+      old_lines.erase(found);
+      continue;
+    }
+    ++different;
+    if (found != old_lines.end()) {
+      fmt::print("- {}\n", found->second);
+      old_lines.erase(found);
+    }
+    fmt::print("+ {}\n", line);
+  }
+  for (const auto& [key, line] : old_lines) {
+    ++different;
+    fmt::print("- {}\n", line);
+  }
+  if (!different) return 0;
+  fmt::print("{} lines differ from {}. If they are meant to: meson compile -C build golden, look at the difference, and commit it.\n", different, path);
+  return 1;
+}
