@@ -18,8 +18,8 @@ constexpr u64 kGdt = 0x8000, kIdt = 0x9000, kTss = 0xa000, kHandlers = 0xb000, k
 constexpr u64 kCodePages = 0x200000, kDataPages = 0x210000;
 constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kLarge = 0x80, kNoExecute = u64{1} << 63;
 constexpr unsigned kHandlerSpacing = 16;
-// More than any case needs; a chunk of a repeated string instruction counts as one.
-constexpr u64 kBudget = 256;
+// More than any case needs, the programs among them; a chunk of a repeated string instruction counts as one.
+constexpr u64 kBudget = 100'000;
 
 }  // namespace
 

@@ -39,6 +39,8 @@ class ProgramGenerator::Builder {
   Program build() {
     // About half of the programs have a block across the boundary of the two pages.
     m_at = m_random.chance(50) ? m_random.below(0x200) : 0xd00 + m_random.below(0x280);
+    m_program.first = m_at;
+    if (m_owner.m_options.bounded) m_at += kEntryJump;
     while (m_program.blocks.size() < kBlocks && m_at + kLongestBlock < kCodeSize) {
       if (m_random.chance(15)) m_at += m_random.below(100);
       m_program.blocks.push_back(static_cast<u16>(m_at));
@@ -114,7 +116,7 @@ class ProgramGenerator::Builder {
     const unsigned start = m_at;
     for (unsigned index = 0; index < 16; ++index) {
       if (!((one.override_mask >> index) & 1) || wild || (index == kRsp && !needs_stack)) continue;
-      if (m_random.chance(95)) load(index, one.overrides[index]);
+      if (m_owner.m_options.bounded || m_random.chance(95)) load(index, one.overrides[index]);
     }
     if (m_at != start) one = make(m_at);
     for (const u8 value : one.code) m_program.code[m_at++] = value;
@@ -256,12 +258,12 @@ class ProgramGenerator::Builder {
   }
   u64 target_address() {
     const auto& blocks = m_program.blocks;
-    const u64 base = !flat() ? 0 : m_random.chance(70) ? kCodeBase : kCodeAlias;
+    const u64 base = !flat() ? 0 : m_owner.m_options.bounded || m_random.chance(70) ? kCodeBase : kCodeAlias;
     return base + blocks[m_random.below(static_cast<u32>(blocks.size()))];
   }
   // Ends a bounded program after a while.
   void burn_fuel() {
-    // dec word [fuel]; cmp word [fuel], 200; jbe +1; hlt: also when something else wrote there
+    // dec word [fuel]; cmp word [fuel], kMostFuel; jbe +1; hlt: also when something else wrote there
     const auto fuel = [&](u8 reg) {
       if (bits16()) emit({static_cast<u8>(reg << 3 | 6)}), number(kFuelOffset, 2);
       else if (bits64()) emit({static_cast<u8>(reg << 3 | 4), 0x25}), number(kDataBase + kFuelOffset, 4);
@@ -271,7 +273,7 @@ class ProgramGenerator::Builder {
       if (!bits16()) emit({0x66});
     };
     word(), emit({0xff}), fuel(1);
-    word(), emit({0x81}), fuel(7), number(200, 2);
+    word(), emit({0x81}), fuel(7), number(kMostFuel, 2);
     emit({0x76, 0x01, kFiller});
   }
   void ending() {
@@ -300,7 +302,14 @@ class ProgramGenerator::Builder {
         stack_in_data();
         jump({}, {0xe8});
         break;
-      case 11: emit({0xc3}); break;
+      // What stands on the stack may be anything: in 16-bit code also an address between two instructions, and what is
+      // found there could ask for something that silicon's kernel decides.
+      case 11:
+        if (!m_owner.m_options.bounded) {
+          emit({0xc3});
+          break;
+        }
+        [[fallthrough]];
       case 12: {  // a return to a pushed address
         stack_in_data();
         if (bits16()) emit({0x68}), number(target_address(), 2);
@@ -361,5 +370,24 @@ ProgramGenerator::ProgramGenerator(const CpuModel& model, instructions::Generato
     : m_generator(model, std::move(generator)), m_decoder(model), m_options(std::move(options)) {}
 
 Program ProgramGenerator::make(u64 seed, Environment environment) { return Builder(*this, seed, environment).build(); }
+
+instructions::TestCase test_case(const Program& program, unsigned block, u16 fuel, u64 state_seed, u32 memory_seed, u32 rflags) {
+  TestCase test;
+  test.environment = program.environment;
+  test.code_offset = static_cast<u16>(program.first);
+  test.code.assign(program.code.begin() + program.first, program.code.begin() + program.last);
+  const unsigned size = program.environment == Environment::Segmented16 ? 2 : 4;
+  const u32 displacement = program.blocks[block] - (program.first + 1 + size);
+  test.code[0] = 0xe9;
+  for (unsigned i = 0; i < size; ++i) test.code[1 + i] = static_cast<u8>(displacement >> 8 * i);
+  test.state_seed = state_seed;
+  test.memory_seed = memory_seed;
+  test.rflags = rflags;
+  test.override_mask = 1u << kRsp;
+  test.overrides[kRsp] = 0x1800 + (program.environment == Environment::Long64 || program.environment == Environment::Flat32 ? kDataBase : 0);
+  test.patch_offset = kFuelOffset;
+  test.patch = {static_cast<u8>(fuel), static_cast<u8>(fuel >> 8)};
+  return test;
+}
 
 }  // namespace vellum::programs
