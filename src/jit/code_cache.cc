@@ -19,14 +19,15 @@ Error failed(std::string_view what, u64 size) {
                            size >> 20, what, std::strerror(errno))};
 }
 
-// An executable mapping within reach of 32-bit distances from the program, tried from near to far.
-u8* map_near_program(int file, u64 size) {
+// Calls `map` with addresses within reach of 32-bit distances from the program, from near to far, until one is taken.
+template <class Map>
+u8* map_near_program(u64 size, Map map) {
   constexpr i64 kStep = i64{16} << 20, kReach = (i64{2} << 30) - (i64{64} << 20);
   const i64 program = static_cast<i64>(reinterpret_cast<u64>(&interpreter_leave) & ~u64{kStep - 1});
   for (i64 distance = kStep; distance + static_cast<i64>(size) < kReach; distance += kStep) {
     for (const i64 address : {program - distance - static_cast<i64>(size), program + distance}) {
       if (address <= 0) continue;
-      void* place = mmap(reinterpret_cast<void*>(address), size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
+      void* place = map(reinterpret_cast<void*>(address));
       if (place == reinterpret_cast<void*>(address)) return static_cast<u8*>(place);
       if (place != MAP_FAILED) munmap(place, size);  // an old kernel took the address for a hint
     }
@@ -34,9 +35,12 @@ u8* map_near_program(int file, u64 size) {
   return nullptr;
 }
 
-}  // namespace
+struct Mappings {
+  u8* writable;
+  u8* executable;  // nullptr: there was no place
+};
 
-Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size) {
+Result<Mappings> map_file(u64 size) {
   const int file = memfd_create("vellum-code", MFD_CLOEXEC);
   if (file < 0) return std::unexpected(failed("memfd_create", size));
   if (ftruncate(file, static_cast<off_t>(size)) != 0) {
@@ -50,13 +54,40 @@ Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size) {
     close(file);
     return std::unexpected(error);
   }
-  u8* executable = map_near_program(file, size);
+  u8* executable = map_near_program(size, [&](void* address) {
+    return mmap(address, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
+  });
   close(file);
-  if (!executable) {
+  return Mappings{static_cast<u8*>(writable), executable};
+}
+
+// Shared memory can be mapped once more without a file: mremap(2), "if the value of old_size is zero".
+Result<Mappings> map_anonymous(u64 size) {
+  void* writable = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (writable == MAP_FAILED) return std::unexpected(failed("mmap", size));
+  u8* executable = map_near_program(size, [&](void* address) {
+    return mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+  });
+  if (executable && (mremap(writable, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, executable) != executable ||
+                     mprotect(executable, size, PROT_READ | PROT_EXEC) != 0)) {
+    const Error error = failed("mremap", size);
+    munmap(executable, size);
     munmap(writable, size);
+    return std::unexpected(error);
+  }
+  return Mappings{static_cast<u8*>(writable), executable};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size, Backing backing) {
+  const auto mapped = backing == Backing::File ? map_file(size) : map_anonymous(size);
+  if (!mapped) return std::unexpected(mapped.error());
+  if (!mapped->executable) {
+    munmap(mapped->writable, size);
     return std::unexpected(failed("no executable memory near the program", size));
   }
-  return std::unique_ptr<CodeCache>(new CodeCache(static_cast<u8*>(writable), executable, size));
+  return std::unique_ptr<CodeCache>(new CodeCache(mapped->writable, mapped->executable, size));
 }
 
 CodeCache::~CodeCache() {

@@ -12,8 +12,10 @@ namespace vellum {
 // program that 32-bit distances reach from either to the other.
 class CodeCache {
  public:
+  // Perf looks into its map file (-perfmap) for addresses that belong to no file.
+  enum class Backing : u8 { File, Anonymous };
   // `size` in bytes, a multiple of the page size, at most 1 GiB.
-  static Result<std::unique_ptr<CodeCache>> create(u64 size);
+  static Result<std::unique_ptr<CodeCache>> create(u64 size, Backing backing = Backing::File);
   ~CodeCache();
   CodeCache(const CodeCache&) = delete;
 

@@ -71,7 +71,7 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   }
   if (!have_stencils())
     return std::unexpected(Error{"-engine baseline: no stencils for this host's instruction set; use -engine interpreter"});
-  auto cache = CodeCache::create(options.code_cache_size);
+  auto cache = CodeCache::create(options.code_cache_size, options.perf_map ? CodeCache::Backing::Anonymous : CodeCache::Backing::File);
   if (!cache) return std::unexpected(cache.error());
   EngineOptions chosen = options;
   if (auto added = add_observers(core, chosen); !added) return added;
