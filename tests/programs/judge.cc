@@ -43,6 +43,7 @@ class Script {
     m_supervisor = environment == Environment::Long64 && m_random.chance(25);
     m_program = generator.make(m_random.next(), environment);
     m_ports_allowed = m_random.chance(30);
+    m_pages = m_random.chance(15) ? ProgramMachine::DataPages::WithDevice : ProgramMachine::DataPages::Memory;
     m_memory_seed = m_random.below(16);
   }
 
@@ -57,7 +58,7 @@ class Script {
   std::string run(Machines& machines, u64 stop = ~u64{0}, u64 budget = 0) {
     Random random = m_random;
     m_slices = 0;
-    for (auto& machine : machines) machine->load(m_program, m_memory_seed);
+    for (auto& machine : machines) machine->load(m_program, m_memory_seed, m_pages);
     for (const u16 block : m_program.blocks) {
       ProgramMachine::Entry entry;
       entry.state_seed = random.next() >> 16;
@@ -135,6 +136,7 @@ class Script {
   Random m_random;
   Program m_program;
   bool m_supervisor = false, m_ports_allowed = false;
+  ProgramMachine::DataPages m_pages = ProgramMachine::DataPages::Memory;
   u32 m_memory_seed = 0;
   u64 m_slices = 0, m_last_budget = 0;
 };

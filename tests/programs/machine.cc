@@ -23,22 +23,40 @@ constexpr u64 kKernel = 0xffff800000000000;        // linear address of the phys
 constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kLarge = 0x80, kNoExecute = u64{1} << 63;
 constexpr unsigned kHandlerSpacing = 16;
 constexpr u8 kInterruptVector = 0x81;
+constexpr u64 kDevicePage = 0x10000000;  // guest-physical
+constexpr unsigned kDeviceDataPage = 2;
 constexpr u64 kGoOn = kHandlers + 256 * kHandlerSpacing;
 constexpr u64 kHalt = kHandlers + kHandlerSpacing;  // the handler of #DB
 constexpr unsigned kMostResumes = 31;
 
 }  // namespace
 
-class ProgramMachine::Board final : public CpuEnvironment {
+class ProgramMachine::Board final : public CpuEnvironment, public MmioHandler {
  public:
-  void restart() { m_time = m_ports = 0; }
+  void restart() {
+    m_time = m_ports = 0;
+    m_registers.fill(0x5a);
+  }
   void attach(CpuCore& cpu) { m_cpu = &cpu; }
   u32 read_port(u16 port, unsigned) override { return static_cast<u32>(m_ports * 0x9e3779b9u ^ port); }
   // A device that asks for an interrupt when it is written to.
   void write_port(u16 port, unsigned, u32 value) override {
-    m_ports = m_ports * 31 + port + value + m_cpu->retired() - m_start;
+    note(port, value);
     if (value & 1) m_cpu->set_interrupt_request(true);
   }
+  // Registers that remember when they were touched; some writes ask for an interrupt.
+  u64 read_mmio(u64 offset, unsigned size) override {
+    u64 value = 0;
+    std::memcpy(&value, m_registers.data() + offset, size);
+    note(offset * 8 + size, value);
+    return value;
+  }
+  void write_mmio(u64 offset, unsigned size, u64 value) override {
+    std::memcpy(m_registers.data() + offset, &value, size);
+    note(offset * 8 + size + 0x10000, value);
+    if ((value & 7) == 1) m_cpu->set_interrupt_request(true);
+  }
+  unsigned max_mmio_size() const override { return 8; }
   std::optional<u8> acknowledge_interrupt() override {
     m_cpu->set_interrupt_request(false);
     return kInterruptVector;
@@ -54,7 +72,10 @@ class ProgramMachine::Board final : public CpuEnvironment {
   u64 ports() const { return m_ports; }
 
  private:
+  void note(u64 where, u64 value) { m_ports = (m_ports * 31 + where) * 31 + value + m_cpu->retired() - m_start; }
+
   CpuCore* m_cpu = nullptr;
+  std::array<u8, kPageSize> m_registers{};
   u64 m_time = 0, m_ports = 0, m_start = 0;
 };
 
@@ -69,6 +90,7 @@ ProgramMachine::ProgramMachine(std::string name, const CpuModel& model, const En
   m_memory = std::make_unique<AddressSpace>(*m_ram);
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
   m_board = std::make_unique<Board>();
+  m_memory->map_mmio("device", GuestPhysAddr(kDevicePage), kPageSize, *m_board);
   m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
   m_board->attach(*m_cpu);
   if (const auto done = use_engine(*m_cpu, options); !done) throw std::runtime_error(done.error().message);
@@ -135,9 +157,11 @@ void ProgramMachine::build_tables() {
   m_memory->write(GuestPhysAddr(kHandlers + 2 * kHandlerSpacing), iretq);
 }
 
-void ProgramMachine::load(const Program& program, u32 memory_seed) {
+void ProgramMachine::load(const Program& program, u32 memory_seed, DataPages pages) {
   m_environment = program.environment;
   m_memory->write(GuestPhysAddr(kLow), m_tables);
+  if (pages == DataPages::WithDevice)
+    put<u64>(kDataPt + 8 * kDeviceDataPage, kDevicePage | kPresent | kUser | kWrite | kNoExecute);
   std::vector<u8> turned(program.code.begin() + 0x1000, program.code.end());
   turned.insert(turned.end(), program.code.begin(), program.code.begin() + 0x1000);
   m_memory->write(GuestPhysAddr(kCodePages), program.code);

@@ -17,8 +17,9 @@ class ProgramMachine {
   ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options, Pace pace = Pace::Blocks);
   ~ProgramMachine();
 
-  // Fresh memory and CPU, the program at its place.
-  void load(const Program& program, u32 memory_seed);
+  // Fresh memory and CPU, the program at its place. One of the data pages may be a device's registers.
+  enum class DataPages : u8 { Memory, WithDevice };
+  void load(const Program& program, u32 memory_seed, DataPages pages = DataPages::Memory);
   // Goes on at a block with new registers; in the kernel's segments when `supervisor`. Faults and software interrupts go
   // on at the code offsets of `resume`, one after the other; the one behind the last halts.
   struct Entry {
