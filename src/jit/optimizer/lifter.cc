@@ -219,6 +219,19 @@ void Lifter::emit_entry() {
     m_bodies.push_back(llvm::BasicBlock::Create(m_context, "body", m_function));
     m_heads.push_back(m_checked[i] ? llvm::BasicBlock::Create(m_context, "head", m_function) : m_bodies.back());
   }
+  if (m_region.validity) {
+    auto* validity = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.validity)), m_pointer);
+    auto* key = b.CreateAlignedLoad(m_i64, validity, llvm::Align(8));
+    auto* rip = b.CreateAlignedLoad(m_i64, b.CreateConstInBoundsGEP1_64(m_i8, validity, offsetof(RegionValidity, rip)), llvm::Align(8));
+    auto* now = b.CreateAlignedLoad(m_i64, state_field(b, offsetof(CpuState, jump_key)), llvm::Align(8));
+    auto* valid = llvm::BasicBlock::Create(m_context, "valid", m_function);
+    auto* moved = llvm::BasicBlock::Create(m_context, "moved", m_function);
+    auto* same = b.CreateICmpEQ(b.CreateOr(b.CreateXor(key, now), b.CreateXor(rip, m_entry_base)), number(0));
+    b.CreateCondBr(same, valid, moved, llvm::MDBuilder(m_context).createBranchWeights(100000, 1));
+    b.SetInsertPoint(moved);
+    tail_call(b, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.revalidate)), m_pointer), m_region.blocks[0].original->insns);
+    b.SetInsertPoint(valid);
+  }
   // The state is still complete in memory: whatever forbids the region, the entry block runs as if there were none.
   auto* budget = b.CreateAlignedLoad(m_i64, state_field(b, offsetof(CpuState, budget)), llvm::Align(8));
   auto* attention = b.CreateAlignedLoad(m_i32, state_field(b, offsetof(CpuState, attention)), llvm::Align(4));
@@ -227,6 +240,8 @@ void Lifter::emit_entry() {
   llvm::Value* ok = b.CreateICmpSGE(budget, number(longest_path(0)));
   ok = b.CreateAnd(ok, b.CreateICmpEQ(b.CreateOr(attention, b.CreateZExt(unmasked, m_i32)), b.getInt32(0)));
   auto* refused = llvm::BasicBlock::Create(m_context, "refused", m_function);
+  // The slots' variables are filled right behind these checks.
+  m_entry_end = b.GetInsertBlock();
   b.CreateCondBr(ok, m_bodies[0], refused, llvm::MDBuilder(m_context).createBranchWeights(100000, 1));
   b.SetInsertPoint(refused);
   auto* fallback = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.fallback)), m_pointer);
@@ -668,7 +683,7 @@ void Lifter::track_state() {
       }
     }
   }
-  llvm::IRBuilder<> b(m_entry->getTerminator());
+  llvm::IRBuilder<> b(m_entry_end->getTerminator());
   for (const Slot& slot : m_result.slots) {
     llvm::Value* value;
     if (const auto constant = constant_slot(slot.offset)) value = number(*constant);

@@ -99,6 +99,7 @@ class Lifter {
   llvm::Function* m_spill_marker = nullptr;
   llvm::Value* m_entry_base = nullptr;
   llvm::BasicBlock* m_entry = nullptr;
+  llvm::BasicBlock* m_entry_end = nullptr;  // where the checks in front of the region are made
   std::vector<llvm::BasicBlock*> m_heads, m_bodies;  // of region blocks: with and without the check
   std::vector<bool> m_checked;                        // loop heads and the entry
   std::vector<u64> m_path;                            // longest way to the next check, in instructions; 0: not known yet

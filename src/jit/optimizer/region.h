@@ -17,10 +17,20 @@ struct RegionBlock {
   std::vector<int> indirect;        // where an indirect transfer at the end may go inside the region
 };
 
+// Where a region on several pages was last found to be mapped as it was when it was chosen.
+struct RegionValidity {
+  u64 key = ~u64{0};  // CpuState::jump_key
+  u64 rip = 0;        // of the entry block
+};
+
 struct Region {
   std::vector<RegionBlock> blocks;  // the first is the entry
   // Enters the entry block some other way, like Block::entry: where the region cannot run.
   Handler fallback = nullptr;
+  // Unless nullptr: the region runs only under this key and at this RIP. Otherwise it goes on in `revalidate`, which may set
+  // them and enter the region again.
+  const RegionValidity* validity = nullptr;
+  Handler revalidate = nullptr;
 };
 
 }  // namespace vellum
