@@ -168,10 +168,11 @@ std::expected<void, std::string> Compiler::prepare() {
   std::string features;
   for (const auto& feature : llvm::sys::getHostCPUFeatures())
     features += (features.empty() ? "" : ",") + std::string(feature.getValue() ? "+" : "-") + feature.getKey().str();
+  // The level below the default generates a sixth faster, and its code measured no slower.
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   m_target.reset(target->createTargetMachine(triple, llvm::sys::getHostCPUName(), features, options, llvm::Reloc::PIC_,
-                                             llvm::CodeModel::Small, getenv("CG1") ? llvm::CodeGenOptLevel::Less : llvm::CodeGenOptLevel::Default, true));
+                                             llvm::CodeModel::Small, llvm::CodeGenOptLevel::Less, true));
 
   llvm::PassBuilder builder(m_target.get());
   builder.registerModuleAnalyses(m_module_analyses);
