@@ -166,7 +166,12 @@ std::expected<void, std::string> Compiler::prepare() {
   const llvm::Target* target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target) return std::unexpected(error);
   std::string features;
-  for (const auto& feature : llvm::sys::getHostCPUFeatures())
+  const auto host_features = llvm::sys::getHostCPUFeatures();
+#if defined(__x86_64__)
+  // The bitcode uses it (bitcode/meson.build).
+  if (!host_features.lookup("avx2")) return std::unexpected("the optimizing translator needs a host with AVX2");
+#endif
+  for (const auto& feature : host_features)
     features += (features.empty() ? "" : ",") + std::string(feature.getValue() ? "+" : "-") + feature.getKey().str();
   // The level below the default generates a sixth faster, and its code measured no slower.
   llvm::TargetOptions options;
