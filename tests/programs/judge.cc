@@ -91,6 +91,10 @@ class Script {
         if (expected.exit != Exit::BudgetSpent) break;
       }
     }
+    for (usize i = 1; i < machines.size(); ++i)
+      if (!skips(*machines[i], m_seed))
+        if (const std::string text = machines[i]->difference(*machines[0], ProgramMachine::Depth::AllMemory); !text.empty())
+          return machines[i]->name() + ", at the end:" + text;
     return {};
   }
   u64 last_budget() const { return m_last_budget; }

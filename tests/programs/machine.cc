@@ -14,7 +14,7 @@ using namespace vellum::instructions;
 
 namespace {
 
-constexpr u64 kRamSize = 0x400000;
+constexpr u64 kRamSize = 0x30000;
 constexpr u64 kPml4 = 0x1000, kPdpt = 0x2000, kPd = 0x3000, kCodePt = 0x4000, kDataPt = 0x5000, kKernelPdpt = 0x6000,
               kKernelPd = 0x7000, kGdt = 0x8000, kIdt = 0x9000, kTss = 0xa000, kHandlers = 0xb000, kAliasPt = 0xf000,
               kResume = 0xe000, kStackTop = 0x18000;
@@ -107,7 +107,6 @@ void ProgramMachine::build_tables() {
   put<u64>(kPml4 + 8 * 256, kKernelPdpt | kPresent | kWrite);
   put<u64>(kKernelPdpt, kKernelPd | kPresent | kWrite);
   put<u64>(kKernelPd, kPresent | kWrite | kLarge);
-  put<u64>(kKernelPd + 8, 0x200000 | kPresent | kWrite | kLarge);
   put<u64>(kPd + 8 * (kCodeBase >> 21), kCodePt | kPresent | kWrite | kUser);
   put<u64>(kPd + 8 * (kCodeAlias >> 21), kAliasPt | kPresent | kWrite | kUser);
   put<u64>(kPd + 8 * (kDataBase >> 21), kDataPt | kPresent | kWrite | kUser);
@@ -159,6 +158,8 @@ void ProgramMachine::build_tables() {
 
 void ProgramMachine::load(const Program& program, u32 memory_seed, DataPages pages) {
   m_environment = program.environment;
+  // Privileged code may have been anywhere.
+  m_memory->write(GuestPhysAddr(0), std::vector<u8>(kRamSize));
   m_memory->write(GuestPhysAddr(kLow), m_tables);
   if (pages == DataPages::WithDevice)
     put<u64>(kDataPt + 8 * kDeviceDataPage, kDevicePage | kPresent | kUser | kWrite | kNoExecute);
@@ -301,7 +302,7 @@ std::vector<u8> ProgramMachine::code_at_rip() {
   return bytes;
 }
 
-std::string ProgramMachine::difference(ProgramMachine& reference) {
+std::string ProgramMachine::difference(ProgramMachine& reference, Depth depth) {
   std::string text;
   const CpuState &a = reference.m_cpu->s, &b = m_cpu->s;
   const auto differ = [&text](std::string_view name, u64 expected, u64 got) {
@@ -346,7 +347,9 @@ std::string ProgramMachine::difference(ProgramMachine& reference) {
   struct Area {
     u64 first, size;
   };
-  for (const auto& [first, size] : {Area{kLow, kLowEnd - kLow}, Area{kCodePages, kCodePageCount << 12}, Area{kDataPages, kDataSize}}) {
+  const Area all[] = {{0, kRamSize}};
+  const Area some[] = {{kLow, kLowEnd - kLow}, {kCodePages, kCodePageCount << 12}, {kDataPages, kDataSize}};
+  for (const auto& [first, size] : depth == Depth::AllMemory ? std::span<const Area>(all) : some) {
     const u8 *x = reference.m_ram->host(first), *y = m_ram->host(first);
     if (std::memcmp(x, y, size) == 0) continue;
     unsigned shown = 0;

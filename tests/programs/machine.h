@@ -44,14 +44,15 @@ class ProgramMachine {
   void map_code_page(u64 linear, unsigned physical_page, bool flush_all);
 
   // What differs in the whole state; empty when nothing does. `ours` are this machine's values.
-  std::string difference(ProgramMachine& reference);
+  enum class Depth : u8 { WhereProgramsAre, AllMemory };
+  std::string difference(ProgramMachine& reference, Depth depth = Depth::WhereProgramsAre);
   CpuCore& core() { return *m_cpu; }
   Pace pace() const { return m_pace; }
   const std::string& name() const { return m_name; }
   // The bytes at RIP, as far as they can be fetched by linear address.
   std::vector<u8> code_at_rip();
 
-  static constexpr u64 kCodePages = 0x200000, kDataPages = 0x210000;
+  static constexpr u64 kCodePages = 0x20000, kDataPages = 0x28000;
   static constexpr unsigned kCodePageCount = 4;  // two of the program, and two with the same code the other way round
 
  private:
