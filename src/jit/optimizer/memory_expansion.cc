@@ -6,9 +6,11 @@
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/MDBuilder.h>
+#include <llvm/IR/ValueHandle.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 
+#include "cpu/interpreter/handlers.h"
 #include "cpu/state.h"
 
 namespace vellum {
@@ -47,11 +49,11 @@ class MemoryExpansion {
   };
   // Accesses of one block off one base.
   struct Group {
-    Value* base;
+    llvm::WeakTrackingVH base;  // follows a base that is itself a load, when that is expanded
     i64 low, high;
     bool write = false, read = false;
     unsigned members = 0;
-    Value* host = nullptr;  // of `low`, or nullptr at run time when each access has to look for itself
+    Value* host = nullptr;  // of `low`, once its check has been made
     int page = -1;          // index into m_pages
   };
   struct CachedPage {
@@ -71,6 +73,8 @@ class MemoryExpansion {
   int page_for(const Group& group, const Access& access);
   void forget_pages(llvm::IRBuilder<>& b);
   void expand(Access& access);
+  void expand_shared(Access& access);
+  void replace_load(llvm::CallInst* call, Value* value);
   Check check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read, int page);
   Value* access_host(llvm::IRBuilder<>& b, const Access& access, Value* host);
   Value* call_helper(llvm::IRBuilder<>& b, const Access& access);
@@ -90,6 +94,7 @@ class MemoryExpansion {
   llvm::LoopInfo& m_loops;
   llvm::ScalarEvolution& m_evolution;
   llvm::DenseMap<u64, const BoundInsn*> m_insns;  // by the original's address
+  llvm::DenseMap<u64, Handler> m_handlers;        // likewise: the interpreter's
   std::vector<CachedPage> m_pages;
   llvm::Function& m_function;
   llvm::LLVMContext& m_context;
@@ -116,7 +121,13 @@ MemoryExpansion::MemoryExpansion(LiftedRegion& region, const Region& source, con
   m_state = m_function.getArg(0);
   m_likely = llvm::MDBuilder(m_context).createBranchWeights(100000, 1);
   for (const RegionBlock& block : source.blocks)
-    for (u32 i = 0; i < block.count; ++i) m_insns[reinterpret_cast<u64>(block.original->insns + i)] = &block.insns[i];
+    for (u32 i = 0; i < block.count; ++i) {
+      const u64 address = reinterpret_cast<u64>(block.original->insns + i);
+      const BoundInsn& insn = block.insns[i];
+      const RowHandlers& row = interpreter_row(insn.row);
+      m_insns[address] = &insn;
+      m_handlers[address] = block.variants[i] < std::size(row.variant) ? row.variant[block.variants[i]] : handler_of(insn);
+    }
 }
 
 ExpansionCounts MemoryExpansion::run() {
@@ -125,7 +136,10 @@ ExpansionCounts MemoryExpansion::run() {
   llvm::IRBuilder<> b(&*m_function.getEntryBlock().getFirstInsertionPt());
   m_tlb = b.CreateAlignedLoad(m_pointer, field(b, offsetof(CpuState, tlb)), llvm::Align(8));
   choose_pages();
-  for (Access& access : m_accesses) expand(access);
+  for (Access& access : m_accesses) {
+    if (m_groups[access.group].members > 1) expand_shared(access);
+    else expand(access);
+  }
   if (!m_pages.empty()) {
     std::vector<llvm::AllocaInst*> variables;
     for (const CachedPage& page : m_pages) variables.insert(variables.end(), {page.tag, page.addend});
@@ -196,7 +210,7 @@ int MemoryExpansion::page_for(const Group& group, const Access& access) {
     if (auto* number = llvm::dyn_cast<llvm::ConstantInt>(address->getOperand(0)))
       if (const BoundInsn* insn = m_insns.lookup(number->getZExtValue())) stack = !insn->memory || insn->base == kRsp;
   const bool write = stack || group.write;
-  Value* base = stack ? nullptr : group.base;
+  Value* base = stack ? nullptr : static_cast<Value*>(group.base);
   const i64 offset = stack ? 0 : group.low;
   if (!stack) {
     const llvm::Loop* loop = m_loops.getLoopFor(access.call->getParent());
@@ -392,54 +406,83 @@ Value* MemoryExpansion::call_helper(llvm::IRBuilder<>& b, const Access& access) 
   return nullptr;
 }
 
-void MemoryExpansion::expand(Access& access) {
+// Gives the users of a load its value, which may have the wanted type already.
+void MemoryExpansion::replace_load(llvm::CallInst* call, Value* value) {
+  if (value->getType() != call->getType()) {
+    for (llvm::User* user : llvm::make_early_inc_range(call->users()))
+      if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(user); cast && cast->getType() == value->getType()) {
+        cast->replaceAllUsesWith(value);
+        cast->eraseFromParent();
+      }
+    value = llvm::IRBuilder<>(call).CreateBitCast(value, call->getType());
+  }
+  call->replaceAllUsesWith(value);
+}
+
+// One of several accesses off one base. Where the page of them all is not to be had (it is not in the TLB even after a walk,
+// or they are on two) the first one's instruction leaves the region.
+void MemoryExpansion::expand_shared(Access& access) {
   llvm::CallInst* call = access.call;
   Group& group = m_groups[access.group];
+  if (!group.host) {
+    llvm::BasicBlock* here = call->getParent();
+    llvm::BasicBlock* join = here->splitBasicBlock(call);
+    here->getTerminator()->eraseFromParent();
+    llvm::IRBuilder<> b(here);
+    const u64 span = static_cast<u64>(group.high - group.low);
+    Value* low = b.CreateAdd(group.base, number(static_cast<u64>(group.low)));
+    const Check checked = check(b, low, span, group.write, group.read, group.page);
+    b.CreateBr(join);
+
+    llvm::IRBuilder<> cold(checked.slow);
+    store_state(cold, *call);
+    Value *insn = call->getArgOperand(1), *linear = call->getArgOperand(2);
+    const u32 what = access.size | static_cast<u32>(span) << 8 | u32{access.kind == OpaqueKind::Store} << 30 | u32{group.write} << 31;
+    Value* walked = call_cold(cold, "region_page", m_pointer, {m_state, insn, linear, low, cold.getInt32(what)});
+    forget_pages(cold);
+    auto* away = llvm::BasicBlock::Create(m_context, "away", &m_function);
+    m_cold.insert(away);
+    cold.CreateCondBr(cold.CreateIsNotNull(walked), join, away);
+    llvm::IRBuilder<> leave(away);
+    const auto* address = llvm::cast<llvm::ConstantInt>(llvm::cast<llvm::ConstantExpr>(insn)->getOperand(0));
+    Value* handler = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_handlers.lookup(address->getZExtValue()))), m_pointer);
+    auto* gone = leave.CreateCall(m_function.getFunctionType(), handler, {m_state, insn});
+    gone->setCallingConv(llvm::CallingConv::PreserveNone);
+    gone->setTailCallKind(llvm::CallInst::TCK_MustTail);
+    leave.CreateRetVoid();
+
+    llvm::PHINode* host = llvm::IRBuilder<>(&join->front()).CreatePHI(m_pointer, 2);
+    host->addIncoming(checked.host, checked.fast);
+    host->addIncoming(walked, checked.slow);
+    group.host = host;
+  }
+  llvm::IRBuilder<> b(call);
+  Value* host = group.host;
+  if (access.offset != group.low) host = b.CreateConstInBoundsGEP1_64(m_i8, host, static_cast<u64>(access.offset - group.low));
+  if (Value* value = access_host(b, access, host)) replace_load(call, value);
+  call->eraseFromParent();
+}
+
+void MemoryExpansion::expand(Access& access) {
+  llvm::CallInst* call = access.call;
+  const Group& group = m_groups[access.group];
   llvm::BasicBlock* here = call->getParent();
   llvm::BasicBlock* join = here->splitBasicBlock(call);
   here->getTerminator()->eraseFromParent();
   llvm::IRBuilder<> b(here);
-  const bool shared = group.members > 1;
-
-  Check checked{};
-  if (shared && group.host) {
-    // The group's check has been made: only where it failed the access looks for itself.
-    checked.fast = llvm::BasicBlock::Create(m_context, "fast", &m_function, join);
-    checked.slow = llvm::BasicBlock::Create(m_context, "slow", &m_function);
-    m_cold.insert(checked.slow);
-    b.CreateCondBr(b.CreateIsNotNull(group.host), checked.fast, checked.slow, m_likely);
-    b.SetInsertPoint(checked.fast);
-    checked.host = group.host;
-  } else if (shared) {
-    checked = check(b, b.CreateAdd(group.base, number(static_cast<u64>(group.low))), static_cast<u64>(group.high - group.low), group.write, group.read, group.page);
-  } else {
-    const bool write = access.kind != OpaqueKind::Load;
-    checked = check(b, call->getArgOperand(2), access.size, write, access.kind == OpaqueKind::Update, group.page);
-  }
-  Value* host = checked.host;
-  if (shared && access.offset != group.low) host = b.CreateConstInBoundsGEP1_64(m_i8, host, static_cast<u64>(access.offset - group.low));
-  Value* fast_value = access.kind == OpaqueKind::Update ? host : access_host(b, access, host);
+  const bool write = access.kind != OpaqueKind::Load, update = access.kind == OpaqueKind::Update;
+  const Check checked = check(b, call->getArgOperand(2), access.size, write, update, group.page);
+  Value* fast_value = update ? checked.host : access_host(b, access, checked.host);
   b.CreateBr(join);
 
   llvm::IRBuilder<> cold(checked.slow);
   Value* slow_value = call_helper(cold, access);
-  Value* slow_host = nullptr;
-  if (shared && !group.host) {
-    Value* low = cold.CreateAdd(group.base, number(static_cast<u64>(group.low)));
-    slow_host = call_cold(cold, "region_page", m_pointer, {m_state, low, cold.getInt32(static_cast<u32>(group.high - group.low)), cold.getInt1(group.write)});
-  }
   forget_pages(cold);
-  Value* slow_in_place = access.kind == OpaqueKind::Update ? cold.CreateIsNotNull(slow_value) : nullptr;
+  Value* slow_in_place = update ? cold.CreateIsNotNull(slow_value) : nullptr;
   cold.CreateBr(join);
 
   llvm::IRBuilder<> after(&join->front());
-  if (slow_host) {
-    llvm::PHINode* phi = after.CreatePHI(m_pointer, 2);
-    phi->addIncoming(checked.host, checked.fast);
-    phi->addIncoming(slow_host, checked.slow);
-    group.host = phi;
-  }
-  if (access.kind == OpaqueKind::Update) {
+  if (update) {
     llvm::PHINode* phi = after.CreatePHI(m_pointer, 2);
     phi->addIncoming(fast_value, checked.fast);
     // Whether it works in place is known on the fast path: only the slow one branches.
@@ -463,16 +506,7 @@ void MemoryExpansion::expand(Access& access) {
     llvm::PHINode* phi = after.CreatePHI(fast_value->getType(), 2);
     phi->addIncoming(fast_value, checked.fast);
     phi->addIncoming(slow_value, checked.slow);
-    Value* value = phi;
-    if (phi->getType() != call->getType()) {
-      for (llvm::User* user : llvm::make_early_inc_range(call->users()))
-        if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(user); cast && cast->getType() == phi->getType()) {
-          cast->replaceAllUsesWith(phi);
-          cast->eraseFromParent();
-        }
-      value = llvm::IRBuilder<>(call).CreateBitCast(phi, call->getType());
-    }
-    call->replaceAllUsesWith(value);
+    replace_load(call, phi);
   }
   call->eraseFromParent();
 }

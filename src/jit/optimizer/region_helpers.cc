@@ -39,11 +39,20 @@ inline void store_bytes(CpuState* s, const BoundInsn* insn, u64 linear, u32 size
 inline u8* update(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {
   return engine_update_host(s, insn, linear, size);
 }
-inline u8* page(CpuState* s, u64 linear, u32 size, bool write) {
-  const TlbEntry& entry = s->tlb[Tlb::slot(linear)];
-  const u64 x = linear ^ entry.read_tag;
-  if (x > kPageSize - size || (write && entry.write_tag != entry.read_tag)) return nullptr;
-  return entry.host + x;
+// `what`: size of the access 7:0, of all of them 29:8, the access writes 30, one of them writes 31.
+inline u8* page(CpuState* s, const BoundInsn* insn, u64 linear, u64 low, u32 what) {
+  const u32 span = what >> 8 & 0x3fffff;
+  s->insn = insn;
+  const TlbEntry& entry = s->tlb[Tlb::slot(low)];
+  const auto host = [&]() -> u8* {
+    const u64 x = low ^ entry.read_tag;
+    return x > kPageSize - span || (what >> 31 && entry.write_tag != entry.read_tag) ? nullptr : entry.host + x;
+  };
+  if (u8* found = host()) return found;
+  // A store is about to happen in any case: its faults may be raised, and the TLB filled. Loads fill it on their own.
+  if (!(what >> 30 & 1)) return nullptr;
+  s->core->probe_write(linear, what & 0xff);
+  return host();
 }
 
 }  // namespace
@@ -68,8 +77,9 @@ inline u8* page(CpuState* s, u64 linear, u32 size, bool write) {
   [[gnu::noinline, clang::abi]] u8* region_update##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {   \
     return update(s, insn, linear, size);                                                                               \
   }                                                                                                                     \
-  [[gnu::noinline, clang::abi]] u8* region_page##suffix(CpuState* s, u64 linear, u32 size, bool write) {                \
-    return page(s, linear, size, write);                                                                                \
+  [[gnu::noinline, clang::abi]] u8* region_page##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u64 low,        \
+                                                       u32 what) {                                                      \
+    return page(s, insn, linear, low, what);                                                                            \
   }                                                                                                                     \
   }
 

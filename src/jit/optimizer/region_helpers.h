@@ -15,7 +15,8 @@ namespace vellum {
 //   void region_store(s, insn, linear, size, value)
 //   void region_store_bytes(s, insn, linear, size, data)
 //   u8* region_update(s, insn, linear, size)              engine_update_host()
-//   u8* region_page(s, linear, size, write)               host address if the TLB has it, else nullptr; no faults
+//   u8* region_page(s, insn, linear, low, what)           host address of `low` for several accesses, of which that to
+//                                                         `linear` is next, or nullptr
 //   void region_exit(s, insn)                             goes on at s->rip; a Handler
 std::span<const HostSymbol> region_helpers();
 
