@@ -173,10 +173,11 @@ void ProgramMachine::load(const Program& program, u32 memory_seed, DataPages pag
     m_memory_seed = memory_seed;
   }
   m_memory->write(GuestPhysAddr(kDataPages), m_data);
-  m_board->restart();
   m_retired_at_load = m_cpu->retired();
-  m_board->set_start(m_retired_at_load);  // before the reset, which looks at the time
+  m_board->set_start(m_retired_at_load);
   m_cpu->reset();
+  m_board->restart();  // behind the reset, which looks at the time, if the CPU ever ran
+  m_cpu->s.tsc_offset = 0;
   m_cpu->set_interrupt_request(false);
   m_cpu->request_code_flush();
 }
