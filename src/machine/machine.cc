@@ -18,6 +18,8 @@ namespace {
 // Between two looks at the host (its clock, its descriptors) a slice of guest work takes at most about this long.
 constexpr u64 kSliceNanoseconds = 1'000'000;
 constexpr u64 kLongestBudget = 10'000'000;
+// How much of the past counts in the measure of the CPU's speed, slice by slice.
+constexpr double kRecent = 0.9;
 // How far instruction time goes on when the CPU is stuck.
 constexpr Ticks kStuckTicks = 1000;
 
@@ -169,9 +171,14 @@ void Machine::run_slice(u64 limit) {
   const Exit exit = cpu.run(slice_budget(limit));
   m_in_slice = false;
   const u64 done = cpu.retired() - retired;
-  if (m_config.clock == ClockMode::Realtime && done >= 1000) {
-    const double measured = static_cast<double>(host_nanoseconds() - started) / static_cast<double>(done);
-    m_nanoseconds_per_instruction += (std::clamp(measured, 0.1, 10'000.0) - m_nanoseconds_per_instruction) / 8;
+  if (m_config.clock == ClockMode::Realtime) {
+    // Long slices weigh more than short ones; a slice in which the host did something else is no measure.
+    const double spent = static_cast<double>(host_nanoseconds() - started);
+    if (spent < 2.0 * static_cast<double>(kSliceNanoseconds)) {
+      m_recent_nanoseconds = m_recent_nanoseconds * kRecent + spent;
+      m_recent_instructions = m_recent_instructions * kRecent + static_cast<double>(done);
+      m_nanoseconds_per_instruction = std::clamp(m_recent_nanoseconds / std::max(m_recent_instructions, 1.0), 0.1, 100.0);
+    }
   }
   switch (exit) {
     case Exit::BudgetSpent:

@@ -155,6 +155,7 @@ class Machine {
   std::atomic<int> m_end_status = -1;
   u64 m_last_poll = 0;               // host nanoseconds
   double m_nanoseconds_per_instruction = 10;
+  double m_recent_nanoseconds = 0, m_recent_instructions = 0;
   // Guest-visible state.
   u64 m_random_state = 0;
 };
