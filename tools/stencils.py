@@ -77,7 +77,8 @@ def split(lines):
     for number, piece in enumerate(pieces):
         # Calls out of line, and ways out other than to the next instruction.
         calls = any(line.startswith('\tcall') for line in piece) or piece[-1].startswith('\tret') or \
-            (piece[-1].startswith('\tjmp\t') and not piece[-1].startswith(('\tjmp\tvellum_', '\tjmp\t.L')))
+            (piece[-1].startswith('\tjmp\t') and not piece[-1].startswith(('\tjmp\tvellum_', '\tjmp\t.L'))) or \
+            piece[-1] == '\tjmp\tvellum_handler'
         if number == 0:
             # `jcc continue` in front of a call: what follows is cold.
             for i, line in enumerate(piece):

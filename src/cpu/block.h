@@ -35,8 +35,9 @@ enum EntryMode : u32 {
 };
 
 inline constexpr unsigned kMaxBlockInsns = 48;  // BoundInsn::position and the terminator's must fit into 6 bits
-// The variant of an instruction that is no row's semantics: a callout, an invalid opcode, an unavailable FPU.
-inline constexpr u8 kNoVariant = 0xff;
+// The variant of an instruction that runs no row's semantics: a callout, an invalid opcode, an unavailable FPU.
+inline constexpr u8 kNoVariant = 0xff, kInvalidVariant = 0xfe, kUnavailableVariant = 0xfd;
+inline bool is_variant(u8 variant) { return variant < kUnavailableVariant; }
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;
 
@@ -61,7 +62,7 @@ struct Block {
   u32 heat;              // the translator's: how often it may still be entered before it is worth more
   BoundInsn insns[];     // count instructions, then one terminator, then their variants
 
-  // By position: handler_index() of the variant that decoding chose, or kNoVariant.
+  // By position: handler_index() of the variant that decoding chose, or kNoVariant and the like.
   u8* variants() { return reinterpret_cast<u8*>(insns + real_count + 1); }
   const u8* variants() const { return const_cast<Block*>(this)->variants(); }
 

@@ -257,7 +257,8 @@ bool CpuCore::handle_attention() {
   }
   const u32 attention = __atomic_load_n(&s.attention, __ATOMIC_RELAXED);
   // These are doorbells: what they announce stays in the state until it can be taken.
-  clear_attention(s, kAttentionExit | kAttentionInterrupt | kAttentionNmi | kAttentionSmi | kAttentionInit);
+  clear_attention(s, kAttentionExit | kAttentionInterrupt | kAttentionNmi | kAttentionSmi | kAttentionInit | kAttentionTranslator);
+  if ((attention & kAttentionTranslator) && m_translator) m_translator->attend();
   if (attention & kAttentionExit) {
     m_exit = Exit::Requested;
     return true;

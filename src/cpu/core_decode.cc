@@ -280,7 +280,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
       handler = interpreter_invalid_opcode;
     }
     set_handler(bound, handler);
-    block->variants()[i] = special[i] ? kNoVariant : static_cast<u8>(handler_index(choices[i]));
+    block->variants()[i] = special[i] == interpreter_callout ? kNoVariant : special[i] == interpreter_invalid_opcode ? kInvalidVariant : special[i] ? kUnavailableVariant : static_cast<u8>(handler_index(choices[i]));
   }
   BoundInsn& terminator = block->insns[count];
   terminator = BoundInsn{};

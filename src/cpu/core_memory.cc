@@ -249,7 +249,7 @@ void CpuCore::note_ram_write(u64 ram_offset, unsigned size) {
   // instruction runs alone. A callout ends its block and returns to no host code.
   if (const BoundInsn* insn = s.insn) {
     const Block* running = Block::of(insn);
-    if (running->variants()[insn->position] != kNoVariant && blocks.overwrites(*running, insn->position, ram_offset, size))
+    if (is_variant(running->variants()[insn->position]) && blocks.overwrites(*running, insn->position, ram_offset, size))
       std::longjmp(m_recovery, kRecoverSplit);
   }
   blocks.written(ram_offset, size);

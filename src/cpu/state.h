@@ -93,6 +93,7 @@ enum Attention : u32 {
   kAttentionNmi = 4,
   kAttentionSmi = 8,
   kAttentionInit = 16,
+  kAttentionTranslator = 64,  // the translator has something to do between blocks
   kAttentionStep = 32,       // run one instruction at a time: shadow, TF, breakpoints
 };
 

@@ -17,6 +17,8 @@ class Translator {
   virtual void block_stale(Block& block) = 0;
   // All blocks are gone. Comes only between blocks.
   virtual void blocks_cleared() = 0;
+  // The run loop saw kAttentionTranslator.
+  virtual void attend() = 0;
   // Whether host code that runs for `running` was made from bytes of `written` too.
   virtual bool shares_code(const Block& running, const Block& written) const = 0;
 };

@@ -16,7 +16,9 @@ namespace vellum {
 namespace {
 
 // A stencil on its way into the code cache.
-struct Piece {
+}  // namespace
+
+struct Baseline::Piece {
   StencilRef ref;
   const BoundInsn* insn = nullptr;
   const void* handler = nullptr;  // of glue: where it goes
@@ -24,6 +26,10 @@ struct Piece {
   u64 value = 0;
   u32 hot = 0, cold = 0;          // offsets into the code cache
 };
+
+namespace {
+
+using Piece = Baseline::Piece;
 
 // The mode whose stencils fit, or none. An unusual address size or segment also changes instructions that reach memory
 // or count without a memory operand, as XLAT, MASKMOVQ and LOOP do.
@@ -44,7 +50,7 @@ bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Condi
 StencilRef stencil_of(const Block& block, unsigned position) {
   const BoundInsn& insn = block.insns[position];
   const u8 variant = block.variants()[position];
-  if (variant == kNoVariant) return {};
+  if (!is_variant(variant)) return {};
   const RowSpec& spec = opcode_rows()[insn.row];
   if ((block.mode & kModeSseUnmasked) && (spec.attributes & (kUsesSse | kUsesAvx))) return {};  // stencils take exceptions for masked
   const auto mode = mode_of(insn, block.mode);
@@ -116,6 +122,7 @@ u64 patch_value(CodeCache& cache, const Piece& piece, const Ways& ways, const St
     case Hole::Helper: return group.helpers[static_cast<u32>(patch.addend) >> 16] + static_cast<u64>(i64{static_cast<i16>(patch.addend)});
     case Hole::Constant: return address(group.constants, patch.addend);
     case Hole::Immediate:
+    case Hole::Wide:
     case Hole::TargetOffset:
       if (piece.has_value) return piece.value + static_cast<u64>(i64{patch.addend});
       [[fallthrough]];
@@ -148,12 +155,12 @@ Piece open_exit(const BoundInsn* insn, Handler find) {
   piece.handler = reinterpret_cast<const void*>(find);
   return piece;
 }
-Piece linked_exit(const Block& from, const Block& to) {
+Piece linked_exit(const Block& from, const Block& to, const void* entry) {
   Piece piece;
   piece.ref = find_glue(Glue::GoToBlock);
   piece.has_value = true;
   piece.value = to.ram_offset - from.ram_offset;
-  piece.handler = reinterpret_cast<const void*>(to.entry);
+  piece.handler = entry;
   return piece;
 }
 u32 exit_size() { return std::max(find_glue(Glue::CallHandler).stencil->hot_size, find_glue(Glue::GoToBlock).stencil->hot_size); }
@@ -172,8 +179,16 @@ Piece far_exit(const BoundInsn& insn, u64 offset) {
 bool Baseline::translate(Block& block) {
   const auto started = std::chrono::steady_clock::now();
   const unsigned count = block.real_count;
-  Piece pieces[kMaxBlockInsns + 4];
+  Piece pieces[kMaxBlockInsns + 5];
   unsigned used = 0;
+  if (m_counts) {
+    pieces[used].ref = find_glue(Glue::Count);
+    pieces[used].insn = block.insns;
+    pieces[used].handler = reinterpret_cast<const void*>(m_counts);
+    pieces[used].has_value = true;
+    pieces[used++].value = reinterpret_cast<u64>(&block.heat);
+  }
+  const unsigned entry = used;
   pieces[used].ref = find_glue(Glue::Enter);
   pieces[used].has_value = true;
   pieces[used++].value = count;
@@ -192,7 +207,7 @@ bool Baseline::translate(Block& block) {
   // The ways out. Those that may be linked keep room for either form.
   const BoundInsn& last = block.insns[count - 1];
   const bool last_runs_handler = pieces[used - 1].handler != nullptr;
-  const Flow flow = block.variants()[count - 1] == kNoVariant ? Flow::Callout : interpreter_row(last.row).flow;
+  const Flow flow = !is_variant(block.variants()[count - 1]) ? Flow::Callout : interpreter_row(last.row).flow;
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
   const auto exit_to = [&](const BoundInsn* insn, u64 offset, Handler find) {
     const u64 target = (block.ram_offset & kPageMask) + offset;
@@ -246,7 +261,7 @@ bool Baseline::translate(Block& block) {
   block.next_exit = exit_offset(next_exit);
   block.taken_exit = exit_offset(taken_exit);
   for (unsigned i = 0; i < count; ++i)
-    set_handler(block.insns[i], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[i + 1].hot))));
+    set_handler(block.insns[i], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[entry + 1 + i].hot))));
   if (next_exit >= 0 && !is_transfer(flow))
     set_handler(block.insns[count], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[next_exit].hot))));
   block.entry = reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(start)));
@@ -278,34 +293,40 @@ void Baseline::link(Block& block) {
   if (!block.code_size) return;
   const auto link_exit = [&](u16 exit, const Block* to) {
     if (!exit || !to || !to->code_size) return;
-    Piece piece = linked_exit(block, *to);
-    piece.hot = block.code_offset + exit;
-    fill(m_cache, piece, {nullptr, nullptr});
-    m_cache.publish(piece.hot, exit_size());
+    // Backward jumps close loops: they are counted, and enter what has taken the block's place.
+    const bool backward = to->ram_offset <= block.ram_offset;
+    put(linked_exit(block, *to, backward ? reinterpret_cast<const void*>(to->entry) : plain_entry(*to)), block.code_offset + exit);
     ++m_statistics.links;
   };
   link_exit(block.taken_exit, block.taken);
   link_exit(block.next_exit, block.next);
 }
 
+const void* Baseline::plain_entry(const Block& block) const {
+  return m_cache.executable(block.code_offset) + (m_counts ? find_glue(Glue::Count).stencil->hot_size : 0);
+}
+
+void Baseline::put(Piece piece, u32 place) {
+  piece.hot = place;
+  fill(m_cache, piece, {nullptr, nullptr});
+  m_cache.publish(place, piece.ref.stencil->hot_size);
+}
+
 void Baseline::close(Block& block) {
   if (!block.code_size) return;
-  Piece piece;
-  piece.ref = find_glue(Glue::Leave);
-  piece.hot = block.code_offset;
-  fill(m_cache, piece, {nullptr, nullptr});
-  m_cache.publish(piece.hot, piece.ref.stencil->hot_size);
+  Piece leave;
+  leave.ref = find_glue(Glue::Leave);
+  put(leave, block.code_offset);
+  if (m_counts) put(leave, m_cache.offset_of(plain_entry(block)));
 }
 
 void Baseline::redirect(Block& block, const void* target) {
+  VELLUM_ASSERT(m_counts && find_glue(Glue::CallHandler).stencil->hot_size <= find_glue(Glue::Count).stencil->hot_size);
   Piece piece;
   piece.ref = find_glue(Glue::CallHandler);
   piece.insn = block.insns;
-  piece.handler = target;
-  piece.hot = block.code_offset;
-  VELLUM_ASSERT(piece.ref.stencil->hot_size <= find_glue(Glue::Enter).stencil->hot_size);
-  fill(m_cache, piece, {nullptr, nullptr});
-  m_cache.publish(piece.hot, piece.ref.stencil->hot_size);
+  piece.handler = target ? target : plain_entry(block);
+  put(piece, block.code_offset);
 }
 
 }  // namespace vellum

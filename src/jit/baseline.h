@@ -12,6 +12,7 @@
 namespace vellum {
 
 // Host code of a block:
+//   counting   if asked for; Block::entry is here
 //   entry      checks budget and attention, charges the budget
 //   body       the instructions' stencils; one without a stencil jumps to its interpreter's handler, which comes back to
 //              the next one's code through BoundInsn::handler
@@ -19,7 +20,9 @@ namespace vellum {
 //   cold parts of the stencils
 class Baseline {
  public:
-  Baseline(CodeCache& cache, Statistics& statistics) : m_cache(cache), m_statistics(statistics) {}
+  // With `counts`, blocks count down Block::heat when they are entered by a backward jump or through the jump cache, and
+  // run `counts` when it gets to 0; that goes on at plain_entry().
+  Baseline(CodeCache& cache, Statistics& statistics, Handler counts) : m_cache(cache), m_statistics(statistics), m_counts(counts) {}
 
   // Sets entry, handlers and places of code; false when the code cache is full.
   bool translate(Block& block);
@@ -27,15 +30,22 @@ class Baseline {
   void link(Block& block);
   // Nobody gets past its entry any more.
   void close(Block& block);
-  // Whoever enters it goes on at `target` (an address in the code cache or the program).
+  // Whoever would be counted goes on at `target` (an address in the code cache or the program) instead; with nullptr, in
+  // the block itself, uncounted.
   void redirect(Block& block, const void* target);
   // Is told of every block translated from now on.
   void add_observer(std::shared_ptr<TranslationObserver> observer) { m_observers.push_back(std::move(observer)); }
+  // The block's own code, behind the counting.
+  const void* plain_entry(const Block& block) const;
+
+  struct Piece;
 
  private:
+  void put(Piece piece, u32 place);
   CodeCache& m_cache;
   Statistics& m_statistics;
   std::vector<std::shared_ptr<TranslationObserver>> m_observers;
+  Handler m_counts;
 };
 
 }  // namespace vellum

@@ -2,45 +2,14 @@
 #include "jit/engine.h"
 
 #include "cpu/core.h"
-#include "jit/baseline.h"
 #include "jit/perf_files.h"
 #include "jit/stencil.h"
+#include "jit/tiers.h"
 #include "jit/translation_log.h"
 
 namespace vellum {
 
 namespace {
-
-class TranslatingEngine final : public Translator {
- public:
-  TranslatingEngine(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCache> cache)
-      : m_core(core), m_cache(std::move(cache)), m_baseline(*m_cache, m_statistics) {
-    for (const auto& observer : options.observers) m_baseline.add_observer(observer);
-  }
-
-  void block_made(Block& block) override {
-    if (m_baseline.translate(block)) return;
-    // The cache is full: this block runs in the interpreter, and behind it everything starts afresh.
-    m_core.request_code_flush();
-  }
-  void block_linked(Block& block) override { m_baseline.link(block); }
-  void block_stale(Block& block) override {
-    ++m_statistics.stale_blocks;
-    m_baseline.close(block);
-  }
-  void blocks_cleared() override {
-    ++m_statistics.flushes;
-    m_cache->truncate(0);
-  }
-  const Statistics& statistics() const { return m_statistics; }
-  bool shares_code(const Block&, const Block&) const override { return false; }
-
- private:
-  CpuCore& m_core;
-  std::unique_ptr<CodeCache> m_cache;
-  Statistics m_statistics;
-  Baseline m_baseline;
-};
 
 // Those that options and log ask for.
 Result<void> add_observers(const CpuCore& core, EngineOptions& options) {
@@ -57,11 +26,11 @@ Result<void> add_observers(const CpuCore& core, EngineOptions& options) {
 }  // namespace
 
 std::span<const std::string_view> engine_names() {
-  static constexpr std::string_view kNames[] = {"interpreter", "baseline"};
+  static constexpr std::string_view kNames[] = {"interpreter", "baseline", "llvm", "tiered"};
   return kNames;
 }
 
-Engine default_engine() { return have_stencils() ? Engine::Baseline : Engine::Interpreter; }
+Engine default_engine() { return !have_stencils() ? Engine::Interpreter : have_optimizer() ? Engine::Tiered : Engine::Baseline; }
 
 Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   auto& core = static_cast<CpuCore&>(cpu);
@@ -70,17 +39,26 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
     return {};
   }
   if (!have_stencils())
-    return std::unexpected(Error{"-engine baseline: no stencils for this host's instruction set; use -engine interpreter"});
-  auto cache = CodeCache::create(options.code_cache_size, options.perf_map ? CodeCache::Backing::Anonymous : CodeCache::Backing::File);
-  if (!cache) return std::unexpected(cache.error());
+    return std::unexpected(Error{"-engine: no stencils for this host's instruction set; use -engine interpreter"});
+  if (options.engine != Engine::Baseline && !have_optimizer())
+    return std::unexpected(Error{"-engine: this Vellum was built without LLVM, or the host lacks AVX2; use -engine baseline"});
+  // Compiling costs about as much as millions of entries save.
+  constexpr u32 kHotAtOnce = 20, kHotInBackground = 200'000;
   EngineOptions chosen = options;
+  if (chosen.engine == Engine::Llvm) chosen.wait_for_compiler = true;
+  if (!chosen.hot_entries) chosen.hot_entries = chosen.engine == Engine::Llvm ? kHotAtOnce : kHotInBackground;
   if (auto added = add_observers(core, chosen); !added) return added;
-  core.set_translator(std::make_unique<TranslatingEngine>(core, chosen, std::move(*cache)));
+  const auto backing = options.perf_map ? CodeCache::Backing::Anonymous : CodeCache::Backing::File;
+  auto baseline_code = CodeCache::create(options.code_cache_size, backing);
+  if (!baseline_code) return std::unexpected(baseline_code.error());
+  auto region_code = CodeCache::create(options.code_cache_size, backing);
+  if (!region_code) return std::unexpected(region_code.error());
+  core.set_translator(std::make_unique<Tiers>(core, chosen, std::move(*baseline_code), std::move(*region_code)));
   return {};
 }
 
 const Statistics* engine_statistics(Cpu& cpu) {
-  const auto* engine = dynamic_cast<const TranslatingEngine*>(static_cast<CpuCore&>(cpu).blocks.translator());
+  const auto* engine = dynamic_cast<const Tiers*>(static_cast<CpuCore&>(cpu).blocks.translator());
   return engine ? &engine->statistics() : nullptr;
 }
 

@@ -16,6 +16,8 @@ namespace vellum {
 enum class Engine : u8 {
   Interpreter,
   Baseline,     // copy-and-patch, every block when it is first met
+  Llvm,         // and every region after few entries by LLVM, while the guest waits
+  Tiered,       // and hot regions by LLVM, in the background
 };
 
 // As -engine spells them, in the order of the enum.
@@ -29,6 +31,8 @@ struct EngineOptions {
   bool perf_map = false, jit_dump = false;   // files for perf; jit/perf_files.h
   std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code; use_engine() adds its own
   u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size
+  u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best
+  bool wait_for_compiler = false;       // the guest stands still meanwhile (Llvm does so always)
 };
 
 // Gives the CPU its engine; it starts with an empty code cache. An error says why there is no memory for code.

@@ -5,6 +5,6 @@
 
 namespace vellum {
 
-enum class Glue : u8 { Enter, Leave, CallHandler, GoToBlock, GoToOffset, GoToOffset32, GoToOffset16, GoToRip };
+enum class Glue : u8 { Count, Enter, Leave, CallHandler, GoToBlock, GoToOffset, GoToOffset32, GoToOffset16, GoToRip };
 
 }  // namespace vellum

@@ -60,6 +60,12 @@ StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
 }
 
 bool have_stencils() { return VELLUM_STENCILS; }
+#if defined(__x86_64__)
+// The bitcode of the semantics is compiled for AVX2.
+bool have_optimizer() { return VELLUM_LLVM && __builtin_cpu_supports("avx2"); }
+#else
+bool have_optimizer() { return VELLUM_LLVM; }
+#endif
 
 std::span<const StencilGroup* const> stencil_groups() {
 #if VELLUM_STENCILS

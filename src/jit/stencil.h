@@ -67,6 +67,8 @@ StencilRef find_glue(Glue which);
 std::span<const StencilGroup* const> stencil_groups();
 // Whether the program has any: tools/stencils.py knows the host's instruction set.
 bool have_stencils();
+// Whether it was built with LLVM, and the host can run what it makes.
+bool have_optimizer();
 
 // Groups whose instructions have stencils; what the others do is called out of line anyway.
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)

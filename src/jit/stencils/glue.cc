@@ -20,6 +20,13 @@ u64 immediate() { return reinterpret_cast<u64>(vellum_hole_immediate); }
 u64 target_offset() { return reinterpret_cast<u64>(vellum_hole_target_offset); }
 const BoundInsn* insn() { return reinterpret_cast<const BoundInsn*>(VELLUM_WIDE_HOLE(insn)); }
 
+// In front of an entry: when the block has been entered often enough, somebody is told.
+VELLUM_HANDLER_ABI void count(CpuState* s, const BoundInsn* second) {
+  u32* heat = reinterpret_cast<u32*>(VELLUM_WIDE_HOLE(wide));
+  if (--*heat == 0) [[unlikely]] [[clang::musttail]] return vellum_handler(s, insn());
+  [[clang::musttail]] return vellum_continue(s, second);
+}
+
 // The entry of a block of `immediate` instructions.
 VELLUM_HANDLER_ABI void enter(CpuState* s, const BoundInsn* second) {
   const i64 left = s->budget - static_cast<i64>(immediate());
@@ -53,7 +60,7 @@ struct GlueTable {
   Handler of[kStencilModes][kVariants];
 };
 extern "C" [[gnu::used, gnu::section(".stencil_table")]] constexpr GlueTable vellum_stencil_table[] = {{{{
-    enter, leave, call_handler, go_to_block, go_to_offset, go_to_offset32, go_to_offset16, go_to_rip,
+    count, enter, leave, call_handler, go_to_block, go_to_offset, go_to_offset32, go_to_offset16, go_to_rip,
 }}}};
 
 }  // namespace vellum

@@ -56,7 +56,7 @@ TEST_CASE("a mistyped option or value gets the nearest valid name") {
   CHECK(refused({"-serial", "stdoi"}) == "-serial: unknown kind 'stdoi'; did you mean 'stdio'?");
   CHECK(refused({"-d", "int,guest_error"}) == "-d: unknown log item 'guest_error'; did you mean 'guest_errors'?");
   CHECK(refused({"-display", "sdl"}) == "-display: unknown value 'sdl'; valid: none");
-  CHECK(refused({"-engine", "jit"}) == "-engine: unknown value 'jit'; valid: interpreter, baseline");
+  CHECK(refused({"-engine", "jit"}) == "-engine: unknown value 'jit'; valid: interpreter, baseline, llvm, tiered");
 }
 
 TEST_CASE("a missing value and a contradiction are refused") {

@@ -1,0 +1,88 @@
+// The thread and its queues.
+#include "jit/compile_thread.h"
+
+#include <ctime>
+
+namespace vellum {
+
+namespace {
+
+u64 thread_nanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
+}  // namespace
+
+CompileThread::CompileThread(CodeMemory& memory, std::function<void()> done) : m_memory(memory), m_done(std::move(done)) {}
+
+CompileThread::~CompileThread() {
+  {
+    const std::lock_guard lock(m_mutex);
+    m_stop = true;
+    m_jobs.clear();
+  }
+  m_changed.notify_all();
+  if (m_thread.joinable()) m_thread.join();
+}
+
+void CompileThread::submit(u64 ticket, Region region) {
+  {
+    const std::lock_guard lock(m_mutex);
+    m_jobs.push_back({ticket, std::move(region)});
+    if (!m_thread.joinable()) m_thread = std::thread([this] { run(); });
+  }
+  m_changed.notify_all();
+}
+
+std::deque<CompileThread::Result> CompileThread::take_results() {
+  const std::lock_guard lock(m_mutex);
+  return std::exchange(m_results, {});
+}
+
+void CompileThread::drain() {
+  std::unique_lock lock(m_mutex);
+  m_jobs.clear();
+  m_changed.wait(lock, [this] { return !m_busy; });
+  m_results.clear();
+}
+
+void CompileThread::finish() {
+  std::unique_lock lock(m_mutex);
+  m_changed.wait(lock, [this] { return !m_busy && m_jobs.empty(); });
+}
+
+void CompileThread::run() {
+  std::unique_ptr<RegionCompiler> compiler;
+  std::string no_compiler;
+  std::unique_lock lock(m_mutex);
+  while (true) {
+    m_changed.wait(lock, [this] { return m_stop || !m_jobs.empty(); });
+    if (m_stop) return;
+    Job job = std::move(m_jobs.front());
+    m_jobs.pop_front();
+    m_busy = true;
+    lock.unlock();
+    const u64 started = thread_nanoseconds();
+    std::expected<CompiledRegion, std::string> code = std::unexpected(no_compiler);
+    if (!compiler && no_compiler.empty()) {
+#if VELLUM_LLVM
+      auto created = RegionCompiler::create(m_memory);
+      if (created) compiler = std::move(*created);
+      else code = std::unexpected(no_compiler = created.error());
+#endif
+    }
+    if (compiler) code = compiler->compile(job.region);
+    const u64 spent = thread_nanoseconds() - started;
+    lock.lock();
+    m_results.push_back({job.ticket, std::move(code), spent});
+    m_busy = false;
+    lock.unlock();
+    m_changed.notify_all();
+    m_done();
+    lock.lock();
+  }
+}
+
+}  // namespace vellum

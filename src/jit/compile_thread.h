@@ -1,0 +1,49 @@
+// Compiling in the background: regions go in, host code comes out.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "jit/optimizer/region_compiler.h"
+
+namespace vellum {
+
+class CompileThread {
+ public:
+  struct Result {
+    u64 ticket;
+    std::expected<CompiledRegion, std::string> code;
+    u64 nanoseconds;  // CPU time
+  };
+  // `done` is called in the compiling thread whenever a result waits.
+  CompileThread(CodeMemory& memory, std::function<void()> done);
+  ~CompileThread();
+
+  void submit(u64 ticket, Region region);
+  std::deque<Result> take_results();
+  // Regions that wait are dropped; returns when none is being compiled.
+  void drain();
+  // Waits until everything submitted has a result.
+  void finish();
+
+ private:
+  struct Job {
+    u64 ticket;
+    Region region;
+  };
+  void run();
+
+  CodeMemory& m_memory;
+  std::function<void()> m_done;
+  std::mutex m_mutex;
+  std::condition_variable m_changed;
+  std::deque<Job> m_jobs;
+  std::deque<Result> m_results;
+  bool m_busy = false, m_stop = false;
+  std::thread m_thread;  // started by the first region
+};
+
+}  // namespace vellum

@@ -1,0 +1,169 @@
+// Walking the links between blocks.
+#include "jit/region_selector.h"
+
+#include <algorithm>
+#include <map>
+
+#include "cpu/interpreter/handlers.h"
+#include "cpu/jump_cache.h"
+
+namespace vellum {
+
+namespace {
+
+// The cost of compiling grows faster than the region; the prototype found about 150 instructions a good limit.
+constexpr unsigned kMaxInsns = 160, kMaxBlocks = 48, kMaxExplored = 160;
+
+// A block at a RIP; the same block may stand at two where its page is mapped twice.
+struct Node {
+  Block* block;
+  i64 delta;
+  int taken = -1, next = -1;  // indices of nodes
+  std::vector<int> from;
+  bool returns_to_head = false;
+};
+
+u64 wrapped(u64 value, unsigned size) {
+  return size == 8 ? value : size == 4 ? static_cast<u32>(value) : static_cast<u16>(value);
+}
+
+Block* known(const CpuState& s, u64 rip) {
+  const JumpCacheEntry& entry = s.jump_cache[jump_cache_slot(rip)];
+  return entry.rip == rip && entry.key == s.jump_key && entry.block->count != kStaleCount ? entry.block : nullptr;
+}
+
+class Explorer {
+ public:
+  Explorer(const CpuState& s, Block& head, u64 rip) : m_s(s), m_rip(rip) {
+    node(&head, 0);
+    for (usize i = 0; i < m_nodes.size() && m_nodes.size() < kMaxExplored; ++i) follow(static_cast<int>(i));
+    if (!m_nodes.empty()) mark_loop();
+  }
+  std::vector<Node>& nodes() { return m_nodes; }
+
+ private:
+  int node(Block* block, i64 delta) {
+    // What a region cannot hold: code across pages, and code whose RIP is not its linear address.
+    if (!block || block->count == kStaleCount || block->crosses_page || !block->chainable || !block->code_size) return -1;
+    const auto [place, added] = m_index.try_emplace({block, delta}, static_cast<int>(m_nodes.size()));
+    if (added) m_nodes.push_back({block, delta});
+    return place->second;
+  }
+  // The block at a RIP, on this page by its link, elsewhere by the jump cache.
+  int successor(const Node& from, Block* linked, u64 offset, unsigned size) {
+    if (linked) {
+      const i64 distance = static_cast<i64>(linked->ram_offset) - static_cast<i64>(from.block->ram_offset);
+      return node(linked, from.delta + distance);
+    }
+    const u64 rip = wrapped(m_rip + static_cast<u64>(from.delta) + offset, size);
+    Block* block = known(m_s, rip);
+    const bool same_mode = block && block->mode == from.block->mode;
+    return same_mode ? node(block, static_cast<i64>(rip - m_rip)) : -1;
+  }
+  void follow(int index) {
+    const Node from = m_nodes[static_cast<usize>(index)];
+    const Block& block = *from.block;
+    const BoundInsn& last = block.insns[block.real_count - 1];
+    const u8 variant = block.variants()[block.real_count - 1];
+    int taken = -1, next = -1;
+    const u64 end = u64{last.offset} + last.length;
+    if (is_variant(variant)) {
+      switch (interpreter_row(last.row).flow) {
+        case Flow::Conditional:
+          next = successor(from, block.next, end, last.code_size_bytes);
+          [[fallthrough]];
+        case Flow::Direct:
+          taken = successor(from, block.taken, end + static_cast<u64>(last.immediate()), last.operand_size);
+          break;
+        case Flow::Next: next = successor(from, block.next, end, last.code_size_bytes); break;
+        case Flow::String: next = block.next ? successor(from, block.next, end, last.code_size_bytes) : -1; break;
+        case Flow::Indirect:
+        case Flow::Callout: break;
+      }
+    }
+    Node& node = m_nodes[static_cast<usize>(index)];
+    node.taken = taken;
+    node.next = next;
+    if (taken >= 0) m_nodes[static_cast<usize>(taken)].from.push_back(index);
+    if (next >= 0) m_nodes[static_cast<usize>(next)].from.push_back(index);
+  }
+  void mark_loop() {
+    std::vector<int> pending{0};
+    while (!pending.empty()) {
+      const int index = pending.back();
+      pending.pop_back();
+      for (const int from : m_nodes[static_cast<usize>(index)].from) {
+        Node& node = m_nodes[static_cast<usize>(from)];
+        if (node.returns_to_head) continue;
+        node.returns_to_head = true;
+        pending.push_back(from);
+      }
+    }
+  }
+
+  const CpuState& m_s;
+  u64 m_rip;
+  std::vector<Node> m_nodes;
+  std::map<std::pair<Block*, i64>, int> m_index;
+};
+
+Handler original_handler(const Block& block, unsigned position) {
+  const u8 variant = block.variants()[position];
+  switch (variant) {
+    case kNoVariant: return interpreter_callout;
+    case kInvalidVariant: return interpreter_invalid_opcode;
+    case kUnavailableVariant: return interpreter_fpu_unavailable;
+    default: return interpreter_row(block.insns[position].row).variant[variant];
+  }
+}
+
+}  // namespace
+
+Selection select_region(const CpuCore& core, Block& head, u64 rip) {
+  Explorer explorer(core.s, head, rip);
+  std::vector<Node>& nodes = explorer.nodes();
+  Selection selection;
+  if (nodes.empty()) return selection;
+
+  // The loop in the order in which it was met, then, if there is none, what follows.
+  const bool loop = nodes[0].returns_to_head;
+  std::vector<int> number(nodes.size(), -1);
+  unsigned insns = 0;
+  for (usize i = 0; i < nodes.size() && selection.blocks.size() < kMaxBlocks; ++i) {
+    const Node& node = nodes[i];
+    if (loop && !node.returns_to_head) continue;
+    if (i > 0 && insns + node.block->real_count > kMaxInsns) continue;
+    insns += node.block->real_count;
+    number[i] = static_cast<int>(selection.blocks.size());
+    selection.blocks.push_back(node.block);
+  }
+  std::map<u64, bool> pages{{rip & ~kPageMask, true}};
+  for (usize i = 0; i < nodes.size(); ++i) {
+    if (number[i] < 0) continue;
+    const Node& node = nodes[i];
+    const Block& block = *node.block;
+    RegionBlock copy;
+    copy.original = &block;
+    copy.delta = node.delta;
+    copy.count = block.real_count;
+    copy.insns.assign(block.insns, block.insns + block.real_count + 1);
+    copy.variants.assign(block.variants(), block.variants() + block.real_count);
+    for (unsigned position = 0; position < block.real_count; ++position)
+      set_handler(copy.insns[position], original_handler(block, position));
+    set_handler(copy.insns[block.real_count], interpreter_fall_through);
+    if (node.taken >= 0) copy.taken = number[static_cast<usize>(node.taken)];
+    if (node.next >= 0) copy.next = number[static_cast<usize>(node.next)];
+    selection.region.blocks.push_back(std::move(copy));
+    if (pages.try_emplace((rip + static_cast<u64>(node.delta)) & ~kPageMask, true).second)
+      selection.mapping.push_back({node.delta, &block});
+  }
+  return selection;
+}
+
+bool mapping_holds(const CpuState& s, std::span<const MappingCheck> checks, u64 rip) {
+  return std::ranges::all_of(checks, [&](const MappingCheck& check) {
+    return known(s, rip + static_cast<u64>(check.delta)) == check.block;
+  });
+}
+
+}  // namespace vellum
