@@ -14,8 +14,7 @@ struct Tiers::RegionRecord {
   std::vector<Block*> blocks;
   std::vector<MappingCheck> mapping;
   const void* code = nullptr;
-  // Under this key and at this RIP the mapping was found to hold.
-  u64 valid_key = ~u64{0}, valid_rip = 0;
+  RegionValidity validity;  // when the mapping was last found to hold
 };
 
 // Regions' code comes from the compiling thread, so it has a cache of its own.
@@ -59,8 +58,8 @@ VELLUM_HANDLER_ABI void count_spent(CpuState* s, const BoundInsn* insns) {
   [[clang::musttail]] return reinterpret_cast<Handler>(const_cast<void*>(tiers.enter_region(*block)))(s, insns);
 }
 
-// In front of a region on several pages: the mapping under which it was made must hold.
-VELLUM_HANDLER_ABI void check_region(CpuState* s, const BoundInsn* insns) {
+// Where a region on several pages goes when it does not know whether they are mapped as they were.
+VELLUM_HANDLER_ABI void revalidate_region(CpuState* s, const BoundInsn* insns) {
   auto& tiers = static_cast<Tiers&>(*s->core->blocks.translator());
   const void* code = tiers.enter_region(*Block::of(insns));
   [[clang::musttail]] return reinterpret_cast<Handler>(const_cast<void*>(code))(s, insns);
@@ -141,6 +140,10 @@ void Tiers::block_hot(Block& block) {
     if (std::ranges::find(tickets, ticket) == tickets.end()) tickets.push_back(ticket);  // twice in it: mapped twice
   }
   selection.region.fallback = reinterpret_cast<Handler>(const_cast<void*>(m_baseline.plain_entry(block)));
+  if (!record->mapping.empty()) {
+    selection.region.validity = &record->validity;
+    selection.region.revalidate = revalidate_region;
+  }
   log(LogItem::Tiers, "region {}: {} blocks from {:#x}", ticket, record->blocks.size(), m_core.s.code_base);
   m_regions.emplace(ticket, std::move(record));
   ++m_statistics.regions_chosen;
@@ -175,7 +178,7 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   m_statistics.region_insns += code.statistics.instructions;
   m_statistics.region_bytes += code.code_size;
   log(LogItem::Tiers, "region {}: {} instructions, {} bytes", record.ticket, code.statistics.instructions, code.code_size);
-  m_baseline.redirect(head, record.mapping.empty() ? record.code : reinterpret_cast<const void*>(&check_region));
+  m_baseline.redirect(head, record.code);
 }
 
 void Tiers::retire(RegionRecord& record) {
@@ -197,11 +200,8 @@ const void* Tiers::enter_region(Block& block) {
   if (found == m_region_at.end()) return m_baseline.plain_entry(block);
   RegionRecord& record = *m_regions.at(found->second);
   const CpuState& s = m_core.s;
-  if (record.valid_key != s.jump_key || record.valid_rip != s.code_base) {
-    if (!mapping_holds(s, record.mapping, s.code_base)) return m_baseline.plain_entry(block);
-    record.valid_key = s.jump_key;
-    record.valid_rip = s.code_base;
-  }
+  if (!mapping_holds(s, record.mapping, s.code_base)) return m_baseline.plain_entry(block);
+  record.validity = {s.jump_key, s.code_base};
   return record.code;
 }
 
