@@ -9,17 +9,20 @@ namespace {
 
 u64 read_host_control() { return __builtin_ia32_stmxcsr(); }
 void write_host_control(u64 control) { __builtin_ia32_ldmxcsr(static_cast<u32>(control)); }
-u32 read_host_flags() { return __builtin_ia32_stmxcsr() & kMxcsrFlags; }
+u32 read_host_flags() {
+  return __builtin_ia32_stmxcsr() & (kHostHasSse ? kMxcsrFlags : kMxcsrFlags & ~(kMxcsrDenormal | kMxcsrUnderflow));
+}
 // Everything masked, flags clear.
-void load_guest_control(u32 mxcsr) { __builtin_ia32_ldmxcsr((mxcsr & ~kMxcsrFlags) | kMxcsrMasks); }
+void load_guest_control(u32 mxcsr) {
+  constexpr u32 kCleared = kMxcsrFlags | (kHostHasSse ? 0u : kMxcsrFlushToZero | kMxcsrDenormalsAreZeros);
+  __builtin_ia32_ldmxcsr((mxcsr & ~kCleared) | kMxcsrMasks);
+}
 
 #elif defined(__aarch64__)
 
-// Arm ARM D19.2 FPCR, FPSR. Two differences from SSE remain: the host notes denormal operands only while it flushes
-// them, and has one control, FZ, for operands and results; it is used when the guest sets both FTZ and DAZ.
-constexpr u64 kFpcrFlushToZero = u64{1} << 24;
+// Arm ARM D19.2 FPCR, FPSR. FZ stays clear: it flushes operands and results together, before rounding, and only then
+// does the host note denormal operands.
 constexpr unsigned kFpcrRoundingShift = 22;
-constexpr u64 kFpsrFlags = 0x9f;
 
 u64 read_host_control() {
   u64 fpcr, fpsr;
@@ -33,12 +36,11 @@ u32 read_host_flags() {
   u64 fpsr;
   asm volatile("mrs %0, fpsr" : "=r"(fpsr) : : "memory");
   return (fpsr & 1 ? kMxcsrInvalid : 0u) | (fpsr & 2 ? kMxcsrDivideByZero : 0u) | (fpsr & 4 ? kMxcsrOverflow : 0u) |
-         (fpsr & 8 ? kMxcsrUnderflow : 0u) | (fpsr & 16 ? kMxcsrPrecision : 0u) | (fpsr & 128 ? kMxcsrDenormal : 0u);
+         (fpsr & 16 ? kMxcsrPrecision : 0u);
 }
 void load_guest_control(u32 mxcsr) {
   constexpr u64 kRounding[] = {0, 2, 1, 3};  // nearest, down, up, toward zero
-  const bool flush = (mxcsr & kMxcsrFlushToZero) && (mxcsr & kMxcsrDenormalsAreZeros);
-  write_host_control(kRounding[(mxcsr >> kMxcsrRoundingShift) & 3] << kFpcrRoundingShift | (flush ? kFpcrFlushToZero : 0));
+  write_host_control(kRounding[(mxcsr >> kMxcsrRoundingShift) & 3] << kFpcrRoundingShift);
 }
 
 #else
@@ -73,7 +75,7 @@ void write_mxcsr(CpuState& s, u32 value) {
 u32 observe_sse_flags(CpuState& s, void (*compute)(void*), void* data) {
   const u64 control = read_host_control();
   u32 flags;
-  if (s.mxcsr & (kMxcsrUnderflow << kMxcsrMaskShift)) {
+  if (!kHostHasSse || (s.mxcsr & (kMxcsrUnderflow << kMxcsrMaskShift))) {
     load_guest_control(s.mxcsr);
     compute(data);
     flags = read_host_flags();

@@ -5,6 +5,15 @@
 
 namespace vellum {
 
+// Whether the host's unit is SSE itself, with MXCSR as its control. If it is not, the host only rounds as the guest says and
+// gathers the flags that all units agree on (invalid, division by zero, overflow, precision); FTZ, DAZ, the denormal flag and
+// underflow are the business of semantics/host_float.h. VELLUM_PORTABLE_FLOAT: the build's option floating_point.
+#if defined(__x86_64__) && !defined(VELLUM_PORTABLE_FLOAT)
+inline constexpr bool kHostHasSse = true;
+#else
+inline constexpr bool kHostHasSse = false;
+#endif
+
 // SDM Vol. 1 10.2.3.
 enum MxcsrBit : u32 {
   kMxcsrInvalid = 1, kMxcsrDenormal = 2, kMxcsrDivideByZero = 4, kMxcsrOverflow = 8, kMxcsrUnderflow = 16,

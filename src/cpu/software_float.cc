@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 
+#include "cpu/exact_number.h"
 #include "cpu/floating_environment.h"
 
 namespace vellum {
@@ -86,53 +87,154 @@ V128 choose_lanes(V128 result, V128 a, V128 b) {
   return std::bit_cast<V128>(lanes);
 }
 
-#if defined(__x86_64__)
-
-// The x87 FPU rounds to 24 or 53 bits, with 15 bits of exponent that nothing here leaves. SDM Vol. 1 8.1.5.
-#define VELLUM_X87_STEP(load, operation)                                                                          \
-  asm volatile("fnstcw %[saved]\n\tfnclex\n\tfldcw %[control]\n\t" load " %[a]\n\t" operation " %[b]\n\t"          \
-               "fnstsw %[status]\n\tfstp %%st(0)\n\tfnclex\n\tfldcw %[saved]"                                      \
-               : [saved] "=m"(saved), [status] "=m"(status)                                                       \
-               : [control] "m"(control), [a] "m"(a), [b] "m"(b)                                                   \
-               : "st", "st(1)", "memory")
-
-constexpr u16 kX87Masked = 0x3f, kX87Single = 0, kX87Double = 0x200, kX87Precision = 0x20;
-constexpr unsigned kX87RoundingShift = 10;
-
 template <class U>
-bool x87_inexact(FloatStep step, U a, U b, u32 mxcsr, u16 precision) {
-  if (mxcsr & kMxcsrDenormalsAreZeros) {
-    if (!(a & kExponentMask<U>)) a &= kSign<U>;
-    if (!(b & kExponentMask<U>)) b &= kSign<U>;
-  }
-  const u16 control = static_cast<u16>(kX87Masked | precision | ((mxcsr >> kMxcsrRoundingShift) & 3) << kX87RoundingShift);
-  u16 saved, status;
-  if constexpr (sizeof(U) == 4) {
-    switch (step) {
-      case FloatStep::Add: VELLUM_X87_STEP("flds", "fadds"); break;
-      case FloatStep::Subtract: VELLUM_X87_STEP("flds", "fsubs"); break;
-      case FloatStep::Multiply: VELLUM_X87_STEP("flds", "fmuls"); break;
-      case FloatStep::Divide: VELLUM_X87_STEP("flds", "fdivs"); break;
-    }
-  } else {
-    switch (step) {
-      case FloatStep::Add: VELLUM_X87_STEP("fldl", "faddl"); break;
-      case FloatStep::Subtract: VELLUM_X87_STEP("fldl", "fsubl"); break;
-      case FloatStep::Multiply: VELLUM_X87_STEP("fldl", "fmull"); break;
-      case FloatStep::Divide: VELLUM_X87_STEP("fldl", "fdivl"); break;
-    }
-  }
-  return status & kX87Precision;
+bool is_signalling(U bits) { return is_nan(bits) && !(bits & kQuiet<U>); }
+template <class U>
+bool is_denormal(U bits) { return !(bits & kExponentMask<U>) && (bits & kFractionMask<U>); }
+template <class U>
+bool is_infinite(U bits) { return (bits & ~kSign<U>) == kExponentMask<U>; }
+template <class U>
+bool is_zero(U bits) { return !(bits & ~kSign<U>); }
+template <class U>
+constexpr U kDefaultNan = kSign<U> | kExponentMask<U> | kQuiet<U>;
+template <class U>
+constexpr const exact::Format& format() {
+  if constexpr (sizeof(U) == 4) return exact::kSingle;
+  else return exact::kDouble;
 }
-#undef VELLUM_X87_STEP
 
-#else
+exact::RoundingMode rounding_of(u32 mxcsr) { return static_cast<exact::RoundingMode>((mxcsr >> kMxcsrRoundingShift) & 3); }
 
-constexpr u16 kX87Single = 0, kX87Double = 0;
+// A finite value that is not zero.
 template <class U>
-bool x87_inexact(FloatStep, U, U, u32, u16) { return true; }
+exact::Number number_of(U bits) {
+  constexpr int kAlign = 127 - Layout<U>::kFraction;
+  const U field = (bits & kExponentMask<U>) >> Layout<U>::kFraction;
+  const u128 significand = (bits & kFractionMask<U>) | (field ? kFractionMask<U> + 1 : 0);
+  return exact::normalized(bits & kSign<U>, static_cast<i32>(field ? field : 1) - Layout<U>::kBias, significand << kAlign);
+}
 
-#endif
+template <class U>
+U encode(const exact::Number& n, u32 mxcsr, u32& flags) {
+  const U sign = n.negative ? kSign<U> : 0;
+  const u32 masks = (mxcsr & kMxcsrMasks) >> kMxcsrMaskShift;
+  const exact::Delivered d = exact::deliver(n, format<U>(), rounding_of(mxcsr), masks);
+  if (d.tiny && (mxcsr & kMxcsrFlushToZero) && (masks & kMxcsrUnderflow)) {
+    flags |= kMxcsrUnderflow | kMxcsrPrecision;
+    return sign;
+  }
+  flags |= d.flags;
+  if (d.infinite) return sign | kExponentMask<U>;
+  // The integer bit of a normal number counts as the lowest bit of the exponent.
+  const U biased = static_cast<U>(d.exponent - format<U>().min_exponent);
+  return sign | (((biased << Layout<U>::kFraction) + static_cast<U>(d.significand)) & ~kSign<U>);
+}
+
+// An operation, up to rounding: a value that needs none, or a number.
+template <class U>
+struct Unrounded {
+  bool finished;
+  U value;
+  exact::Number number;
+};
+template <class U>
+Unrounded<U> compute(FloatStep step, U a, U b, u32 mxcsr, u32& flags) {
+  const auto done = [](U value) { return Unrounded<U>{true, value, {}}; };
+  const auto number = [](const exact::Number& n) { return Unrounded<U>{false, 0, n}; };
+  const auto invalid = [&] {
+    flags |= kMxcsrInvalid;
+    return done(kDefaultNan<U>);
+  };
+  if (is_nan(a) || is_nan(b)) {
+    if (is_signalling(a) || is_signalling(b)) flags |= kMxcsrInvalid;
+    return done(choose(a, b));
+  }
+  if (mxcsr & kMxcsrDenormalsAreZeros) {
+    if (is_denormal(a)) a &= kSign<U>;
+    if (is_denormal(b)) b &= kSign<U>;
+  }
+  const u32 denormal = is_denormal(a) || is_denormal(b) ? kMxcsrDenormal : 0;
+  const U sign = (a ^ b) & kSign<U>;
+  switch (step) {
+    case FloatStep::Subtract:
+      b ^= kSign<U>;
+      [[fallthrough]];
+    case FloatStep::Add: {
+      if (is_infinite(a) && is_infinite(b) && a != b) return invalid();
+      flags |= denormal;
+      if (is_infinite(a) || is_infinite(b)) return done(is_infinite(a) ? a : b);
+      const U cancelled = rounding_of(mxcsr) == exact::RoundingMode::Down ? kSign<U> : 0;
+      if (is_zero(a) && is_zero(b)) return done(a == b ? a : cancelled);
+      if (is_zero(a)) return number(number_of(b));
+      if (is_zero(b)) return number(number_of(a));
+      const exact::Sum sum = exact::add(number_of(a), number_of(b));
+      return sum.zero ? done(cancelled) : number(sum.number);
+    }
+    case FloatStep::Multiply:
+      if ((is_infinite(a) && is_zero(b)) || (is_zero(a) && is_infinite(b))) return invalid();
+      flags |= denormal;
+      if (is_infinite(a) || is_infinite(b)) return done(sign | kExponentMask<U>);
+      if (is_zero(a) || is_zero(b)) return done(sign);
+      return number(exact::multiply(number_of(a), number_of(b)));
+    case FloatStep::Divide:
+      if ((is_infinite(a) && is_infinite(b)) || (is_zero(a) && is_zero(b))) return invalid();
+      if (is_zero(b) && !is_infinite(a)) {
+        flags |= kMxcsrDivideByZero;
+        return done(sign | kExponentMask<U>);
+      }
+      flags |= denormal;
+      if (is_infinite(a)) return done(sign | kExponentMask<U>);
+      if (is_infinite(b) || is_zero(a)) return done(sign);
+      return number(exact::divide(number_of(a), number_of(b)));
+    case FloatStep::SquareRoot:
+      if (is_zero(b)) return done(b);
+      if (b & kSign<U>) return invalid();
+      flags |= denormal;
+      if (is_infinite(b)) return done(b);
+      return number(exact::square_root(number_of(b)));
+  }
+  __builtin_unreachable();
+}
+
+template <class U>
+U rounded_step(FloatStep step, U a, U b, u32 mxcsr, u32& flags) {
+  const Unrounded<U> result = compute(step, a, b, mxcsr, flags);
+  return result.finished ? result.value : encode<U>(result.number, mxcsr, flags);
+}
+template <class U>
+V128 rounded_lanes(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags) {
+  using Array = std::array<U, 16 / sizeof(U)>;
+  auto x = std::bit_cast<Array>(a);
+  const auto y = std::bit_cast<Array>(b);
+  for (usize i = 0; i < x.size(); ++i) x[i] = rounded_step(step, x[i], y[i], mxcsr, flags);
+  return std::bit_cast<V128>(x);
+}
+
+template <class U>
+bool step_inexact(FloatStep step, U a, U b, u32 mxcsr) {
+  u32 flags = 0;
+  const Unrounded<U> result = compute(step, a, b, mxcsr, flags);
+  return !result.finished && exact::keep(result.number, format<U>().precision, rounding_of(mxcsr)).inexact;
+}
+
+// Operands that are compared, not computed with.
+template <class U>
+void settle(U& a, U& b, u32 mxcsr, u32& flags) {
+  if (mxcsr & kMxcsrDenormalsAreZeros) {
+    if (is_denormal(a)) a &= kSign<U>;
+    if (is_denormal(b)) b &= kSign<U>;
+  } else if ((is_denormal(a) || is_denormal(b)) && !is_nan(a) && !is_nan(b)) {
+    flags |= kMxcsrDenormal;
+  }
+}
+template <class U>
+void settle_lanes(V128& a, V128& b, u32 mxcsr, u32& flags) {
+  using Array = std::array<U, 16 / sizeof(U)>;
+  auto x = std::bit_cast<Array>(a), y = std::bit_cast<Array>(b);
+  for (usize i = 0; i < x.size(); ++i) settle(x[i], y[i], mxcsr, flags);
+  a = std::bit_cast<V128>(x);
+  b = std::bit_cast<V128>(y);
+}
 
 constexpr u32 kInfinity = kExponentMask<u32>, kHidden = u32{1} << 23;
 constexpr u32 kSignificantBits = 12;  // behind the leading one
@@ -180,11 +282,41 @@ u32 approximate_reciprocal_square_root(u32 bits) {
                           static_cast<i64>((root - (u64{1} << kSignificantBits)) << (23 - kSignificantBits)));
 }
 
-bool inexact_without_bounds(FloatStep step, u32 a, u32 b, u32 mxcsr) { return x87_inexact(step, a, b, mxcsr, kX87Single); }
-bool inexact_without_bounds(FloatStep step, u64 a, u64 b, u32 mxcsr) { return x87_inexact(step, a, b, mxcsr, kX87Double); }
+bool inexact_without_bounds(FloatStep step, u32 a, u32 b, u32 mxcsr) { return step_inexact(step, a, b, mxcsr); }
+bool inexact_without_bounds(FloatStep step, u64 a, u64 b, u32 mxcsr) { return step_inexact(step, a, b, mxcsr); }
 bool narrowing_inexact_without_bounds(u64 bits, u32 mxcsr) {
-  return x87_inexact(FloatStep::Multiply, bits, std::bit_cast<u64>(1.0), mxcsr, kX87Single);
+  if (is_nan(bits) || is_infinite(bits) || is_zero(bits)) return false;
+  if (is_denormal(bits) && (mxcsr & kMxcsrDenormalsAreZeros)) return false;
+  return exact::keep(number_of(bits), exact::kSingle.precision, rounding_of(mxcsr)).inexact;
 }
+
+u32 exact_step(FloatStep step, u32 a, u32 b, u32 mxcsr, u32& flags) { return rounded_step(step, a, b, mxcsr, flags); }
+u64 exact_step(FloatStep step, u64 a, u64 b, u32 mxcsr, u32& flags) { return rounded_step(step, a, b, mxcsr, flags); }
+V128 exact_lanes_f32(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags) {
+  return rounded_lanes<u32>(step, a, b, mxcsr, flags);
+}
+V128 exact_lanes_f64(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags) {
+  return rounded_lanes<u64>(step, a, b, mxcsr, flags);
+}
+
+u32 exact_narrow(u64 bits, u32 mxcsr, u32& flags) {
+  const u32 sign = static_cast<u32>(bits >> 32) & kSign<u32>;
+  if (is_nan(bits)) {
+    if (is_signalling(bits)) flags |= kMxcsrInvalid;
+    return sign | kInfinity | kQuiet<u32> | static_cast<u32>((bits & kFractionMask<u64>) >> 29);
+  }
+  if (is_infinite(bits)) return sign | kInfinity;
+  if (is_denormal(bits)) {
+    if (mxcsr & kMxcsrDenormalsAreZeros) return sign;
+    flags |= kMxcsrDenormal;
+  }
+  return is_zero(bits) ? sign : encode<u32>(number_of(bits), mxcsr, flags);
+}
+
+void settle_denormals(u32& a, u32& b, u32 mxcsr, u32& flags) { settle(a, b, mxcsr, flags); }
+void settle_denormals(u64& a, u64& b, u32 mxcsr, u32& flags) { settle(a, b, mxcsr, flags); }
+void settle_denormals_f32(V128& a, V128& b, u32 mxcsr, u32& flags) { settle_lanes<u32>(a, b, mxcsr, flags); }
+void settle_denormals_f64(V128& a, V128& b, u32 mxcsr, u32& flags) { settle_lanes<u64>(a, b, mxcsr, flags); }
 
 V128 chosen_nans_f32(V128 result, V128 a, V128 b) { return choose_lanes<u32>(result, a, b); }
 V128 chosen_nans_f64(V128 result, V128 a, V128 b) { return choose_lanes<u64>(result, a, b); }

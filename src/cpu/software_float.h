@@ -16,12 +16,24 @@ VELLUM_FROM_STENCILS u32 approximate_reciprocal(u32 bits);
 VELLUM_FROM_STENCILS u32 approximate_reciprocal_square_root(u32 bits);
 
 // Whether the result of an operation would be inexact if exponents had no bounds. That is the precision flag beside an
-// unmasked overflow or underflow, SDM Vol. 1 4.9.1.4 and 4.9.1.5; the host's own is about the masked response. Hosts
-// without a wider format answer true.
-enum class FloatStep : u8 { Add, Subtract, Multiply, Divide };
+// unmasked overflow or underflow, SDM Vol. 1 4.9.1.4 and 4.9.1.5; the host's own is about the masked response.
+enum class FloatStep : u8 { Add, Subtract, Multiply, Divide, SquareRoot };
 bool inexact_without_bounds(FloatStep step, u32 a, u32 b, u32 mxcsr);
 bool inexact_without_bounds(FloatStep step, u64 a, u64 b, u32 mxcsr);
 bool narrowing_inexact_without_bounds(u64 bits, u32 mxcsr);  // double to float
+
+// An operation as SSE does it, with its flags, whatever the host does with denormal numbers. The square root is b's.
+u32 exact_step(FloatStep step, u32 a, u32 b, u32 mxcsr, u32& flags);
+u64 exact_step(FloatStep step, u64 a, u64 b, u32 mxcsr, u32& flags);
+V128 exact_lanes_f32(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags);
+V128 exact_lanes_f64(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags);
+u32 exact_narrow(u64 bits, u32 mxcsr, u32& flags);  // CVTSD2SS
+// Operands of a comparison or conversion: denormal ones become zeros under DAZ, else raise the denormal flag unless there
+// is a NaN beside them.
+void settle_denormals(u32& a, u32& b, u32 mxcsr, u32& flags);
+void settle_denormals(u64& a, u64& b, u32 mxcsr, u32& flags);
+void settle_denormals_f32(V128& a, V128& b, u32 mxcsr, u32& flags);
+void settle_denormals_f64(V128& a, V128& b, u32 mxcsr, u32& flags);
 
 // Replaces each NaN lane of `result` of an operation on a and b by the one that SSE delivers: a if it is a NaN, else b,
 // as quiet NaN; the default NaN if neither is. SDM Vol. 1 tables 4-7 and 4-8.

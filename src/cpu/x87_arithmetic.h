@@ -54,8 +54,8 @@ namespace native {
 namespace portable {
 #include "cpu/x87_operations.inc"
 }
-// VELLUM_X87_PORTABLE: an x86-64 host does without its unit, as the others do; the build's option x87.
-#if defined(__x86_64__) && !defined(VELLUM_X87_PORTABLE)
+// VELLUM_PORTABLE_FLOAT: an x86-64 host does without its unit, as the others do; the build's option floating_point.
+#if defined(__x86_64__) && !defined(VELLUM_PORTABLE_FLOAT)
 using namespace native;
 #else
 using namespace portable;

@@ -1,16 +1,117 @@
-// Floating-point primitives where hosts differ: comparisons, minimum and maximum, conversion to integers.
+// Floating-point primitives where hosts differ: denormal numbers, comparisons, minimum and maximum, conversion to integers.
 #pragma once
 
 #include <limits>
 
+#include "cpu/floating_environment.h"
 #include "cpu/semantics/packed.h"
+#include "cpu/software_float.h"
 
 namespace vellum::semantics {
 
 enum class HostExtreme : u8 { Minimum, Maximum };
 enum class HostRounding : u8 { ByControl, Truncate };
 
-#if defined(__x86_64__)
+// Lanes that are denormal: tested on integers, as nothing else leaves the flags alone.
+template <class T, class V>
+VELLUM_INLINE bool may_have_denormal(V v) {
+  if constexpr (sizeof(T) == 4) return __builtin_reduce_or((as<u32>(v) & 0x7fffffff) - 1 < 0x7fffff) != 0;
+  else return __builtin_reduce_or((as<u64>(v) & 0x7fffffffffffffff) - 1 < 0xfffffffffffff) != 0;
+}
+// Lanes from zero to the smallest normal number: what is tiny, or was before it was rounded.
+template <class T, class V>
+VELLUM_INLINE bool may_be_tiny(V v) {
+  if constexpr (sizeof(T) == 4) return __builtin_reduce_or((as<u32>(v) & 0x7fffffff) <= 0x800000) != 0;
+  else return __builtin_reduce_or((as<u64>(v) & 0x7fffffffffffffff) <= 0x10000000000000) != 0;
+}
+
+// Scalars as the lowest lanes of vectors.
+template <class T>
+VELLUM_INLINE V128 lowest(T value) { return from_array(std::array<T, 16 / sizeof(T)>{value}); }
+
+// Op on lanes of type T. Without SSE the host computes with neither FTZ nor DAZ, and every case in which these, the
+// denormal flag or the underflow flag could play a part is computed by integers.
+template <class T, class Op, class V>
+VELLUM_INLINE V host_arithmetic(V a, V b, const CpuState& s, u32& flags) {
+  if constexpr (kHostHasSse) {
+    return raw(Op::op(as<T>(a), as<T>(b)));
+  } else {
+    const u32 mxcsr = s.mxcsr;
+    const auto exactly = [&] {
+      return by_lanes([&](V128 x, V128 y) {
+        return sizeof(T) == 4 ? exact_lanes_f32(Op::kStep, x, y, mxcsr, flags) : exact_lanes_f64(Op::kStep, x, y, mxcsr, flags);
+      }, a, b);
+    };
+    if (may_have_denormal<T>(a) || may_have_denormal<T>(b)) [[unlikely]] return exactly();
+    const V result = raw(Op::op(as<T>(a), as<T>(b)));
+    if (Op::kStep != FloatStep::SquareRoot && may_be_tiny<T>(result)) [[unlikely]] return exactly();
+    return result;
+  }
+}
+// The same for scalars, given as their bits.
+template <class T, class Op, class U>
+VELLUM_INLINE U host_scalar_arithmetic(U a, U b, const CpuState& s, u32& flags) {
+  if constexpr (kHostHasSse) {
+    return std::bit_cast<U>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b)));
+  } else {
+    constexpr U kMagnitude = ~U{0} >> 1, kSmallestNormal = U{1} << (sizeof(T) == 4 ? 23 : 52);
+    const auto denormal = [](U v) { return (v & kMagnitude) - 1 < kSmallestNormal - 1; };
+    if (denormal(a) || denormal(b)) [[unlikely]] return exact_step(Op::kStep, a, b, s.mxcsr, flags);
+    const U result = std::bit_cast<U>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b)));
+    if (Op::kStep != FloatStep::SquareRoot && (result & kMagnitude) <= kSmallestNormal) [[unlikely]]
+      return exact_step(Op::kStep, a, b, s.mxcsr, flags);
+    return result;
+  }
+}
+
+// Operands of what does not round: comparisons (which note denormal ones) and conversions (which do not, `flags` null).
+template <class T, class V>
+VELLUM_INLINE void host_settle(V& a, V& b, const CpuState& s, u32* flags) {
+  if constexpr (!kHostHasSse) {
+    if (!may_have_denormal<T>(a) && !may_have_denormal<T>(b)) [[likely]] return;
+    using Parts = std::array<V128, (sizeof(V) + 15) / 16>;
+    Parts x{}, y{};
+    std::memcpy(x.data(), &a, sizeof(V));
+    std::memcpy(y.data(), &b, sizeof(V));
+    u32 ignored = 0;
+    for (usize i = 0; i < x.size(); ++i) {
+      if constexpr (sizeof(T) == 4) settle_denormals_f32(x[i], y[i], s.mxcsr, flags ? *flags : ignored);
+      else settle_denormals_f64(x[i], y[i], s.mxcsr, flags ? *flags : ignored);
+    }
+    std::memcpy(&a, x.data(), sizeof(V));
+    std::memcpy(&b, y.data(), sizeof(V));
+  }
+}
+template <class T, class U>
+VELLUM_INLINE void host_settle_scalar(U& a, U& b, const CpuState& s, u32* flags) {
+  if constexpr (!kHostHasSse) {
+    u32 ignored = 0;
+    settle_denormals(a, b, s.mxcsr, flags ? *flags : ignored);
+  }
+}
+
+// Double to float, of vectors (the result has half the size) and of one value.
+template <class V>
+VELLUM_INLINE auto host_narrow(V v, const CpuState& s, u32& flags) {
+  constexpr usize kSize = sizeof(V) / 2;
+  const auto convert = [&] { return raw(__builtin_convertvector(as<double>(v), Lanes<float, kSize>)); };
+  if constexpr (!kHostHasSse) {
+    const bool denormal = may_have_denormal<double>(v);
+    Raw<kSize> result{};
+    if (!denormal) [[likely]] result = convert();
+    if (denormal || may_be_tiny<float>(result)) [[unlikely]] {
+      auto lanes = to_array<u32>(result);
+      const auto doubles = to_array<u64>(v);
+      for (usize i = 0; i < lanes.size(); ++i) lanes[i] = exact_narrow(doubles[i], s.mxcsr, flags);
+      return from_array(lanes);
+    }
+    return result;
+  } else {
+    return convert();
+  }
+}
+
+#if defined(__x86_64__) && !defined(VELLUM_PORTABLE_FLOAT)
 
 VELLUM_INLINE V128 host_equal(V128f32 a, V128f32 b) { return (V128)__builtin_ia32_cmpeqps(a, b); }
 VELLUM_INLINE V128 host_less(V128f32 a, V128f32 b) { return (V128)__builtin_ia32_cmpltps(a, b); }
@@ -115,10 +216,11 @@ VELLUM_INLINE T host_scalar_extreme(T a, T b) {
 template <HostRounding Rounding, class I, class F>
 VELLUM_INLINE I host_to_integer(F v) {
   constexpr F kLimit = -static_cast<F>(std::numeric_limits<I>::min());  // 2^31 or 2^63
-  const F rounded = Rounding == HostRounding::Truncate ? __builtin_elementwise_trunc(v) : __builtin_elementwise_rint(v);
+  // Neither of these notes a loss of precision, which goes without saying for values out of range.
+  const F rounded = Rounding == HostRounding::Truncate ? __builtin_elementwise_trunc(v) : __builtin_elementwise_nearbyint(v);
   if (rounded >= -kLimit && rounded < kLimit) {
-    if (Rounding == HostRounding::Truncate) return static_cast<I>(v);  // notes the loss of precision
-    return static_cast<I>(rounded);
+    if (Rounding == HostRounding::Truncate) return static_cast<I>(v);
+    return static_cast<I>(__builtin_elementwise_rint(v));
   }
   volatile F infinity = std::numeric_limits<F>::infinity();
   volatile F invalid = infinity - infinity;  // notes the invalid operation
