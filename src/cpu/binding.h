@@ -2,6 +2,7 @@
 // decoded fields.
 #pragma once
 
+#include "cpu/memory_order.h"
 #include "cpu/semantics/context.h"
 
 namespace vellum {
@@ -18,6 +19,8 @@ VELLUM_HELPER u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64
                                                                    unsigned size);
 VELLUM_HELPER void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                      u64 value, unsigned size);
+// exchange_unaligned() of cpu/memory_order.h.
+VELLUM_HELPER bool engine_exchange_unaligned(u8* host, u64* expected, u64 replacement, unsigned size);
 // Where a read-modify-write may work in place, or nullptr when it must be split into a load and a store.
 VELLUM_HELPER u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                     unsigned size);
@@ -29,11 +32,6 @@ VELLUM_HELPER bool engine_condition(u8 code, FlagOperation operation, u64 result
                                                                    u64 b);
 VELLUM_HELPER u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u64 a,
                                                                          u64 b);
-
-template <class T>
-struct [[gnu::packed]] Unaligned {
-  T value;
-};
 
 // Fields says where an engine finds what decoding settled:
 //   operand<N>(), immediate(), wide(), immediate2(), base_offset(), index_offset() (of slots, in bytes), scale(),
@@ -100,6 +98,7 @@ class Binding {
     const u64 x = offset ^ (access == AccessType::Write ? entry.write_tag : entry.read_tag);
     if (x >= kPageSize) return nullptr;
     bytes = kPageSize - x;
+    order_bulk_access();
     return entry.host + x;
   }
   // String operands: DS:rSI with override, ES:rDI. The offset is already wrapped.
@@ -119,10 +118,11 @@ class Binding {
     const u64 x = linear ^ entry.read_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
-        return reinterpret_cast<const Unaligned<T>*>(entry.host + x)->value;
+        return ordered_load<T>(entry.host + x);
       } else {
         T value{};
         std::memcpy(&value, entry.host + x, Bytes<T>::kSize);
+        order_bulk_access();
         return value;
       }
     }
@@ -138,7 +138,12 @@ class Binding {
     const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
     const u64 x = linear ^ entry.write_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
-      std::memcpy(entry.host + x, &value, Bytes<T>::kSize);
+      if constexpr (Bytes<T>::kSize == sizeof(T)) {
+        ordered_store<T>(entry.host + x, value);
+      } else {
+        order_bulk_access();
+        std::memcpy(entry.host + x, &value, Bytes<T>::kSize);
+      }
       return;
     }
     store_out_of_line<T>(linear, value);
@@ -155,13 +160,16 @@ class Binding {
           T old = __atomic_load_n(cell, __ATOMIC_SEQ_CST);
           while (!__atomic_compare_exchange_n(cell, &old, f(old), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
           }
+          if constexpr (!kHostIsTso) full_memory_fence();
           return old;
         }
+        u64 old = ordered_load<T>(host);
+        while (!engine_exchange_unaligned(host, &old, f(static_cast<T>(old)), sizeof(T))) {
+        }
+        return static_cast<T>(old);
       }
-      T old;
-      std::memcpy(&old, host, sizeof(T));
-      const T replacement = f(old);
-      std::memcpy(host, &replacement, sizeof(T));
+      const T old = ordered_load<T>(host);
+      ordered_store<T>(host, f(old));
       return old;
     }
     // Across pages or in MMIO: engine_update_host() has made sure that the store cannot fault.
@@ -201,8 +209,12 @@ class Binding {
     u64 chunk = m_s->rflags & kTf ? 1 : 4096;
     while (count && chunk) {
       u64 done = 1;
-      if constexpr (requires { Semantics::bulk(c, count); }) done = Semantics::bulk(c, count < chunk ? count : chunk);
-      else Semantics::op(c);
+      if constexpr (requires { Semantics::bulk(c, count); }) {
+        done = Semantics::bulk(c, count < chunk ? count : chunk);
+        order_bulk_access();
+      } else {
+        Semantics::op(c);
+      }
       count -= done;
       chunk -= done;
       write_counter(count, size);

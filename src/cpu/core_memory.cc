@@ -3,6 +3,7 @@
 #include <span>
 
 #include "cpu/core.h"
+#include "cpu/memory_order.h"
 #include "cpu/opcodes.h"
 #include "state/assert.h"
 #include "state/log.h"
@@ -204,6 +205,7 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
   for (const Pieces::Piece& piece : pieces.all()) {
     if (piece.target.read == RegionKind::Ram || piece.target.read == RegionKind::Rom) {
       std::memcpy(out, memory.ram().host(piece.target.read_ram_offset + piece.physical.offset()), piece.size);
+      order_bulk_access();
     } else {
       split_block_for_mmio();
       for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
@@ -225,6 +227,7 @@ void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rig
     if (piece.target.write == RegionKind::Ram) {
       const u64 offset = piece.target.write_ram_offset + piece.physical.offset();
       if (memory.ram().flags(offset)) note_ram_write(offset, piece.size);
+      order_bulk_access();
       std::memcpy(memory.ram().host(offset), in, piece.size);
     } else if (piece.target.write != RegionKind::Rom) {
       for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
@@ -298,6 +301,7 @@ void CpuCore::read_bytes(u64 linear, void* data, unsigned size, Rights rights) {
   const u64 x = linear ^ entry.read_tag;
   if (x <= kPageSize - size) [[likely]] {
     std::memcpy(data, entry.host + x, size);
+    order_bulk_access();
     return;
   }
   read_slow(linear, data, size, rights);
@@ -307,6 +311,7 @@ void CpuCore::write_bytes(u64 linear, const void* data, unsigned size, Rights ri
   const TlbEntry& entry = table_for(rights)[Tlb::slot(linear)];
   const u64 x = linear ^ entry.write_tag;
   if (x <= kPageSize - size) [[likely]] {
+    order_bulk_access();
     std::memcpy(entry.host + x, data, size);
     return;
   }

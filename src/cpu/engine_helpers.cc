@@ -31,6 +31,10 @@ u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned 
   return s->core->writable_host(linear, size);
 }
 
+bool engine_exchange_unaligned(u8* host, u64* expected, u64 replacement, unsigned size) {
+  return exchange_unaligned(host, *expected, replacement, size);
+}
+
 u64 engine_segment(CpuState* s, const BoundInsn* insn, unsigned segment, u64 offset, unsigned size,
                         AccessType access) {
   s->insn = insn;

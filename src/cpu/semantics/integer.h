@@ -1,6 +1,7 @@
 // General-purpose instructions: data transfer, binary arithmetic, logic, flags, SDM Vol. 1 5.1.1, 5.1.2, 5.1.4, 5.1.10.
 #pragma once
 
+#include "cpu/memory_order.h"
 #include "cpu/semantics/context.h"
 
 namespace vellum::semantics {
@@ -487,11 +488,18 @@ struct SetAlFromCarry {
 
 // --- Without effect on registers -------------------------------------------------------------------------------------
 
-// NOP, PAUSE, prefetches, fences: there is one CPU, and its memory order is the program's.
+// NOP, PAUSE, prefetches; LFENCE and SFENCE, as all loads and all stores are in order anyway.
 struct NoOperation {
   static constexpr bool kNeverFaults = true;
   template <class C>
   VELLUM_INLINE static void op(C&) {}
+};
+
+// MFENCE, SDM Vol. 3A 9.2.5.
+struct FullFence {
+  static constexpr bool kNeverFaults = true;
+  template <class C>
+  VELLUM_INLINE static void op(C&) { full_memory_fence(); }
 };
 
 // CLFLUSH, CLFLUSHOPT, CLWB fault as a load of one byte does.
