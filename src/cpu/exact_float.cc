@@ -131,7 +131,30 @@ const bool kHostFuses = __builtin_cpu_supports("fma");
 #define VELLUM_FUSED_TARGET
 constexpr bool kHostFuses = true;
 #endif
-bool host_suffices(u32 mxcsr) { return kHostFuses && (mxcsr & kMxcsrMasks) == kMxcsrMasks; }
+// A host without SSE agrees on results and flags but for NaNs (0 * infinity + NaN is invalid on Arm, not on x86), denormal
+// operands, and tiny results, of which it is told afterwards.
+template <class U>
+bool is_plain(V128 v) {
+  if constexpr (kHostHasSse) return true;
+  constexpr U kInfinity = static_cast<U>((sizeof(U) == 4 ? kSingle : kDouble).infinity());
+  for (const U lane : std::bit_cast<std::array<U, 16 / sizeof(U)>>(v)) {
+    const U magnitude = lane & (~U{0} >> 1);
+    if (magnitude >= kInfinity || (magnitude && !(magnitude & kInfinity))) return false;
+  }
+  return true;
+}
+template <class U>
+bool is_tiny(V128 v) {
+  if constexpr (kHostHasSse) return false;
+  constexpr U kSmallestNormal = U{1} << ((sizeof(U) == 4 ? kSingle : kDouble).format.precision - 1);
+  for (const U lane : std::bit_cast<std::array<U, 16 / sizeof(U)>>(v))
+    if ((lane & (~U{0} >> 1)) <= kSmallestNormal) return true;
+  return false;
+}
+template <class U>
+bool host_suffices(V128 x, V128 y, V128 z, u32 mxcsr) {
+  return kHostFuses && (mxcsr & kMxcsrMasks) == kMxcsrMasks && is_plain<U>(x) && is_plain<U>(y) && is_plain<U>(z);
+}
 
 VELLUM_FUSED_TARGET V128 host_fused_f32(V128 x, V128 y, V128 z) {
   return (V128)__builtin_elementwise_fma((V128f32)x, (V128f32)y, (V128f32)z);
@@ -143,11 +166,17 @@ VELLUM_FUSED_TARGET V128 host_fused_f64(V128 x, V128 y, V128 z) {
 }  // namespace
 
 V128 fused_multiply_add_f32(V128 x, V128 y, V128 z, u32 mxcsr, u32& flags) {
-  if (host_suffices(mxcsr)) return host_fused_f32(x, y, z);
+  if (host_suffices<u32>(x, y, z, mxcsr)) {
+    const V128 result = host_fused_f32(x, y, z);
+    if (!is_tiny<u32>(result)) return result;
+  }
   return fused_lanes<u32>(kSingle, x, y, z, mxcsr, flags);
 }
 V128 fused_multiply_add_f64(V128 x, V128 y, V128 z, u32 mxcsr, u32& flags) {
-  if (host_suffices(mxcsr)) return host_fused_f64(x, y, z);
+  if (host_suffices<u64>(x, y, z, mxcsr)) {
+    const V128 result = host_fused_f64(x, y, z);
+    if (!is_tiny<u64>(result)) return result;
+  }
   return fused_lanes<u64>(kDouble, x, y, z, mxcsr, flags);
 }
 

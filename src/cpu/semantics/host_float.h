@@ -96,17 +96,31 @@ VELLUM_INLINE auto host_narrow(V v, const CpuState& s, u32& flags) {
   constexpr usize kSize = sizeof(V) / 2;
   const auto convert = [&] { return raw(__builtin_convertvector(as<double>(v), Lanes<float, kSize>)); };
   if constexpr (!kHostHasSse) {
-    const bool denormal = may_have_denormal<double>(v);
-    Raw<kSize> result{};
-    if (!denormal) [[likely]] result = convert();
-    if (denormal || may_be_tiny<float>(result)) [[unlikely]] {
-      auto lanes = to_array<u32>(result);
-      const auto doubles = to_array<u64>(v);
-      for (usize i = 0; i < lanes.size(); ++i) lanes[i] = exact_narrow(doubles[i], s.mxcsr, flags);
-      return from_array(lanes);
-    }
-    return result;
+    // What is tiny as a float, or zero.
+    constexpr u64 kTiny = u64{1023 - 126} << 52;
+    if (__builtin_reduce_or((as<u64>(v) & 0x7fffffffffffffff) <= kTiny) == 0) [[likely]] return convert();
+    const auto doubles = to_array<u64>(v);
+    std::array<u32, kSize / 4> lanes;
+    for (usize i = 0; i < lanes.size(); ++i) lanes[i] = exact_narrow(doubles[i], s.mxcsr, flags);
+    return from_array(lanes);
   } else {
+    return convert();
+  }
+}
+
+// CVTSS2SD and CVTSD2SS.
+template <class From, class To, class U>
+VELLUM_INLINE auto host_scalar_convert(U bits, const CpuState& s, u32& flags) {
+  using Out = std::conditional_t<sizeof(To) == 4, u32, u64>;
+  const auto convert = [&] { return std::bit_cast<Out>(static_cast<To>(std::bit_cast<From>(bits))); };
+  if constexpr (!kHostHasSse && sizeof(From) == 8) {
+    constexpr u64 kMagnitude = ~u64{0} >> 1;
+    constexpr u64 kTiny = u64{1023 - 126} << 52;  // the smallest normal float
+    if ((bits & kMagnitude) <= kTiny) [[unlikely]] return exact_narrow(bits, s.mxcsr, flags);
+    return convert();
+  } else {
+    U same = bits;
+    host_settle_scalar<From>(bits, same, s, &flags);
     return convert();
   }
 }

@@ -24,12 +24,13 @@ template <class C, class Function, class Inexact, class Result>
     Run& r = *static_cast<Run*>(data);
     r.result = r.function(r.software_flags);
   }, &run);
+  flags |= run.software_flags;
   const u32 mxcsr = c.state().mxcsr;
   // A lane with the masked response to overflow or underflow is inexact; one with the unmasked response need not be.
   const u32 out_of_range = flags & (kMxcsrOverflow | kMxcsrUnderflow);
   if (out_of_range && !(out_of_range & (mxcsr >> kMxcsrMaskShift)) && (flags & kMxcsrPrecision) && !inexact(mxcsr))
     flags &= ~kMxcsrPrecision;
-  if (sse_exception_due(c.state(), flags | run.software_flags))
+  if (sse_exception_due(c.state(), flags))
     c.raise(c.state().cr4 & kCr4Osxmmexcpt ? Vector::SimdFloatingPoint : Vector::InvalidOpcode, 0);
 }
 
@@ -103,14 +104,16 @@ struct FloatDivide {
   template <class V> VELLUM_INLINE static V op(V a, V b) { return a / b; }
 };
 struct FloatSquareRoot {
-  template <class V> VELLUM_INLINE static V op(V v) { return __builtin_elementwise_sqrt(v); }
+  static constexpr FloatStep kStep = FloatStep::SquareRoot;
+  template <class V> VELLUM_INLINE static V op(V, V v) { return __builtin_elementwise_sqrt(v); }
 };
 
 // The lanes of one operation on a and b, with SSE's NaNs.
 template <class T, class Op, class C, class V>
 VELLUM_INLINE V packed_float(C& c, V a, V b) {
+  const CpuState* s = &c.state();
   const V result = sse_operation(
-      c, [=](u32&) { return raw(Op::op(as<T>(a), as<T>(b))); },
+      c, [=](u32& flags) { return host_arithmetic<T, Op>(a, b, *s, flags); },
       [=](u32 mxcsr) {
         const auto x = to_array<BitsOf<T>>(a), y = to_array<BitsOf<T>>(b);
         for (usize i = 0; i < x.size(); ++i)
@@ -134,8 +137,9 @@ struct FloatScalar {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
+    const CpuState* s = &c.state();
     const BitsOf<T> result = sse_operation(
-        c, [=](u32&) { return std::bit_cast<BitsOf<T>>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b))); },
+        c, [=](u32& flags) { return host_scalar_arithmetic<T, Op>(a, b, *s, flags); },
         [=](u32 mxcsr) { return inexact_without_bounds(Op::kStep, a, b, mxcsr); });
     write_scalar(c, with_nan(result, a, b));
   }
@@ -145,7 +149,8 @@ struct FloatPackedSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
-    const auto result = sse_operation(c, [=](u32&) { return raw(FloatSquareRoot::op(as<T>(b))); });
+    const CpuState* s = &c.state();
+    const auto result = sse_operation(c, [=](u32& flags) { return host_arithmetic<T, FloatSquareRoot>(b, b, *s, flags); });
     c.template write<0>(with_nans<T>(result, b, b));
   }
 };
@@ -154,8 +159,9 @@ struct FloatScalarSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<kSecond<C>>();
+    const CpuState* s = &c.state();
     const BitsOf<T> result =
-        sse_operation(c, [=](u32&) { return std::bit_cast<BitsOf<T>>(FloatSquareRoot::op(std::bit_cast<T>(b))); });
+        sse_operation(c, [=](u32& flags) { return host_scalar_arithmetic<T, FloatSquareRoot>(b, b, *s, flags); });
     write_scalar(c, with_nan(result, b, b));
   }
 };
@@ -166,8 +172,11 @@ struct FloatPackedExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
-    c.template write<0>(sse_operation(c, [=](u32&) {
-      return by_lanes([](V128 x, V128 y) { return raw(host_extreme<Which>(as<T>(x), as<T>(y))); }, a, b);
+    const CpuState* s = &c.state();
+    c.template write<0>(sse_operation(c, [=](u32& flags) {
+      auto first = a, second = b;
+      host_settle<T>(first, second, *s, &flags);
+      return by_lanes([](V128 x, V128 y) { return raw(host_extreme<Which>(as<T>(x), as<T>(y))); }, first, second);
     }));
   }
 };
@@ -176,8 +185,11 @@ struct FloatScalarExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
-    write_scalar(c, sse_operation(c, [=](u32&) {
-      return std::bit_cast<BitsOf<T>>(host_scalar_extreme<Which>(std::bit_cast<T>(a), std::bit_cast<T>(b)));
+    const CpuState* s = &c.state();
+    write_scalar(c, sse_operation(c, [=](u32& flags) {
+      auto first = a, second = b;
+      host_settle_scalar<T>(first, second, *s, &flags);
+      return std::bit_cast<BitsOf<T>>(host_scalar_extreme<Which>(std::bit_cast<T>(first), std::bit_cast<T>(second)));
     }));
   }
 };
@@ -286,7 +298,12 @@ struct FloatPackedCompare {
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
     const u8 predicate = c.immediate() & (C::kForm.vex ? 31 : 7);
-    c.template write<0>(sse_operation(c, [=](u32&) { return compare_lanes<T>(a, b, predicate); }));
+    const CpuState* s = &c.state();
+    c.template write<0>(sse_operation(c, [=](u32& flags) {
+      auto first = a, second = b;
+      host_settle<T>(first, second, *s, &flags);
+      return compare_lanes<T>(first, second, predicate);
+    }));
   }
 };
 template <class T>
@@ -296,8 +313,11 @@ struct FloatScalarCompare {
     using Array = std::array<BitsOf<T>, 16 / sizeof(T)>;
     const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
     const u8 predicate = c.immediate() & (C::kForm.vex ? 31 : 7);
-    const V128 result = sse_operation(c, [=](u32&) {  // the other lanes compare zeros, which raises nothing
-      return compare_lanes<T>(from_array(Array{a}), from_array(Array{b}), predicate);
+    const CpuState* s = &c.state();
+    const V128 result = sse_operation(c, [=](u32& flags) {  // the other lanes compare zeros, which raises nothing
+      auto first = a, second = b;
+      host_settle_scalar<T>(first, second, *s, &flags);
+      return compare_lanes<T>(from_array(Array{first}), from_array(Array{second}), predicate);
     });
     write_scalar(c, to_array<BitsOf<T>>(result)[0]);
   }
@@ -311,9 +331,12 @@ struct FloatCompareToFlags {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
-    const u32 flags = sse_operation(c, [=](u32&) -> u32 {
-      return host_compare<Nans == NanComparison::Signalling ? HostCompare::Signalling : HostCompare::Quiet>(std::bit_cast<T>(a),
-                                                                                                            std::bit_cast<T>(b));
+    const CpuState* s = &c.state();
+    const u32 flags = sse_operation(c, [=](u32& raised) -> u32 {
+      auto first = a, second = b;
+      host_settle_scalar<T>(first, second, *s, &raised);
+      return host_compare<Nans == NanComparison::Signalling ? HostCompare::Signalling : HostCompare::Quiet>(
+          std::bit_cast<T>(first), std::bit_cast<T>(second));
     });
     c.set_explicit_flags(flags);
   }
@@ -325,8 +348,9 @@ struct FloatScalarConvert {  // CVTSS2SD, CVTSD2SS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<From> b = c.template read<kSecond<C>>();
+    const CpuState* s = &c.state();
     write_scalar(c, sse_operation(
-        c, [=](u32&) { return std::bit_cast<BitsOf<To>>(static_cast<To>(std::bit_cast<From>(b))); },
+        c, [=](u32& flags) { return host_scalar_convert<From, To>(b, *s, flags); },
         [=](u32 mxcsr) {
           if constexpr (sizeof(From) == 8) return narrowing_inexact_without_bounds(b, mxcsr);
           else return true;
@@ -337,9 +361,12 @@ struct ConvertPackedToDouble {  // CVTPS2PD
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     constexpr usize kSize = kOperandSize<C, 0>;
-    const auto b = c.template read<1>();
-    c.template write<0>(sse_operation(c, [=](u32&) {
-      return raw(__builtin_convertvector(std::bit_cast<Lanes<float, kSize / 2>>(b), Lanes<double, kSize>));
+    const auto b = std::bit_cast<Raw<kSize / 2>>(c.template read<1>());
+    const CpuState* s = &c.state();
+    c.template write<0>(sse_operation(c, [=](u32& flags) {
+      auto singles = b, same = b;
+      host_settle<float>(singles, same, *s, &flags);
+      return raw(__builtin_convertvector(as<float>(singles), Lanes<double, kSize>));
     }));
   }
 };
@@ -347,8 +374,9 @@ struct ConvertPackedToSingle {  // CVTPD2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
+    const CpuState* s = &c.state();
     const auto result = sse_operation(
-        c, [=](u32&) { return raw(__builtin_convertvector(as<double>(b), Lanes<float, sizeof(b) / 2>)); },
+        c, [=](u32& flags) { return host_narrow(b, *s, flags); },
         [=](u32 mxcsr) {
           for (const u64 lane : to_array<u64>(b))
             if (narrowing_inexact_without_bounds(lane, mxcsr)) return true;
@@ -389,8 +417,11 @@ struct ConvertScalarToInteger {  // CVTSS2SI, CVTTSS2SI, CVTSD2SI, CVTTSD2SI
   VELLUM_INLINE static void op(C& c) {
     using Unsigned = typename C::template Type<0>;
     const BitsOf<From> b = c.template read<1>();
+    const CpuState* s = &c.state();
     c.template write<0>(sse_operation(c, [=](u32&) {
-      return static_cast<Unsigned>(host_to_integer<Rounding, std::make_signed_t<Unsigned>>(std::bit_cast<From>(b)));
+      auto value = b, same = b;
+      host_settle_scalar<From>(value, same, *s, nullptr);
+      return static_cast<Unsigned>(host_to_integer<Rounding, std::make_signed_t<Unsigned>>(std::bit_cast<From>(value)));
     }));
   }
 };
@@ -400,7 +431,12 @@ struct ConvertPackedToInteger {  // CVTPS2DQ, CVTTPS2DQ; CVTPD2DQ, CVTTPD2DQ, wh
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
     const auto convert = [](V128 v) { return host_to_i32<Rounding>(as<From>(v)); };
-    const auto result = sse_operation(c, [=](u32&) { return by_lanes(convert, b); });
+    const CpuState* s = &c.state();
+    const auto result = sse_operation(c, [=](u32&) {
+      auto values = b, same = b;
+      host_settle<From>(values, same, *s, nullptr);
+      return by_lanes(convert, values);
+    });
     // Doubles leave the upper half of each 128 bits empty.
     if constexpr (sizeof(result) > kOperandSize<C, 0>) c.template write<0>(V128{result[0], result[2]});
     else c.template write<0>(result);
@@ -439,7 +475,12 @@ struct ConvertToMmx {  // CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI
     if constexpr (sizeof(From) == 4) b = V128{c.template read<1>(), 0};
     else b = read_packed<1>(c);
     enter_mmx(c);
-    const V128 result = sse_operation(c, [=](u32&) { return host_to_i32<Rounding>(as<From>(b)); });
+    const CpuState* s = &c.state();
+    const V128 result = sse_operation(c, [=](u32&) {
+      V128 values = b, same = b;
+      host_settle<From>(values, same, *s, nullptr);
+      return host_to_i32<Rounding>(as<From>(values));
+    });
     write_mmx<0>(c, result[0]);
   }
 };
