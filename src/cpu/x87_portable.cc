@@ -272,18 +272,21 @@ Result y_log2_x(const Operand& x, const Operand& y, Environment e) {
 }
 
 // FYL2XP1: ST(1) (y) * log2(ST(0) (x) + 1). SDM Vol. 2A table 3-59.
-Result y_log2_x_plus_one(const Operand& x, const Operand& y, Environment e) {
+Result y_log2_x_plus_one(const X87Register& raw_x, const Operand& y, Environment e) {
+  const Operand x = decode(raw_x);
   const u16 flags = denormal_flag(x, y);
   if (x.kind == Kind::Infinity)
     return x.negative || y.kind == Kind::Zero ? invalid() : Result{infinity(y.negative), flags};
   if (y.kind == Kind::Infinity)
     return x.kind == Kind::Zero ? invalid() : Result{infinity(y.negative != x.negative), flags};
   if (x.kind == Kind::Zero || y.kind == Kind::Zero) return {zero(y.negative != x.negative), flags};
-  if (x.negative && x.number.exponent >= 0) return invalid();
+  // Below -1 the result is undefined; the CPUs at hand deliver x.
+  if (x.negative && x.number.exponent >= 0) return {raw_x, static_cast<u16>(flags | kPrecision)};
   return rounded(exact::y_log2_x_plus_one(y.number, x.number), e, flags);
 }
 
-Result arithmetic(Binary op, const Operand& a, const Operand& b, Environment e) {
+Result arithmetic(Binary op, const X87Register& raw_a, const Operand& b, Environment e) {
+  const Operand a = decode(raw_a);
   if (a.is_special() || b.is_special()) return special(a, b);
   const auto negated = [](Operand o) {
     o.negative = !o.negative;
@@ -302,7 +305,7 @@ Result arithmetic(Binary op, const Operand& a, const Operand& b, Environment e) 
     case Binary::RemainderNearest: return remainder(a, b, true, e);
     case Binary::Arctangent: return arctangent(a, b, e);
     case Binary::YLog2X: return y_log2_x(a, b, e);
-    case Binary::YLog2XPlusOne: return y_log2_x_plus_one(a, b, e);
+    case Binary::YLog2XPlusOne: return y_log2_x_plus_one(raw_a, b, e);
   }
   __builtin_unreachable();
 }
@@ -353,15 +356,15 @@ Result trigonometric(exact::Function function, const Operand& a, Environment e) 
   return rounded(exact::evaluate(function, a.number), e, flags);
 }
 
-// F2XM1. Outside of [-1, 1] the result is undefined; the CPUs at hand deliver the argument.
+// F2XM1. Outside of [-1, 1] the result is undefined; the CPUs at hand deliver the argument, and note a loss of precision
+// for the borders, too.
 Result two_to_x_minus_one(const Operand& a, const X87Register& raw, Environment e) {
   const u16 flags = a.denormal ? kDenormal : 0;
   if (a.kind == Kind::Zero) return {zero(a.negative), flags};
   if (a.kind == Kind::Infinity) return {a.negative ? one(true) : infinity(false), flags};
   if (a.number.exponent >= 0) {
-    if (a.number.exponent == 0 && a.number.significand << 1 == 0)
-      return a.negative ? Result{encoded(true, kBias - 1, kIntegerBit), flags} : Result{one(false), flags};
-    return {raw, flags};
+    const bool minus_one = a.negative && a.number.exponent == 0 && a.number.significand << 1 == 0;
+    return {minus_one ? encoded(true, kBias - 1, kIntegerBit) : raw, kPrecision};
   }
   return rounded(exact::evaluate(exact::Function::TwoToXMinusOne, a.number), e, flags);
 }
@@ -452,13 +455,13 @@ StoreResult stored(u64 low, u16 high, u16 status, Environment e) {
 }  // namespace
 
 Result binary(Binary op, const X87Register& a, const X87Register& b, Environment e) {
-  return finished(arithmetic(op, decode(a), decode(b), e), e);
+  return finished(arithmetic(op, a, decode(b), e), e);
 }
 Result binary_f32(Binary op, const X87Register& a, u32 b, Environment e) {
-  return finished(arithmetic(op, decode(a), decode_f32(b), e), e);
+  return finished(arithmetic(op, a, decode_f32(b), e), e);
 }
 Result binary_f64(Binary op, const X87Register& a, u64 b, Environment e) {
-  return finished(arithmetic(op, decode(a), decode_f64(b), e), e);
+  return finished(arithmetic(op, a, decode_f64(b), e), e);
 }
 
 Result unary(Unary op, const X87Register& a, Environment e) {
