@@ -12,6 +12,10 @@ namespace vellum::semantics {
 enum class HostExtreme : u8 { Minimum, Maximum };
 enum class HostRounding : u8 { ByControl, Truncate };
 
+// The flags that an operation adds to begin with none; on hosts without SSE, MXCSR stands above them, for what follows.
+VELLUM_INLINE u32 initial_flags(const CpuState& s) { return kHostHasSse ? 0 : s.mxcsr << 16; }
+VELLUM_INLINE u32 guest_mxcsr(u32 flags) { return flags >> 16; }
+
 // Lanes that are denormal: tested on integers, as nothing else leaves the flags alone.
 template <class T, class V>
 VELLUM_INLINE bool may_have_denormal(V v) {
@@ -32,11 +36,11 @@ VELLUM_INLINE V128 lowest(T value) { return from_array(std::array<T, 16 / sizeof
 // Op on lanes of type T. Without SSE the host computes with neither FTZ nor DAZ, and every case in which these, the
 // denormal flag or the underflow flag could play a part is computed by integers.
 template <class T, class Op, class V>
-VELLUM_INLINE V host_arithmetic(V a, V b, const CpuState& s, u32& flags) {
+VELLUM_INLINE V host_arithmetic(V a, V b, u32& flags) {
   if constexpr (kHostHasSse) {
     return raw(Op::op(as<T>(a), as<T>(b)));
   } else {
-    const u32 mxcsr = s.mxcsr;
+    const u32 mxcsr = guest_mxcsr(flags);
     const auto exactly = [&] {
       return by_lanes([&](V128 x, V128 y) {
         return sizeof(T) == 4 ? exact_lanes_f32(Op::kStep, x, y, mxcsr, flags) : exact_lanes_f64(Op::kStep, x, y, mxcsr, flags);
@@ -50,23 +54,24 @@ VELLUM_INLINE V host_arithmetic(V a, V b, const CpuState& s, u32& flags) {
 }
 // The same for scalars, given as their bits.
 template <class T, class Op, class U>
-VELLUM_INLINE U host_scalar_arithmetic(U a, U b, const CpuState& s, u32& flags) {
+VELLUM_INLINE U host_scalar_arithmetic(U a, U b, u32& flags) {
   if constexpr (kHostHasSse) {
     return std::bit_cast<U>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b)));
   } else {
     constexpr U kMagnitude = ~U{0} >> 1, kSmallestNormal = U{1} << (sizeof(T) == 4 ? 23 : 52);
     const auto denormal = [](U v) { return (v & kMagnitude) - 1 < kSmallestNormal - 1; };
-    if (denormal(a) || denormal(b)) [[unlikely]] return exact_step(Op::kStep, a, b, s.mxcsr, flags);
+    if (denormal(a) || denormal(b)) [[unlikely]] return exact_step(Op::kStep, a, b, guest_mxcsr(flags), flags);
     const U result = std::bit_cast<U>(Op::op(std::bit_cast<T>(a), std::bit_cast<T>(b)));
     if (Op::kStep != FloatStep::SquareRoot && (result & kMagnitude) <= kSmallestNormal) [[unlikely]]
-      return exact_step(Op::kStep, a, b, s.mxcsr, flags);
+      return exact_step(Op::kStep, a, b, guest_mxcsr(flags), flags);
     return result;
   }
 }
 
-// Operands of what does not round: comparisons (which note denormal ones) and conversions (which do not, `flags` null).
-template <class T, class V>
-VELLUM_INLINE void host_settle(V& a, V& b, const CpuState& s, u32* flags) {
+// Operands of what does not round: comparisons (which note denormal ones) and conversions (which do not).
+enum class Denormals : u8 { Noted, Silent };
+template <class T, Denormals Kind, class V>
+VELLUM_INLINE void host_settle(V& a, V& b, u32& flags) {
   if constexpr (!kHostHasSse) {
     if (!may_have_denormal<T>(a) && !may_have_denormal<T>(b)) [[likely]] return;
     using Parts = std::array<V128, (sizeof(V) + 15) / 16>;
@@ -75,24 +80,37 @@ VELLUM_INLINE void host_settle(V& a, V& b, const CpuState& s, u32* flags) {
     std::memcpy(y.data(), &b, sizeof(V));
     u32 ignored = 0;
     for (usize i = 0; i < x.size(); ++i) {
-      if constexpr (sizeof(T) == 4) settle_denormals_f32(x[i], y[i], s.mxcsr, flags ? *flags : ignored);
-      else settle_denormals_f64(x[i], y[i], s.mxcsr, flags ? *flags : ignored);
+      if constexpr (sizeof(T) == 4) settle_denormals_f32(x[i], y[i], guest_mxcsr(flags), Kind == Denormals::Noted ? flags : ignored);
+      else settle_denormals_f64(x[i], y[i], guest_mxcsr(flags), Kind == Denormals::Noted ? flags : ignored);
     }
     std::memcpy(&a, x.data(), sizeof(V));
     std::memcpy(&b, y.data(), sizeof(V));
   }
 }
-template <class T, class U>
-VELLUM_INLINE void host_settle_scalar(U& a, U& b, const CpuState& s, u32* flags) {
+template <class T, Denormals Kind, class U>
+VELLUM_INLINE void host_settle_scalar(U& a, U& b, u32& flags) {
   if constexpr (!kHostHasSse) {
     u32 ignored = 0;
-    settle_denormals(a, b, s.mxcsr, flags ? *flags : ignored);
+    settle_denormals(a, b, guest_mxcsr(flags), Kind == Denormals::Noted ? flags : ignored);
   }
+}
+
+// f(a, b) with settled operands. Where there is nothing to settle a and b stay as they are: variables that could change would
+// cost moves between register files.
+template <class T, Denormals Kind = Denormals::Noted, class V, class Function>
+VELLUM_INLINE auto on_settled(V a, V b, u32& flags, Function f) {
+  if constexpr (!kHostHasSse) host_settle<T, Kind>(a, b, flags);
+  return f(a, b);
+}
+template <class T, Denormals Kind = Denormals::Noted, class U, class Function>
+VELLUM_INLINE auto on_settled_scalars(U a, U b, u32& flags, Function f) {
+  if constexpr (!kHostHasSse) host_settle_scalar<T, Kind>(a, b, flags);
+  return f(a, b);
 }
 
 // Double to float, of vectors (the result has half the size) and of one value.
 template <class V>
-VELLUM_INLINE auto host_narrow(V v, const CpuState& s, u32& flags) {
+VELLUM_INLINE auto host_narrow(V v, u32& flags) {
   constexpr usize kSize = sizeof(V) / 2;
   const auto convert = [&] { return raw(__builtin_convertvector(as<double>(v), Lanes<float, kSize>)); };
   if constexpr (!kHostHasSse) {
@@ -101,7 +119,7 @@ VELLUM_INLINE auto host_narrow(V v, const CpuState& s, u32& flags) {
     if (__builtin_reduce_or((as<u64>(v) & 0x7fffffffffffffff) <= kTiny) == 0) [[likely]] return convert();
     const auto doubles = to_array<u64>(v);
     std::array<u32, kSize / 4> lanes;
-    for (usize i = 0; i < lanes.size(); ++i) lanes[i] = exact_narrow(doubles[i], s.mxcsr, flags);
+    for (usize i = 0; i < lanes.size(); ++i) lanes[i] = exact_narrow(doubles[i], guest_mxcsr(flags), flags);
     return from_array(lanes);
   } else {
     return convert();
@@ -110,17 +128,19 @@ VELLUM_INLINE auto host_narrow(V v, const CpuState& s, u32& flags) {
 
 // CVTSS2SD and CVTSD2SS.
 template <class From, class To, class U>
-VELLUM_INLINE auto host_scalar_convert(U bits, const CpuState& s, u32& flags) {
+VELLUM_INLINE auto host_scalar_convert(U bits, u32& flags) {
   using Out = std::conditional_t<sizeof(To) == 4, u32, u64>;
   const auto convert = [&] { return std::bit_cast<Out>(static_cast<To>(std::bit_cast<From>(bits))); };
   if constexpr (!kHostHasSse && sizeof(From) == 8) {
     constexpr u64 kMagnitude = ~u64{0} >> 1;
     constexpr u64 kTiny = u64{1023 - 126} << 52;  // the smallest normal float
-    if ((bits & kMagnitude) <= kTiny) [[unlikely]] return exact_narrow(bits, s.mxcsr, flags);
+    if ((bits & kMagnitude) <= kTiny) [[unlikely]] return exact_narrow(bits, guest_mxcsr(flags), flags);
     return convert();
   } else {
-    U same = bits;
-    host_settle_scalar<From>(bits, same, s, &flags);
+    if constexpr (!kHostHasSse) {
+      U same = bits;
+      host_settle_scalar<From, Denormals::Noted>(bits, same, flags);
+    }
     return convert();
   }
 }

@@ -19,12 +19,12 @@ template <class C, class Function, class Inexact, class Result>
     Function& function;
     Result& result;
     u32 software_flags;
-  } run{function, result, 0};
+  } run{function, result, initial_flags(c.state())};
   u32 flags = observe_sse_flags(c.state(), [](void* data) {
     Run& r = *static_cast<Run*>(data);
     r.result = r.function(r.software_flags);
   }, &run);
-  flags |= run.software_flags;
+  flags |= run.software_flags & kMxcsrFlags;
   const u32 mxcsr = c.state().mxcsr;
   // A lane with the masked response to overflow or underflow is inexact; one with the unmasked response need not be.
   const u32 out_of_range = flags & (kMxcsrOverflow | kMxcsrUnderflow);
@@ -54,9 +54,9 @@ VELLUM_INLINE auto sse_operation(C& c, Function function, Inexact inexact = {}) 
       return result;
     }
   }
-  u32 flags = 0;
+  u32 flags = initial_flags(c.state());
   const auto result = function(flags);
-  if (flags) c.state().mxcsr |= flags;
+  if (kHostHasSse ? flags : flags & kMxcsrFlags) c.state().mxcsr |= kHostHasSse ? flags : flags & kMxcsrFlags;
   return result;
 }
 
@@ -111,9 +111,8 @@ struct FloatSquareRoot {
 // The lanes of one operation on a and b, with SSE's NaNs.
 template <class T, class Op, class C, class V>
 VELLUM_INLINE V packed_float(C& c, V a, V b) {
-  const CpuState* s = &c.state();
   const V result = sse_operation(
-      c, [=](u32& flags) { return host_arithmetic<T, Op>(a, b, *s, flags); },
+      c, [=](u32& flags) { return host_arithmetic<T, Op>(a, b, flags); },
       [=](u32 mxcsr) {
         const auto x = to_array<BitsOf<T>>(a), y = to_array<BitsOf<T>>(b);
         for (usize i = 0; i < x.size(); ++i)
@@ -137,9 +136,8 @@ struct FloatScalar {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
-    const CpuState* s = &c.state();
     const BitsOf<T> result = sse_operation(
-        c, [=](u32& flags) { return host_scalar_arithmetic<T, Op>(a, b, *s, flags); },
+        c, [=](u32& flags) { return host_scalar_arithmetic<T, Op>(a, b, flags); },
         [=](u32 mxcsr) { return inexact_without_bounds(Op::kStep, a, b, mxcsr); });
     write_scalar(c, with_nan(result, a, b));
   }
@@ -149,8 +147,7 @@ struct FloatPackedSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
-    const CpuState* s = &c.state();
-    const auto result = sse_operation(c, [=](u32& flags) { return host_arithmetic<T, FloatSquareRoot>(b, b, *s, flags); });
+    const auto result = sse_operation(c, [=](u32& flags) { return host_arithmetic<T, FloatSquareRoot>(b, b, flags); });
     c.template write<0>(with_nans<T>(result, b, b));
   }
 };
@@ -159,9 +156,8 @@ struct FloatScalarSquareRoot {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<kSecond<C>>();
-    const CpuState* s = &c.state();
     const BitsOf<T> result =
-        sse_operation(c, [=](u32& flags) { return host_scalar_arithmetic<T, FloatSquareRoot>(b, b, *s, flags); });
+        sse_operation(c, [=](u32& flags) { return host_scalar_arithmetic<T, FloatSquareRoot>(b, b, flags); });
     write_scalar(c, with_nan(result, b, b));
   }
 };
@@ -172,11 +168,10 @@ struct FloatPackedExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
-    const CpuState* s = &c.state();
     c.template write<0>(sse_operation(c, [=](u32& flags) {
-      auto first = a, second = b;
-      host_settle<T>(first, second, *s, &flags);
-      return by_lanes([](V128 x, V128 y) { return raw(host_extreme<Which>(as<T>(x), as<T>(y))); }, first, second);
+      return on_settled<T>(a, b, flags, [&](auto first, auto second) {
+        return by_lanes([](V128 x, V128 y) { return raw(host_extreme<Which>(as<T>(x), as<T>(y))); }, first, second);
+      });
     }));
   }
 };
@@ -185,11 +180,10 @@ struct FloatScalarExtreme {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
-    const CpuState* s = &c.state();
     write_scalar(c, sse_operation(c, [=](u32& flags) {
-      auto first = a, second = b;
-      host_settle_scalar<T>(first, second, *s, &flags);
-      return std::bit_cast<BitsOf<T>>(host_scalar_extreme<Which>(std::bit_cast<T>(first), std::bit_cast<T>(second)));
+      return on_settled_scalars<T>(a, b, flags, [&](auto first, auto second) {
+        return std::bit_cast<BitsOf<T>>(host_scalar_extreme<Which>(std::bit_cast<T>(first), std::bit_cast<T>(second)));
+      });
     }));
   }
 };
@@ -298,11 +292,10 @@ struct FloatPackedCompare {
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<kSecond<C>>(c), a = read_packed<kFirst<C>>(c);
     const u8 predicate = c.immediate() & (C::kForm.vex ? 31 : 7);
-    const CpuState* s = &c.state();
     c.template write<0>(sse_operation(c, [=](u32& flags) {
-      auto first = a, second = b;
-      host_settle<T>(first, second, *s, &flags);
-      return compare_lanes<T>(first, second, predicate);
+      return on_settled<T>(a, b, flags, [&](auto first, auto second) {
+        return compare_lanes<T>(first, second, predicate);
+      });
     }));
   }
 };
@@ -313,11 +306,10 @@ struct FloatScalarCompare {
     using Array = std::array<BitsOf<T>, 16 / sizeof(T)>;
     const BitsOf<T> b = c.template read<kSecond<C>>(), a = first_scalar<BitsOf<T>>(c);
     const u8 predicate = c.immediate() & (C::kForm.vex ? 31 : 7);
-    const CpuState* s = &c.state();
     const V128 result = sse_operation(c, [=](u32& flags) {  // the other lanes compare zeros, which raises nothing
-      auto first = a, second = b;
-      host_settle_scalar<T>(first, second, *s, &flags);
-      return compare_lanes<T>(from_array(Array{first}), from_array(Array{second}), predicate);
+      return on_settled_scalars<T>(a, b, flags, [&](auto first, auto second) {
+        return compare_lanes<T>(from_array(Array{first}), from_array(Array{second}), predicate);
+      });
     });
     write_scalar(c, to_array<BitsOf<T>>(result)[0]);
   }
@@ -331,12 +323,11 @@ struct FloatCompareToFlags {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<T> b = c.template read<1>(), a = c.template read<0>();
-    const CpuState* s = &c.state();
     const u32 flags = sse_operation(c, [=](u32& raised) -> u32 {
-      auto first = a, second = b;
-      host_settle_scalar<T>(first, second, *s, &raised);
-      return host_compare<Nans == NanComparison::Signalling ? HostCompare::Signalling : HostCompare::Quiet>(
-          std::bit_cast<T>(first), std::bit_cast<T>(second));
+      return on_settled_scalars<T>(a, b, raised, [&](auto first, auto second) {
+        return host_compare<Nans == NanComparison::Signalling ? HostCompare::Signalling : HostCompare::Quiet>(
+            std::bit_cast<T>(first), std::bit_cast<T>(second));
+      });
     });
     c.set_explicit_flags(flags);
   }
@@ -348,9 +339,8 @@ struct FloatScalarConvert {  // CVTSS2SD, CVTSD2SS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const BitsOf<From> b = c.template read<kSecond<C>>();
-    const CpuState* s = &c.state();
     write_scalar(c, sse_operation(
-        c, [=](u32& flags) { return host_scalar_convert<From, To>(b, *s, flags); },
+        c, [=](u32& flags) { return host_scalar_convert<From, To>(b, flags); },
         [=](u32 mxcsr) {
           if constexpr (sizeof(From) == 8) return narrowing_inexact_without_bounds(b, mxcsr);
           else return true;
@@ -362,11 +352,10 @@ struct ConvertPackedToDouble {  // CVTPS2PD
   VELLUM_INLINE static void op(C& c) {
     constexpr usize kSize = kOperandSize<C, 0>;
     const auto b = std::bit_cast<Raw<kSize / 2>>(c.template read<1>());
-    const CpuState* s = &c.state();
     c.template write<0>(sse_operation(c, [=](u32& flags) {
-      auto singles = b, same = b;
-      host_settle<float>(singles, same, *s, &flags);
-      return raw(__builtin_convertvector(as<float>(singles), Lanes<double, kSize>));
+      return on_settled<float>(b, b, flags, [&](auto singles, auto) {
+        return raw(__builtin_convertvector(as<float>(singles), Lanes<double, kSize>));
+      });
     }));
   }
 };
@@ -374,9 +363,8 @@ struct ConvertPackedToSingle {  // CVTPD2PS
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
-    const CpuState* s = &c.state();
     const auto result = sse_operation(
-        c, [=](u32& flags) { return host_narrow(b, *s, flags); },
+        c, [=](u32& flags) { return host_narrow(b, flags); },
         [=](u32 mxcsr) {
           for (const u64 lane : to_array<u64>(b))
             if (narrowing_inexact_without_bounds(lane, mxcsr)) return true;
@@ -417,11 +405,10 @@ struct ConvertScalarToInteger {  // CVTSS2SI, CVTTSS2SI, CVTSD2SI, CVTTSD2SI
   VELLUM_INLINE static void op(C& c) {
     using Unsigned = typename C::template Type<0>;
     const BitsOf<From> b = c.template read<1>();
-    const CpuState* s = &c.state();
-    c.template write<0>(sse_operation(c, [=](u32&) {
-      auto value = b, same = b;
-      host_settle_scalar<From>(value, same, *s, nullptr);
-      return static_cast<Unsigned>(host_to_integer<Rounding, std::make_signed_t<Unsigned>>(std::bit_cast<From>(value)));
+    c.template write<0>(sse_operation(c, [=](u32& flags) {
+      return on_settled_scalars<From, Denormals::Silent>(b, b, flags, [&](auto value, auto) {
+        return static_cast<Unsigned>(host_to_integer<Rounding, std::make_signed_t<Unsigned>>(std::bit_cast<From>(value)));
+      });
     }));
   }
 };
@@ -431,11 +418,10 @@ struct ConvertPackedToInteger {  // CVTPS2DQ, CVTTPS2DQ; CVTPD2DQ, CVTTPD2DQ, wh
   VELLUM_INLINE static void op(C& c) {
     const auto b = read_packed<1>(c);
     const auto convert = [](V128 v) { return host_to_i32<Rounding>(as<From>(v)); };
-    const CpuState* s = &c.state();
-    const auto result = sse_operation(c, [=](u32&) {
-      auto values = b, same = b;
-      host_settle<From>(values, same, *s, nullptr);
-      return by_lanes(convert, values);
+    const auto result = sse_operation(c, [=](u32& flags) {
+      return on_settled<From, Denormals::Silent>(b, b, flags, [&](auto values, auto) {
+        return by_lanes(convert, values);
+      });
     });
     // Doubles leave the upper half of each 128 bits empty.
     if constexpr (sizeof(result) > kOperandSize<C, 0>) c.template write<0>(V128{result[0], result[2]});
@@ -475,11 +461,10 @@ struct ConvertToMmx {  // CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI
     if constexpr (sizeof(From) == 4) b = V128{c.template read<1>(), 0};
     else b = read_packed<1>(c);
     enter_mmx(c);
-    const CpuState* s = &c.state();
-    const V128 result = sse_operation(c, [=](u32&) {
-      V128 values = b, same = b;
-      host_settle<From>(values, same, *s, nullptr);
-      return host_to_i32<Rounding>(as<From>(values));
+    const V128 result = sse_operation(c, [=](u32& flags) {
+      return on_settled<From, Denormals::Silent>(b, b, flags, [&](auto values, auto) {
+        return host_to_i32<Rounding>(as<From>(values));
+      });
     });
     write_mmx<0>(c, result[0]);
   }
