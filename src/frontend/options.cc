@@ -418,7 +418,7 @@ Result<void> option_log(Parsing& parsing, std::string_view value) {
   parsing.options.log_items += value;
   return {};
 }
-Result<void> option_statistics(Parsing& parsing, std::string_view) { return parsing.options.statistics = true, Result<void>{}; }
+Result<void> option_statistics(Parsing& parsing, std::string_view) { return parsing.options.statistics = parsing.options.engine.count_tiers = true, Result<void>{}; }
 Result<void> option_state_hash(Parsing& parsing, std::string_view value) {
   auto& counts = parsing.options.hash_counts;
   while (true) {

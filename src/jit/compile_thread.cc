@@ -3,6 +3,8 @@
 
 #include <ctime>
 
+#include "state/log.h"
+
 namespace vellum {
 
 namespace {
@@ -73,10 +75,14 @@ void CompileThread::run() {
       else code = std::unexpected(no_compiler = created.error());
 #endif
     }
-    if (compiler) code = compiler->compile(job.region);
+    RegionTexts texts;
+    if (compiler) {
+      if (log_enabled(LogItem::Op)) compiler->keep_texts(&texts);
+      code = compiler->compile(job.region);
+    }
     const u64 spent = thread_nanoseconds() - started;
     lock.lock();
-    m_results.push_back({job.ticket, std::move(code), spent});
+    m_results.push_back({job.ticket, std::move(code), spent, std::move(texts)});
     m_busy = false;
     lock.unlock();
     m_changed.notify_all();

@@ -17,6 +17,7 @@ class CompileThread {
     u64 ticket;
     std::expected<CompiledRegion, std::string> code;
     u64 nanoseconds;  // CPU time
+    RegionTexts texts;  // with -d op
   };
   // `done` is called in the compiling thread whenever a result waits.
   CompileThread(CodeMemory& memory, std::function<void()> done);

@@ -28,6 +28,7 @@ Engine default_engine();
 
 struct EngineOptions {
   Engine engine = default_engine();
+  bool count_tiers = false;                  // instructions executed in regions, for -stats
   bool perf_map = false, jit_dump = false;   // files for perf; jit/perf_files.h
   std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code; use_engine() adds its own
   u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size

@@ -5,6 +5,10 @@
 
 namespace vellum {
 
-enum class Glue : u8 { Count, Enter, Leave, CallHandler, GoToBlock, GoToOffset, GoToOffset32, GoToOffset16, GoToRip };
+#define VELLUM_GLUE(X) X(Count) X(Enter) X(Leave) X(CallHandler) X(GoToBlock) X(GoToOffset) X(GoToOffset32) X(GoToOffset16) X(GoToRip)
+
+#define VELLUM_GLUE_VALUE(name) name,
+enum class Glue : u8 { VELLUM_GLUE(VELLUM_GLUE_VALUE) };
+#undef VELLUM_GLUE_VALUE
 
 }  // namespace vellum

@@ -16,6 +16,7 @@ struct Statistics {
   u64 flushes = 0;             // of the whole code cache
   u64 regions_chosen = 0, regions = 0, regions_failed = 0;  // asked for, installed, not compiled
   u64 region_insns = 0;
+  u64 region_insns_run = 0;    // executed in regions; counted with EngineOptions::count_tiers only
   u64 region_bytes = 0;
   u64 compile_nanoseconds = 0;  // CPU time of the compiling thread
 };

@@ -48,7 +48,9 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
   if (!statistics) {
     table.line("in blocks of the interpreter", blocks_run, percent(blocks_run, retired));
   } else {
-    table.line("in translated code", blocks_run, percent(blocks_run, retired));
+    const u64 in_regions = std::min(statistics->region_insns_run, blocks_run);
+    table.line("in code of the baseline", blocks_run - in_regions, percent(blocks_run - in_regions, retired));
+    table.line("in code of the optimizing tier", in_regions, percent(in_regions, retired));
   }
   if (times) {
     table.heading("Time");
@@ -70,6 +72,14 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
                fmt::format("{:.1f} ns per instruction", ratio(t.baseline_nanoseconds, t.block_insns)));
     table.line("exits linked", t.links);
     table.line("code cache emptied", t.flushes);
+    table.heading("Optimizing tier");
+    table.line("regions chosen", t.regions_chosen);
+    table.line("regions translated", t.regions);
+    table.line("regions given up", t.regions_failed);
+    table.line("instructions in them", t.region_insns);
+    table.line("host code, bytes", t.region_bytes, fmt::format("{:.1f} per instruction", ratio(t.region_bytes, t.region_insns)));
+    table.real("CPU time of the compiler, ms", static_cast<double>(t.compile_nanoseconds) / 1e6,
+               fmt::format("{:.1f} us per instruction", ratio(t.compile_nanoseconds, t.region_insns) / 1e3));
   }
   table.heading("Events");
   table.line("page walks for data", counters.data_walks, "TLB misses");

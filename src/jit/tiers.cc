@@ -13,6 +13,7 @@ struct Tiers::RegionRecord {
   u64 ticket;
   std::vector<Block*> blocks;
   std::vector<MappingCheck> mapping;
+  u64 rip = 0;  // of the first block
   const void* code = nullptr;
   RegionValidity validity;  // when the mapping was last found to hold
 };
@@ -124,6 +125,7 @@ bool Tiers::shares_code(const Block& running, const Block& written) const {
 void Tiers::block_hot(Block& block) {
   block.heat = kNever;
   if (m_region_at.contains(&block)) return;
+  if (log_enabled(LogItem::Exec)) return;  // inside a region nobody sees blocks being entered
   if (const auto failed = m_failures.find(block.ram_offset); failed != m_failures.end() && failed->second >= kMaxFailures) return;
   if (m_region_memory->almost_full()) {
     m_core.request_code_flush();
@@ -135,6 +137,8 @@ void Tiers::block_hot(Block& block) {
   const u64 ticket = record->ticket = m_next_ticket++;
   record->blocks = std::move(selection.blocks);
   record->mapping = std::move(selection.mapping);
+  record->rip = m_core.s.code_base;
+  if (m_options.count_tiers) selection.region.executed = &m_statistics.region_insns_run;
   for (const Block* part : record->blocks) {
     auto& tickets = m_regions_of[part];
     if (std::ranges::find(tickets, ticket) == tickets.end()) tickets.push_back(ticket);  // twice in it: mapped twice
@@ -160,6 +164,11 @@ void Tiers::attend() {
     m_statistics.compile_nanoseconds += result.nanoseconds;
     const auto found = m_regions.find(result.ticket);
     if (found == m_regions.end()) continue;  // its code has changed meanwhile
+    for (std::string_view rest = result.texts.optimized; !rest.empty();) {
+      const auto line = rest.substr(0, rest.find('\n'));
+      log(LogItem::Op, "region {}: {}", result.ticket, line);
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    }
     if (result.code) {
       install(*found->second, *result.code);
     } else {
@@ -177,6 +186,7 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   ++m_statistics.regions;
   m_statistics.region_insns += code.statistics.instructions;
   m_statistics.region_bytes += code.code_size;
+  for (const auto& observer : m_options.observers) observer->region_translated(record.rip, {code.code, code.code_size});
   log(LogItem::Tiers, "region {}: {} instructions, {} bytes", record.ticket, code.statistics.instructions, code.code_size);
   m_baseline.redirect(head, record.code);
 }

@@ -25,23 +25,29 @@ void TranslationLog::block_translated(const Block& block, std::span<const CodePa
       if (part.kind == CodePart::Kind::Entry) log(LogItem::OutAsm, " entry");
       if (part.kind == CodePart::Kind::Exit) log(LogItem::OutAsm, " exit");
       if (is_insn(part)) log(LogItem::OutAsm, " guest {:#x}", rip + block.insns[part.position].offset);
-      log_code(block, part.hot, code.subspan(part.hot, part.hot_size));
+      log_code(code.size(), part.hot, code.subspan(part.hot, part.hot_size));
     }
     for (const CodePart& part : parts) {
       if (part.cold_size == 0) continue;
       if (is_insn(part)) log(LogItem::OutAsm, " guest {:#x}, out of the way", rip + block.insns[part.position].offset);
       else log(LogItem::OutAsm, " {}, out of the way", part.kind == CodePart::Kind::Entry ? "entry" : "exit");
-      log_code(block, part.cold, code.subspan(part.cold, part.cold_size));
+      log_code(code.size(), part.cold, code.subspan(part.cold, part.cold_size));
     }
   }
 }
 
-void TranslationLog::log_code(const Block& block, u32 offset, std::span<const u8> code) const {
+void TranslationLog::region_translated(u64 rip, std::span<const u8> code) {
+  if (!log_enabled(LogItem::OutAsm)) return;
+  log(LogItem::OutAsm, "region {:#x}: {} bytes at {}", rip, code.size(), static_cast<const void*>(code.data()));
+  log_code(code.size(), 0, code);
+}
+
+void TranslationLog::log_code(u64 size, u32 offset, std::span<const u8> code) const {
   const u64 start = reinterpret_cast<u64>(code.data()) - offset;
   while (!code.empty()) {
     const u64 at = reinterpret_cast<u64>(code.data());
     const DisassembledInsn insn = m_host.one(code, at, [&](u64 target) {
-      if (target - start < block.code_size) return fmt::format("{:#x}", target);
+      if (target - start < size) return fmt::format("{:#x}", target);
       const std::string name = host_function_name(reinterpret_cast<const void*>(target));
       return name.empty() ? fmt::format("{:#x}", target) : name;
     });

@@ -15,10 +15,11 @@ class TranslationLog final : public TranslationObserver {
   explicit TranslationLog(const CpuCore& core) : m_core(core), m_host(Disassembler::for_host()) {}
   // Whether any of the items is on.
   static bool wanted();
+  void region_translated(u64 rip, std::span<const u8> code) override;
   void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) override;
 
  private:
-  void log_code(const Block& block, u32 offset, std::span<const u8> code) const;
+  void log_code(u64 size, u32 offset, std::span<const u8> code) const;
 
   const CpuCore& m_core;
   Disassembler m_host;

@@ -16,6 +16,9 @@ VELLUM = os.path.abspath(sys.argv[1])
 ENGINES = ["interpreter"] + (["baseline"] if "baseline" in subprocess.run(
     [VELLUM, "translate", "-show", "baseline", "-bytes", "90"], capture_output=True, text=True).stdout else [])
 
+if subprocess.run([VELLUM, "translate", "-show", "ir", "-bytes", "90"], capture_output=True).returncode == 0 and "baseline" in ENGINES:
+    ENGINES += ["llvm", "tiered"]
+
 # At 7c00h, in RAM: a loop of ten rounds, a store into the instruction behind it, the end by isa-debug-exit.
 PROGRAM = bytes.fromhex("b90a00 01c8 e2fc c6060d7c43 90 40 ba0105 b000 ee".replace(" ", ""))
 # At f000:e000: copies the program there and goes to it.
@@ -135,7 +138,8 @@ class Log(unittest.TestCase):
                     self.assertEqual(numbers["jump_far"], "2")
                     self.assertEqual(numbers["all"], "6")
                     self.assertGreaterEqual(int(numbers["blocks invalidated"]), 1)
-                    translated = int(numbers["in blocks of the interpreter" if engine == "interpreter" else "in translated code"])
+                    translated = int(numbers["in blocks of the interpreter"]) if engine == "interpreter" else \
+                        int(numbers["in code of the baseline"]) + int(numbers["in code of the optimizing tier"])
                     self.assertEqual(translated + int(numbers["one by one in the interpreter"]), int(numbers["retired"]))
         # The jump, the loader with its repetition as one, the program.
         self.assertEqual(retired, {str(1 + 9 + 1 + 2 * 10 + 6)})

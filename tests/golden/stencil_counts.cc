@@ -87,7 +87,8 @@ std::vector<std::string> golden_lines() {
       "# p memory at a plain address. Variant: - flags dead, s flags of a subtraction, l of a logic operation.",
   };
   Totals totals;
-  for (unsigned i = 0; i < static_cast<unsigned>(Glue::GoToRip) + 1; ++i) lines.push_back(fmt::format("(glue {}): {}", i, size_of(find_glue(static_cast<Glue>(i)), totals)));
+#define VELLUM_GLUE_LINE(name) lines.push_back(fmt::format("({}): {}", #name, size_of(find_glue(Glue::name), totals)));
+  VELLUM_GLUE(VELLUM_GLUE_LINE)
   unsigned handlers = 0;
   std::map<std::string, unsigned> seen;
   for (usize row = 0; row < opcode_rows().size(); ++row) {

@@ -267,6 +267,10 @@ void Lifter::emit_block(int index) {
   llvm::IRBuilder<> b(m_bodies[static_cast<usize>(index)]);
   b.CreateStore(b.CreateSub(b.CreateLoad(m_i64, m_budget), number(block.count)), m_budget);
   b.CreateStore(b.CreateAdd(m_entry_base, number(static_cast<u64>(block.delta))), m_code_base);
+  if (m_region.executed) {
+    auto* counter = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.executed)), m_pointer);
+    b.CreateAlignedStore(b.CreateAdd(b.CreateAlignedLoad(m_i64, counter, llvm::Align(8)), number(block.count)), counter, llvm::Align(8));
+  }
   emit_insns(index, b);
 }
 

@@ -31,6 +31,8 @@ struct Region {
   // them and enter the region again.
   const RegionValidity* validity = nullptr;
   Handler revalidate = nullptr;
+  // Where the instructions that run in it are counted, if anywhere; a block's all when it is entered.
+  u64* executed = nullptr;
 };
 
 }  // namespace vellum
