@@ -148,12 +148,17 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
 }
 
 // An access to MMIO must happen with exact state, as the last of its block: if it is not, the instruction starts again
-// alone, and the block is cut behind it from now on.
+// alone, and the block is cut behind it from now on. Host code of several blocks may go on without looking up in between:
+// there even the last one runs alone.
 void CpuCore::split_block_for_mmio() {
   const BoundInsn* insn = s.insn;
   if (!insn) return;
   const Block* block = Block::of(insn);
-  if (insn->position + 1 == block->real_count) return;
+  if (insn->position + 1 == block->real_count) {
+    const Translator* translator = blocks.translator();
+    if (!translator || !is_variant(block->variants()[insn->position]) || !translator->shares_code(*block, *block)) return;
+    std::longjmp(m_recovery, kRecoverSplit);
+  }
   const u64 ram_offset = block->ram_offset + insn->offset;
   blocks.mark_mmio(ram_offset);
   blocks.written(ram_offset, 1);
