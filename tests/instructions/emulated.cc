@@ -51,7 +51,7 @@ EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine) {
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
   m_board = std::make_unique<Board>();
   m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
-  if (const auto done = use_engine(*m_cpu, {engine}); !done) throw std::runtime_error(done.error().message);
+  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = 1}); !done) throw std::runtime_error(done.error().message);
   build_tables();
 
   CpuState& s = m_cpu->s;

@@ -228,6 +228,7 @@ int run(const Options& options) {
   for (usize i = 0; i < names.size(); ++i) {
     if (i > 0 && !options.engines.empty() && options.engines.find(names[i]) == std::string::npos) continue;
     EngineOptions engine;
+    engine.hot_entries = 12;  // programs are short
     engine.engine = static_cast<Engine>(i);
     engine.code_cache_size = u64{4} << 20;
     machines.push_back(std::make_unique<ProgramMachine>(std::string(names[i]), model, engine));
