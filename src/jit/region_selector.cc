@@ -2,10 +2,13 @@
 #include "jit/region_selector.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
+#include <string_view>
 
 #include "cpu/interpreter/handlers.h"
 #include "cpu/jump_cache.h"
+#include "cpu/opcodes.h"
 
 namespace vellum {
 
@@ -19,6 +22,9 @@ struct Node {
   Block* block;
   i64 delta;
   int taken = -1, next = -1;  // indices of nodes
+  int behind_call = -1;       // where its call returns to
+  int indirect = -1;          // where its indirect transfer goes at present
+  bool returns = false;       // ends with RET
   std::vector<int> from;
   bool returns_to_head = false;
 };
@@ -37,6 +43,13 @@ class Explorer {
   Explorer(const CpuState& s, Block& head, u64 rip) : m_s(s), m_rip(rip) {
     node(&head, 0);
     for (usize i = 0; i < m_nodes.size() && m_nodes.size() < kMaxExplored; ++i) follow(static_cast<int>(i));
+    // Whatever returns may return behind any of the calls.
+    for (usize i = 0; i < m_nodes.size(); ++i) {
+      const int site = m_nodes[i].behind_call;
+      if (site < 0) continue;
+      for (usize k = 0; k < m_nodes.size(); ++k)
+        if (m_nodes[k].returns) m_nodes[static_cast<usize>(site)].from.push_back(static_cast<int>(k));
+    }
     if (!m_nodes.empty()) mark_loop();
   }
   std::vector<Node>& nodes() { return m_nodes; }
@@ -60,14 +73,32 @@ class Explorer {
     const bool same_mode = block && block->mode == from.block->mode;
     return same_mode ? node(block, static_cast<i64>(rip - m_rip)) : -1;
   }
+  // Where an indirect transfer through a word at a fixed place goes: calls of shared libraries.
+  int present_target(const Node& from, const BoundInsn& insn) {
+    const bool fixed = insn.memory && insn.index == kZeroSlot && (insn.base == kCodeBaseSlot || insn.base == kZeroSlot);
+    if (!fixed || insn.segment_mode != SegmentMode::Flat || insn.code_size_bytes == 2) return -1;
+    const u64 base = insn.base == kCodeBaseSlot ? m_rip + static_cast<u64>(from.delta) : 0;
+    const u64 linear = (base + static_cast<u64>(i64{insn.displacement})) & insn.address_mask();
+    const TlbEntry& entry = m_s.tlb[Tlb::slot(linear)];
+    const u64 x = linear ^ entry.read_tag;
+    if (x > kPageSize - insn.code_size_bytes) return -1;
+    u64 target = 0;
+    std::memcpy(&target, entry.host + x, insn.code_size_bytes);
+    Block* block = known(m_s, target);
+    return block && block->mode == from.block->mode ? node(block, static_cast<i64>(target - m_rip)) : -1;
+  }
   void follow(int index) {
     const Node from = m_nodes[static_cast<usize>(index)];
     const Block& block = *from.block;
     const BoundInsn& last = block.insns[block.real_count - 1];
     const u8 variant = block.variants()[block.real_count - 1];
-    int taken = -1, next = -1;
+    int taken = -1, next = -1, behind_call = -1, indirect = -1;
+    bool returns = false;
     const u64 end = u64{last.offset} + last.length;
     if (is_variant(variant)) {
+      const std::string_view mnemonic = opcode_rows()[last.row].mnemonic;
+      if (mnemonic == "call") behind_call = successor(from, nullptr, end, last.code_size_bytes);
+      returns = mnemonic == "ret";
       switch (interpreter_row(last.row).flow) {
         case Flow::Conditional:
           next = successor(from, block.next, end, last.code_size_bytes);
@@ -77,13 +108,17 @@ class Explorer {
           break;
         case Flow::Next: next = successor(from, block.next, end, last.code_size_bytes); break;
         case Flow::String: next = block.next ? successor(from, block.next, end, last.code_size_bytes) : -1; break;
-        case Flow::Indirect:
+        case Flow::Indirect: indirect = present_target(from, last); break;
         case Flow::Callout: break;
       }
     }
     Node& node = m_nodes[static_cast<usize>(index)];
     node.taken = taken;
     node.next = next;
+    node.behind_call = behind_call;
+    node.indirect = indirect;
+    if (indirect >= 0) m_nodes[static_cast<usize>(indirect)].from.push_back(index);
+    node.returns = returns;
     if (taken >= 0) m_nodes[static_cast<usize>(taken)].from.push_back(index);
     if (next >= 0) m_nodes[static_cast<usize>(next)].from.push_back(index);
   }
@@ -153,6 +188,7 @@ Selection select_region(const CpuCore& core, Block& head, u64 rip) {
     set_handler(copy.insns[block.real_count], interpreter_fall_through);
     if (node.taken >= 0) copy.taken = number[static_cast<usize>(node.taken)];
     if (node.next >= 0) copy.next = number[static_cast<usize>(node.next)];
+    if (node.indirect >= 0 && number[static_cast<usize>(node.indirect)] >= 0) copy.indirect.push_back(number[static_cast<usize>(node.indirect)]);
     selection.region.blocks.push_back(std::move(copy));
     if (pages.try_emplace((rip + static_cast<u64>(node.delta)) & ~kPageMask, true).second)
       selection.mapping.push_back({node.delta, &block});

@@ -5,7 +5,6 @@
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/Dominators.h>
-#include <llvm/IR/ValueHandle.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/ValueHandle.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
@@ -331,13 +330,12 @@ llvm::AllocaInst* MemoryExpansion::buffer() {
 }
 
 llvm::CallInst* MemoryExpansion::call_cold(llvm::IRBuilder<>& b, const char* name, llvm::Type* result, std::vector<Value*> arguments) {
-  // The form that preserves vector registers preserves their low 128 bits only.
-  const bool all = !m_region.wide_vectors;
+  // Not preserve_all: with AVX-512 hosts random programs lost vector registers and flags over such calls.
   std::vector<llvm::Type*> types;
   for (const Value* argument : arguments) types.push_back(argument->getType());
-  const auto callee = m_module.getOrInsertFunction(std::string(name) + (all ? "_all" : ""), llvm::FunctionType::get(result, types, false));
+  const auto callee = m_module.getOrInsertFunction(name, llvm::FunctionType::get(result, types, false));
   llvm::CallInst* call = b.CreateCall(callee, arguments);
-  call->setCallingConv(all ? llvm::CallingConv::PreserveAll : llvm::CallingConv::PreserveMost);
+  call->setCallingConv(llvm::CallingConv::PreserveMost);
   call->addFnAttr(llvm::Attribute::Cold);
   call->setDoesNotThrow();
   return call;

@@ -84,7 +84,6 @@ inline u8* page(CpuState* s, const BoundInsn* insn, u64 linear, u64 low, u32 wha
   }
 
 VELLUM_REGION_HELPERS(, preserve_most)
-VELLUM_REGION_HELPERS(_all, preserve_all)
 
 extern "C" {
 // The bitcode's functions of these names, for flags of an unknown operation.
@@ -98,7 +97,7 @@ VELLUM_HANDLER_ABI void region_exit(CpuState* s, const BoundInsn* insn) { VELLUM
 }
 
 std::span<const HostSymbol> region_helpers() {
-#define VELLUM_HELPER(name) {#name, reinterpret_cast<const void*>(&name)}, {#name "_all", reinterpret_cast<const void*>(&name##_all)}
+#define VELLUM_HELPER(name) {#name, reinterpret_cast<const void*>(&name)}
   static const HostSymbol kHelpers[] = {
       VELLUM_HELPER(region_load), VELLUM_HELPER(region_load_bytes), VELLUM_HELPER(region_store),
       VELLUM_HELPER(region_store_bytes), VELLUM_HELPER(region_update), VELLUM_HELPER(region_page),

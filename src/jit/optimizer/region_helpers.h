@@ -8,8 +8,7 @@
 
 namespace vellum {
 
-// The helpers by the names that optimized code uses. Each exists in two forms: the one whose name ends in "_all" preserves
-// the vector registers too (their low 128 bits).
+// The helpers by the names that optimized code uses; they preserve most registers.
 //   u64 region_load(s, insn, linear, size)                up to 8 bytes
 //   void region_load_bytes(s, insn, linear, size, data)
 //   void region_store(s, insn, linear, size, value)
