@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
 # Compiles a group of stencils and takes the object apart:
-# stencils.py GROUP SOURCE OUTPUT.o DEPFILE STENCIL_H -- COMPILER FLAGS...
+# stencils.py GROUP CPU_FAMILY SOURCE OUTPUT.o DEPFILE STENCIL_H -- COMPILER... -- FLAGS...
 # The output is an object with the stencils' bytes and what is to be patched in them (src/jit/stencil.h) as data.
 import re
 import struct
 import subprocess
 import sys
 
-group, source, output, depfile, stencil_header = sys.argv[1:6]
-compiler = sys.argv[sys.argv.index('--') + 1:]
+group, family, source, output, depfile, stencil_header = sys.argv[1:7]
+separator = sys.argv.index('--')
+flags_at = sys.argv.index('--', separator + 1)
+assembler, compiler = sys.argv[separator + 1:flags_at], sys.argv[separator + 1:flags_at] + sys.argv[flags_at + 1:]
+aarch64 = None
+if family == 'aarch64':
+    import stencils_aarch64 as aarch64
+COMMENT = aarch64.COMMENT if aarch64 else '#'
 
 # Functions of the program that stencils may call (they realign the stack, which stencils do not keep aligned) or go to.
-HELPER = re.compile(r'_ZN6vellum\d+(engine_|interpreter_|chosen_nan|round_to_integral|approximate_reciprocal|fused_|half_to_single|'
+HELPER = re.compile(r'_ZN6vellum\d+(engine_|interpreter_|chosen_nan|round_to_integral|approximate_reciprocal|exact_|settle_denormals|fused_|half_to_single|'
                     r'single_to_half|shuffle_bytes|compare_strings_|string_comparison_|aes_|sha1_|sha256_|carryless_multiply)\w*')
 INVERSE = {'a': 'be', 'ae': 'b', 'b': 'ae', 'be': 'a', 'e': 'ne', 'ne': 'e', 'g': 'le', 'ge': 'l', 'l': 'ge', 'le': 'g',
            's': 'ns', 'ns': 's', 'o': 'no', 'no': 'o', 'p': 'np', 'np': 'p'}
@@ -119,17 +125,17 @@ def transform(assembly):
             name = line.split('\t')[2].split(',')[0]
             result.append(line)
         elif name and line.startswith(name + ':'):
-            result.append(line.split('#')[0].rstrip())
+            result.append(line.split(COMMENT)[0].rstrip())
             lines = []
         elif lines is not None:
             if line.startswith('.Lfunc_end'):
-                hot, cold = split(lines)
+                hot, cold = aarch64.split(lines) if aarch64 else split(lines)
                 result += hot
                 if cold:
                     result += [f'\t.section\t.text.cold.{name},"ax",@progbits'] + cold
                 lines = name = None
             else:
-                text = line.split('#')[0].rstrip()
+                text = line.split(COMMENT)[0].rstrip()
                 if text and not text.startswith('\t.'):
                     lines.append(text)
         else:
@@ -185,7 +191,7 @@ def fail(message):
 
 # Relocation types of x86-64, System V ABI AMD64 supplement table 4.9: kind, whether it counts from the place.
 ABSOLUTE8, ABSOLUTE16, ABSOLUTE32, ABSOLUTE64, RELATIVE32 = range(5)
-RELOCATIONS = {1: ABSOLUTE64, 2: RELATIVE32, 4: RELATIVE32, 10: ABSOLUTE32, 11: ABSOLUTE32, 12: ABSOLUTE16, 14: ABSOLUTE8}
+RELOCATIONS = aarch64.RELOCATIONS if aarch64 else {1: ABSOLUTE64, 2: RELATIVE32, 4: RELATIVE32, 10: ABSOLUTE32, 11: ABSOLUTE32, 12: ABSOLUTE16, 14: ABSOLUTE8}
 
 
 class Constants:
@@ -311,12 +317,12 @@ def write(pointers, stencils, constants, helpers):
     out += [f'\t.quad\t{prefix}{part}' for part in ('code', 'records', 'patches', 'constants', 'helpers', 'helper_names', 'rows', 'lines')]
     out += ['\t.section\t.note.GNU-stack,"",@progbits', '']
     open(result, 'w').write('\n'.join(out))
-    subprocess.run([compiler[0], '-c', '-o', output, result], check=True)
+    subprocess.run(assembler + ['-c', '-o', output, result], check=True)
 
 
 base = output.removesuffix('.o')
 raw, assembly, object_file, result = base + '.raw.s', base + '.split.s', base + '.split.o', base + '.data.s'
 subprocess.run(compiler + ['-S', '-MD', '-MF', depfile, '-MT', output, '-o', raw, source], check=True)
 open(assembly, 'w').write(transform(open(raw).read()))
-subprocess.run([compiler[0], '-c', '-o', object_file, assembly], check=True)
+subprocess.run(assembler + ['-c', '-o', object_file, assembly], check=True)
 write(*extract(Elf(open(object_file, 'rb').read())))

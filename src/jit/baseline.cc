@@ -92,6 +92,21 @@ u64 hole_value(Hole hole, const BoundInsn& insn) {
   VELLUM_ASSERT(!"a place is no value");
 }
 
+// A field of a fixed-width instruction, and a distance in instructions.
+void insert(u8* place, unsigned low, unsigned width, u64 value) {
+  u32 insn;
+  std::memcpy(&insn, place, 4);
+  const u32 mask = ((u32{1} << width) - 1) << low;
+  insn = (insn & ~mask) | (static_cast<u32>(value << low) & mask);
+  std::memcpy(place, &insn, 4);
+}
+void insert_distance(u8* place, unsigned low, unsigned width, u64 bytes) {
+  const i64 distance = static_cast<i64>(bytes) / 4;
+  VELLUM_ASSERT((bytes & 3) == 0 && distance >= -(i64{1} << (width - 1)) && distance < i64{1} << (width - 1));
+  insert(place, low, width, static_cast<u64>(distance));
+}
+bool is_relative(PatchKind kind) { return kind == PatchKind::Relative32 || kind >= PatchKind::Branch26; }
+
 void store(u8* place, PatchKind kind, u64 value) {
   switch (kind) {
     case PatchKind::Absolute8: std::memcpy(place, &value, 1); break;
@@ -99,6 +114,14 @@ void store(u8* place, PatchKind kind, u64 value) {
     case PatchKind::Absolute32:
     case PatchKind::Relative32: std::memcpy(place, &value, 4); break;
     case PatchKind::Absolute64: std::memcpy(place, &value, 8); break;
+    case PatchKind::MoveUnsigned: VELLUM_ASSERT(value < 0x10000); [[fallthrough]];
+    case PatchKind::Move0: insert(place, 5, 16, value); break;
+    case PatchKind::Move1: insert(place, 5, 16, value >> 16); break;
+    case PatchKind::Move2: insert(place, 5, 16, value >> 32); break;
+    case PatchKind::Move3: insert(place, 5, 16, value >> 48); break;
+    case PatchKind::Branch26: insert_distance(place, 0, 26, value); break;
+    case PatchKind::Branch19: insert_distance(place, 5, 19, value); break;
+    case PatchKind::Branch14: insert_distance(place, 5, 14, value); break;
   }
 }
 
@@ -139,7 +162,7 @@ void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
     const u32 part = patch.offset & StencilPatch::kInCold ? piece.cold : piece.hot;
     const u32 place = part + (patch.offset & ~u32{StencilPatch::kInCold});
     u64 value = patch_value(cache, piece, ways, patch);
-    if (patch.kind == PatchKind::Relative32) {
+    if (is_relative(patch.kind)) {
       value -= reinterpret_cast<u64>(cache.executable(place));
       VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
     }

@@ -19,10 +19,20 @@ Error failed(std::string_view what, u64 size) {
                            size >> 20, what, std::strerror(errno))};
 }
 
-// Calls `map` with addresses within reach of 32-bit distances from the program, from near to far, until one is taken.
+// How far branches reach, less room for the program itself. Where an instruction cache is not coherent with the data
+// caches, one mapping serves both purposes: emulators of such hosts see that code changes by the address that is written.
+#if defined(__x86_64__)
+constexpr i64 kReach = (i64{2} << 30) - (i64{64} << 20);
+constexpr bool kOneMapping = false;
+#else
+constexpr i64 kReach = i64{128} << 20;
+constexpr bool kOneMapping = true;
+#endif
+
+// Calls `map` with addresses within reach of the program, from near to far, until one is taken.
 template <class Map>
 u8* map_near_program(u64 size, Map map) {
-  constexpr i64 kStep = i64{16} << 20, kReach = (i64{2} << 30) - (i64{64} << 20);
+  constexpr i64 kStep = i64{16} << 20;
   const i64 program = static_cast<i64>(reinterpret_cast<u64>(&interpreter_leave) & ~u64{kStep - 1});
   for (i64 distance = kStep; distance + static_cast<i64>(size) < kReach; distance += kStep) {
     for (const i64 address : {program - distance - static_cast<i64>(size), program + distance}) {
@@ -78,20 +88,27 @@ Result<Mappings> map_anonymous(u64 size) {
   return Mappings{static_cast<u8*>(writable), executable};
 }
 
+Result<Mappings> map_once(u64 size) {
+  u8* both = map_near_program(size, [&](void* address) {
+    return mmap(address, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  });
+  return Mappings{both, both};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size, Backing backing) {
-  const auto mapped = backing == Backing::File ? map_file(size) : map_anonymous(size);
+  const auto mapped = kOneMapping ? map_once(size) : backing == Backing::File ? map_file(size) : map_anonymous(size);
   if (!mapped) return std::unexpected(mapped.error());
   if (!mapped->executable) {
-    munmap(mapped->writable, size);
+    if (mapped->writable) munmap(mapped->writable, size);
     return std::unexpected(failed("no executable memory near the program", size));
   }
   return std::unique_ptr<CodeCache>(new CodeCache(mapped->writable, mapped->executable, size));
 }
 
 CodeCache::~CodeCache() {
-  munmap(m_writable, m_size);
+  if (m_writable != m_executable) munmap(m_writable, m_size);
   munmap(m_executable, m_size);
 }
 

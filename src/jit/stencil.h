@@ -22,7 +22,11 @@ enum class Hole : u8 {
   Constant,  // constants() + the addend
 };
 
-enum class PatchKind : u8 { Absolute8, Absolute16, Absolute32, Absolute64, Relative32 };
+// The second line is of AArch64: immediates of MOVZ and MOVK (the first one must have no further bits), and branches.
+enum class PatchKind : u8 {
+  Absolute8, Absolute16, Absolute32, Absolute64, Relative32,
+  MoveUnsigned, Move0, Move1, Move2, Move3, Branch26, Branch19, Branch14,
+};
 
 struct StencilPatch {
   u16 offset;  // into the hot part, or with kInCold into the cold one
@@ -70,7 +74,12 @@ bool have_stencils();
 // Whether it was built with LLVM, and the host can run what it makes.
 bool have_optimizer();
 
-// Groups whose instructions have stencils; what the others do is called out of line anyway.
+// Groups whose instructions have stencils; what the others do is called out of line anyway, or too large where vectors of
+// 32 bytes are two of the host's.
+#if defined(__x86_64__)
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)
+#else
+#define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float)
+#endif
 
 }  // namespace vellum
