@@ -26,12 +26,19 @@ std::span<const std::string_view> engine_names();
 // The fastest that this host has.
 Engine default_engine();
 
+// On AArch64 several must lie within 128 MiB of the program.
+#if defined(__x86_64__)
+inline constexpr u64 kDefaultCodeCacheSize = u64{64} << 20;
+#else
+inline constexpr u64 kDefaultCodeCacheSize = u64{32} << 20;
+#endif
+
 struct EngineOptions {
   Engine engine = default_engine();
   bool count_tiers = false;                  // instructions executed in regions, for -stats
   bool perf_map = false, jit_dump = false;   // files for perf; jit/perf_files.h
   std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code; use_engine() adds its own
-  u64 code_cache_size = u64{64} << 20;  // bytes of host code; -tb-size
+  u64 code_cache_size = kDefaultCodeCacheSize;  // bytes of host code; -tb-size
   u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best
   bool wait_for_compiler = false;       // the guest stands still meanwhile (Llvm does so always)
 };
