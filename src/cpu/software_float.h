@@ -23,17 +23,17 @@ bool inexact_without_bounds(FloatStep step, u64 a, u64 b, u32 mxcsr);
 bool narrowing_inexact_without_bounds(u64 bits, u32 mxcsr);  // double to float
 
 // An operation as SSE does it, with its flags, whatever the host does with denormal numbers. The square root is b's.
-u32 exact_step(FloatStep step, u32 a, u32 b, u32 mxcsr, u32& flags);
-u64 exact_step(FloatStep step, u64 a, u64 b, u32 mxcsr, u32& flags);
-V128 exact_lanes_f32(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags);
-V128 exact_lanes_f64(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags);
-u32 exact_narrow(u64 bits, u32 mxcsr, u32& flags);  // CVTSD2SS
+VELLUM_FROM_STENCILS u32 exact_step(FloatStep step, u32 a, u32 b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS u64 exact_step(FloatStep step, u64 a, u64 b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS V128 exact_lanes_f32(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS V128 exact_lanes_f64(FloatStep step, V128 a, V128 b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS u32 exact_narrow(u64 bits, u32 mxcsr, u32& flags);  // CVTSD2SS
 // Operands of a comparison or conversion: denormal ones become zeros under DAZ, else raise the denormal flag unless there
 // is a NaN beside them.
-void settle_denormals(u32& a, u32& b, u32 mxcsr, u32& flags);
-void settle_denormals(u64& a, u64& b, u32 mxcsr, u32& flags);
-void settle_denormals_f32(V128& a, V128& b, u32 mxcsr, u32& flags);
-void settle_denormals_f64(V128& a, V128& b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS void settle_denormals(u32& a, u32& b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS void settle_denormals(u64& a, u64& b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS void settle_denormals_f32(V128& a, V128& b, u32 mxcsr, u32& flags);
+VELLUM_FROM_STENCILS void settle_denormals_f64(V128& a, V128& b, u32 mxcsr, u32& flags);
 
 // Replaces each NaN lane of `result` of an operation on a and b by the one that SSE delivers: a if it is a NaN, else b,
 // as quiet NaN; the default NaN if neither is. SDM Vol. 1 tables 4-7 and 4-8.
