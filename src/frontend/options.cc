@@ -103,6 +103,15 @@ Result<void> option_engine(Parsing& parsing, std::string_view value) {
   return {};
 }
 
+Result<void> option_code_cache(Parsing& parsing, std::string_view value) {
+  const auto size = parse_size("-tb-size", std::string(value), 20);
+  if (!size) return std::unexpected(size.error());
+  constexpr u64 kSmallest = u64{1} << 20, kGreatest = u64{512} << 20;
+  if (*size < kSmallest || *size > kGreatest) return failure(fmt::format("-tb-size: '{}' is out of range; it is 1M to 512M", value));
+  parsing.options.engine.code_cache_size = (*size + kSmallest - 1) / kSmallest * kSmallest;
+  return {};
+}
+
 Result<u64> parse_date(std::string_view text) {
   // YYYY-MM-DDTHH:MM:SS or YYYY-MM-DD
   std::tm date{};
@@ -450,7 +459,8 @@ constexpr Row kRows[] = {
     {"-device", "NAME[,KEY=VALUE]", "an extra device (-device help lists them)", option_device},
     {"-rtc", "base=utc|localtime|DATE", "what the real-time clock shows at the start", option_rtc},
     {"-clock", "realtime|instructions", "virtual time follows the host (default), or the number of\nexecuted instructions, exactly repeatable", option_clock},
-    {"-engine", "interpreter|baseline", "how guest code is run", option_engine},
+    {"-engine", "interpreter|baseline|llvm|tiered", "how guest code is run (default tiered where the host allows it)", option_engine},
+    {"-tb-size", "SIZE", "memory for translated code of each tier, 1M to 512M; M is meant\nwithout a suffix (default 64M)", option_code_cache},
     {"-no-reboot", "", "end instead of restarting when the guest resets the machine", option_no_reboot},
     {"-S", "", "start stopped; the monitor command cont starts it", option_stopped},
     {"", "", "Firmware and kernel", nullptr},
