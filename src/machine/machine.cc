@@ -18,8 +18,10 @@ namespace {
 // Between two looks at the host (its clock, its descriptors) a slice of guest work takes at most about this long.
 constexpr u64 kSliceNanoseconds = 1'000'000;
 constexpr u64 kLongestBudget = 10'000'000;
-// How much of the past counts in the measure of the CPU's speed, slice by slice.
-constexpr double kRecent = 0.9;
+// The past that counts in the measure of the CPU's speed, nanoseconds of its work.
+constexpr double kRecentNanoseconds = 10'000'000;
+// Nanoseconds; what is measured beyond it are the host's doings.
+constexpr double kSlowestInstruction = 1000;
 // How far instruction time goes on when the CPU is stuck.
 constexpr Ticks kStuckTicks = 1000;
 
@@ -137,7 +139,7 @@ void Machine::run_instructions(u64 count) {
 u64 Machine::slice_budget(u64 limit) {
   const auto deadline = m_clock.next_deadline();
   const Ticks now = m_clock.now();
-  const u64 left = !deadline ? limit : *deadline > now ? *deadline - now : 1;
+  const u64 left = !deadline ? ~u64{0} : *deadline > now ? *deadline - now : 1;
   if (m_config.clock == ClockMode::Instructions) return std::min(limit, left);
   const double nanoseconds = static_cast<double>(std::min(left, kSliceNanoseconds));
   const double budget = nanoseconds / m_nanoseconds_per_instruction;
@@ -167,18 +169,21 @@ void Machine::run_slice(u64 limit) {
   if (!cpu.has_work()) return idle();
 
   const u64 retired = cpu.retired();
+  const u64 spent_before = m_config.clock == ClockMode::Realtime ? thread_nanoseconds() : 0;
   m_in_slice = true;
   const Exit exit = cpu.run(slice_budget(limit));
   m_in_slice = false;
   const u64 done = cpu.retired() - retired;
   if (m_config.clock == ClockMode::Realtime) {
-    // Long slices weigh more than short ones; a slice in which the host did something else is no measure.
-    const double spent = static_cast<double>(host_nanoseconds() - started);
-    if (spent < 2.0 * static_cast<double>(kSliceNanoseconds)) {
-      m_recent_nanoseconds = m_recent_nanoseconds * kRecent + spent;
-      m_recent_instructions = m_recent_instructions * kRecent + static_cast<double>(done);
-      m_nanoseconds_per_instruction = std::clamp(m_recent_nanoseconds / std::max(m_recent_instructions, 1.0), 0.1, 100.0);
-    }
+    // In this thread's own time, so that a slice in which the host did something else misleads nobody. Every slice counts, and
+    // the past is forgotten by time and not by instructions: where the guest becomes fifty times slower, slices that stay
+    // fifty times too long make all timers late by as much, and a keyboard that waits for one with every byte loses keys.
+    const double spent = static_cast<double>(thread_nanoseconds() - spent_before);
+    const double share = std::min(1.0, kRecentNanoseconds / std::max(spent, 1.0));
+    const double kept = std::max(0.0, 1 - spent / kRecentNanoseconds);
+    m_recent_nanoseconds = m_recent_nanoseconds * kept + spent * share;
+    m_recent_instructions = m_recent_instructions * kept + static_cast<double>(done) * share;
+    m_nanoseconds_per_instruction = std::clamp(m_recent_nanoseconds / std::max(m_recent_instructions, 1.0), 0.1, kSlowestInstruction);
   }
   switch (exit) {
     case Exit::BudgetSpent:

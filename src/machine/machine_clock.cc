@@ -5,11 +5,18 @@
 
 namespace vellum {
 
-u64 host_nanoseconds() {
+namespace {
+
+u64 nanoseconds_of(clockid_t clock) {
   timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
 }
+
+}  // namespace
+
+u64 host_nanoseconds() { return nanoseconds_of(CLOCK_MONOTONIC); }
+u64 thread_nanoseconds() { return nanoseconds_of(CLOCK_THREAD_CPUTIME_ID); }
 
 Ticks MachineClock::now() const {
   if (m_mode == ClockMode::Realtime && !m_flowing) return m_base;

@@ -16,6 +16,8 @@ enum class ClockMode : u8 {
 
 // Nanoseconds of the host's monotonic clock.
 u64 host_nanoseconds();
+// Nanoseconds of the host's CPU that the calling thread has used.
+u64 thread_nanoseconds();
 
 class MachineClock : public VirtualClock {
  public:

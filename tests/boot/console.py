@@ -158,7 +158,7 @@ class Machine:
     def keys(self, *names):
         for name in names:
             self.monitor(f"sendkey {name}")
-            time.sleep(0.05)  # twenty keys a second: as fast as anybody types
+            time.sleep(0.02)  # fifty keys a second: faster than anybody types
 
     def type(self, text):
         """Types text on the PC's keyboard (US layout)."""

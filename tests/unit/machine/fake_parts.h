@@ -18,6 +18,7 @@ class FakeCpu : public Cpu {
   void init() override {}
   Exit run(u64 budget) override {
     m_exit_requested = false;
+    ++runs;
     for (u64 done = 0; done < budget; ++done) {
       if (halted && !m_interrupt_request) return Exit::Halted;
       if (m_exit_requested) return Exit::Requested;
@@ -44,6 +45,7 @@ class FakeCpu : public Cpu {
   bool halted = false;
   bool shut_down = false;
   int resets = 0;
+  u64 runs = 0;  // slices
   std::function<void()> on_instruction;
 
  private:
@@ -94,6 +96,7 @@ class FakeDevice : public Device {
     archive.require(limited <= 7, "limited");
     m_timer.visit(archive);
   }
+  void silence() { m_timer.cancel(); }
   u64 ticks() const { return m_state.ticks; }
   void set_limited(u8 value) { m_state.limited = value; }
   int resets = 0;
