@@ -142,7 +142,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   void protect_code_page(u64 ram_offset);
   u64 checked_code_address(u64 rip);
   u64 linear_sum(u64 linear, u64 bytes) const;
-  void check_flat_limit(u64 linear, unsigned size, Rights rights);
+  void check_flat_limit(u64 linear, unsigned size, AccessType type, Rights rights);
   void check_alignment(u64 linear, unsigned size, Rights rights);
   struct Pieces;
   Pieces pieces_of(u64 linear, unsigned size, AccessType type, Rights rights);

@@ -93,28 +93,31 @@ PageTarget CpuCore::target_of(const Translation& translation) const { return mem
 
 namespace {
 
-// Whether an operand of the instruction in progress is a stack reference, which raises #SS where others raise #GP: one
-// through SS, or the implicit one of PUSH, CALL, ENTER and their like, which is near rSP where there is a memory operand
-// beside it. SDM Vol. 3A 3.3.7.1 and 6.15.
-bool stack_reference(const CpuState& s, u64 linear) {
-  return s.insn->segment == kSs || ((opcode_rows()[s.insn->row].attributes & (kDefault64 | kForce64)) &&
-                                    (!s.insn->memory || linear - s.gpr[kRsp] + kPageSize < 2 * kPageSize));
+// Whether such an access of the instruction in progress is a stack reference, which raises #SS where others raise #GP: one
+// through SS, or the implicit one of PUSH, CALL, ENTER and their like. Where there is a memory operand beside it, PUSH and
+// CALL read that and write the stack, POP does the reverse, and JMP only reads. SDM Vol. 3A 3.3.7.1 and 6.15.
+bool stack_reference(const CpuState& s, AccessType type) {
+  if (s.insn->segment == kSs) return true;
+  const RowSpec& row = opcode_rows()[s.insn->row];
+  if (!(row.attributes & (kDefault64 | kForce64))) return false;
+  const bool pops = std::string_view(row.mnemonic) == "pop";
+  return !s.insn->memory || (type == AccessType::Write) != pops;
 }
 
 }  // namespace
 
 // Flat segments need no limit check on the fast path: only an access across 4 GiB exceeds their limit.
-void CpuCore::check_flat_limit(u64 linear, unsigned size, Rights rights) {
+void CpuCore::check_flat_limit(u64 linear, unsigned size, AccessType type, Rights rights) {
   if (linear + size - 1 <= 0xffffffff || rights != Rights::Current) return;
   if (!s.insn || s.code64() || !(s.mode & kModeFlatData)) return;
   if (s.insn->memory && s.insn->segment_mode != SegmentMode::Flat) return;  // checked by segment_linear()
-  raise(stack_reference(s, linear) ? Vector::StackFault : Vector::GeneralProtection, 0);
+  raise(stack_reference(s, type) ? Vector::StackFault : Vector::GeneralProtection, 0);
 }
 
 // Walks the tables, raises what they say, and enters the result into the TLB when the page is plain memory.
 Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   if (s.long_mode() && s.paging.mode != PagingMode::None && !canonical(linear, s.cr4 & kCr4La57)) {
-    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn && stack_reference(s, linear);
+    const bool stack = type != AccessType::Execute && rights == Rights::Current && s.insn && stack_reference(s, type);
     raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
   }
   ++(type == AccessType::Execute ? counters.fetch_walks : counters.data_walks);
@@ -190,7 +193,7 @@ void CpuCore::check_alignment(u64 linear, unsigned size, Rights rights) {
 // Makes every check and raises every fault of the access, before any of its bytes is touched.
 CpuCore::Pieces CpuCore::pieces_of(u64 linear, unsigned size, AccessType type, Rights rights) {
   VELLUM_ASSERT(size <= kPageSize);
-  check_flat_limit(linear, size, rights);
+  check_flat_limit(linear, size, type, rights);
   check_alignment(linear, size, rights);
   Pieces pieces;
   for (unsigned done = 0; done < size;) {
@@ -272,7 +275,7 @@ void CpuCore::load_slow(u64 linear, void* data, unsigned size) { read_slow(linea
 void CpuCore::store_slow(u64 linear, const void* data, unsigned size) { write_slow(linear, data, size, Rights::Current); }
 
 u8* CpuCore::writable_host(u64 linear, unsigned size) {
-  check_flat_limit(linear, size, Rights::Current);
+  check_flat_limit(linear, size, AccessType::Write, Rights::Current);
   check_alignment(linear, size, Rights::Current);
   if ((linear & kPageMask) + size > kPageSize) {
     probe_write(linear, size);

@@ -1,6 +1,7 @@
 // The interpreter's side of an instruction test.
 #include "instructions/emulated.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/flags.h"
@@ -45,13 +46,13 @@ void EmulatedCpu::put(u64 physical, T value) {
   m_memory->write_value(GuestPhysAddr(physical), value);
 }
 
-EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine) {
+EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries) {
   m_ram = std::move(*GuestRam::create(kRamSize));
   m_memory = std::make_unique<AddressSpace>(*m_ram);
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
   m_board = std::make_unique<Board>();
   m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
-  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = 1}); !done) throw std::runtime_error(done.error().message);
+  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = hot_entries}); !done) throw std::runtime_error(done.error().message);
   build_tables();
 
   CpuState& s = m_cpu->s;
@@ -91,8 +92,20 @@ void EmulatedCpu::build_tables() {
     put<u64>(kIdt + 16 * vector, (handler & 0xffff) | 0x08u << 16 | u64{0xee00} << 32 | (handler >> 16 & 0xffff) << 48);
     put<u64>(kIdt + 16 * vector + 8, handler >> 32);
   }
-  const std::vector<u8> filler(kCodeSize, kFiller);
-  m_memory->write(GuestPhysAddr(kCodePages), filler);
+  m_code.assign(kCodeSize, kFiller);
+  m_memory->write(GuestPhysAddr(kCodePages), m_code);
+}
+
+// Writes only what changes: what is translated of the same program, begun elsewhere, is used again.
+void EmulatedCpu::place_code(const TestCase& test) {
+  std::vector<u8> code(kCodeSize, kFiller);
+  std::ranges::copy(test.code, code.begin() + test.code_offset);
+  const auto first = std::ranges::mismatch(code, m_code).in1 - code.begin();
+  if (first == static_cast<i64>(kCodeSize)) return;
+  i64 last = static_cast<i64>(kCodeSize);
+  while (code[static_cast<usize>(last - 1)] == m_code[static_cast<usize>(last - 1)]) --last;
+  m_memory->write(GuestPhysAddr(kCodePages + static_cast<u64>(first)), std::span(code).subspan(static_cast<usize>(first), static_cast<usize>(last - first)));
+  m_code = std::move(code);
 }
 
 void EmulatedCpu::load_segments(Environment environment) {
@@ -141,7 +154,7 @@ void EmulatedCpu::run(const TestCase& test, Outcome& outcome) {
     m_memory_valid = true;
   }
   const MachineState before = initial_state(test);
-  m_memory->write(GuestPhysAddr(kCodePages + test.code_offset), test.code);
+  place_code(test);
   if (!test.patch.empty()) {
     std::memcpy(data + test.patch_offset, test.patch.data(), test.patch.size());
     std::memcpy(m_pristine.data() + test.patch_offset, test.patch.data(), test.patch.size());
@@ -214,8 +227,6 @@ void EmulatedCpu::run(const TestCase& test, Outcome& outcome) {
     std::memcpy(state.vector.ymm_high[i].data(), s.vector[i].qword + 2, 16);
   }
 
-  const std::vector<u8> filler(test.code.size(), kFiller);
-  m_memory->write(GuestPhysAddr(kCodePages + test.code_offset), filler);
   outcome.memory.clear();
   if (std::memcmp(data, m_pristine.data(), kDataSize) != 0) {
     for (usize i = 0; i < kDataSize; ++i) {

@@ -11,7 +11,8 @@ namespace vellum::instructions {
 
 class EmulatedCpu {
  public:
-  EmulatedCpu(const CpuModel& model, Engine engine);
+  // Code becomes a region when it was entered `hot_entries` times.
+  EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries = 1);
   ~EmulatedCpu();
   void run(const TestCase& test, Outcome& outcome);
   CpuCore& core() { return *m_cpu; }
@@ -19,6 +20,7 @@ class EmulatedCpu {
  private:
   class Board;
   void build_tables();
+  void place_code(const TestCase& test);
   void load_segments(Environment environment);
   template <class T>
   void put(u64 physical, T value);
@@ -27,7 +29,7 @@ class EmulatedCpu {
   std::unique_ptr<AddressSpace> m_memory;
   std::unique_ptr<Board> m_board;
   std::unique_ptr<CpuCore> m_cpu;
-  std::vector<u8> m_pristine;
+  std::vector<u8> m_pristine, m_code;
   u32 m_memory_seed = 0;
   bool m_memory_valid = false;
 };

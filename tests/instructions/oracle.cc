@@ -473,7 +473,9 @@ int run_programs(const Options& options, const Exceptions& exceptions) {
     return kSkipStatus;
   }
   const CpuModel model = model_for_tests();
-  EmulatedCpu emulated(model, options.engine);
+  // The jump in front is another with each entry: a region that began there would be used once.
+  constexpr u32 kHotEntries = 4;
+  EmulatedCpu emulated(model, options.engine, kHotEntries);
   GeneratorOptions generator_options;
   for (const auto& [mnemonic, unused] : exceptions.small) generator_options.small_counts.push_back(mnemonic);
   for (const auto& [mnemonic, unused] : exceptions.w0) generator_options.w0_outside_64.push_back(mnemonic);
