@@ -155,6 +155,7 @@ Handler original_handler(const Block& block, unsigned position) {
 }  // namespace
 
 Selection select_region(const CpuCore& core, Block& head, u64 rip) {
+  if (!is_variant(head.variants()[0])) return {};  // a callout: nothing would run before the region is left
   Explorer explorer(core.s, head, rip);
   std::vector<Node>& nodes = explorer.nodes();
   Selection selection;

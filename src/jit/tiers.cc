@@ -46,7 +46,7 @@ class Tiers::RegionMemory final : public CodeMemory {
 
 namespace {
 
-// A region whose code the guest changed this often is left to the baseline.
+// A region whose code the guest changed this often is left to the baseline, until the cache is emptied.
 constexpr unsigned kMaxFailures = 3;
 // How soon a block that could not be compiled is looked at again: never.
 constexpr u32 kNever = 0;
@@ -110,6 +110,7 @@ void Tiers::blocks_cleared() {
   m_regions.clear();
   m_regions_of.clear();
   m_region_at.clear();
+  m_failures.clear();
   m_region_memory->clear();
   m_baseline_code->truncate(0);
 }

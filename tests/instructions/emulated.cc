@@ -106,6 +106,9 @@ void EmulatedCpu::place_code(const TestCase& test) {
   while (code[static_cast<usize>(last - 1)] == m_code[static_cast<usize>(last - 1)]) --last;
   m_memory->write(GuestPhysAddr(kCodePages + static_cast<u64>(first)), std::span(code).subspan(static_cast<usize>(first), static_cast<usize>(last - first)));
   m_code = std::move(code);
+  // An engine remembers where code changes all the time, and gives up; other code starts afresh.
+  constexpr i64 kJump = 5;
+  if (last - first > kJump && m_cpu->blocks.translator()) m_cpu->request_code_flush();
 }
 
 void EmulatedCpu::load_segments(Environment environment) {

@@ -226,6 +226,7 @@ std::string state_text(const TestCase& test) {
 
 struct Options {
   u64 cases = 1000000, seed = 1, programs = 0;
+  u64 states = 1;  // that each instruction runs in
   std::string exceptions, record, check, replay, rows, group, environments;
   bool verbose = false;
   Engine engine = Engine::Interpreter;
@@ -391,6 +392,12 @@ int replay(const Options& options) {
   return difference.empty() ? 0 : 1;
 }
 
+void print_regions(EmulatedCpu& cpu) {
+  const Statistics* statistics = engine_statistics(cpu.core());
+  if (statistics && statistics->regions_chosen)
+    fmt::print("{} regions of {} instructions were compiled, {} refused\n", statistics->regions, statistics->region_insns, statistics->regions_failed);
+}
+
 int run(const Options& options, const Exceptions& exceptions) {
   std::string why;
   const auto native = NativeCpu::create(why);
@@ -424,10 +431,12 @@ int run(const Options& options, const Exceptions& exceptions) {
   std::vector<u8> recording;
   u64 hung = 0, faults = 0, recorded = 0;
   std::map<u16, u64> cases_of;
+  TestCase test;
+  u16 row = 0;
   const auto start = std::chrono::steady_clock::now();
   for (u64 i = 0; i < options.cases; ++i) {
-    u16 row = 0;
-    const TestCase test = generator.make(options.seed * 0x100000001 + i, row);
+    if (i % options.states == 0) test = generator.make(options.seed * 0x100000001 + i, row);
+    else test.state_seed = (test.state_seed * 6364136223846793005 + 1442695040888963407) >> 16;
     if (options.verbose) {
       fmt::print("{} | {}\n", format_case(test), judge.disassembler().text(test));
       std::fflush(stdout);
@@ -454,6 +463,7 @@ int run(const Options& options, const Exceptions& exceptions) {
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   judge.summary();
+  print_regions(emulated);
   u64 fewest = options.cases;
   for (const u16 row : generator_options.rows) fewest = std::min(fewest, cases_of[row]);
   fmt::print(
@@ -527,6 +537,7 @@ int run_programs(const Options& options, const Exceptions& exceptions) {
     }
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  print_regions(emulated);
   fmt::print("seed {}: {} programs, {} blocks, {} entries in {:.1f} s, {} without end (not compared); {} differences\n", options.seed, made,
              blocks, entries, seconds, hung, judge.failures());
   return judge.failures() ? 1 : 0;
@@ -543,10 +554,12 @@ int main_checked(int argc, char** argv) {
     if (i + 1 == argc)
       throw std::runtime_error(
           "usage: instruction-oracle [--cases N] [--seed N] [--exceptions FILE] [--rows A,B] "
-          "[--group G] [--environments E,F] [--programs BLOCKS] [--record FILE] [--check FILE] [--replay CASE] [--verbose]");
+          "[--group G] [--states N] [--environments E,F] [--programs BLOCKS] [--record FILE] [--check FILE] [--replay CASE] [--verbose]");
     const std::string value = argv[++i];
     if (name == "--cases")
       options.cases = std::stoull(value);
+    else if (name == "--states")
+      options.states = std::max<u64>(1, std::stoull(value));
     else if (name == "--programs")
       options.programs = std::stoull(value);
     else if (name == "--engine") {

@@ -3,14 +3,19 @@
 #include <capstone/capstone.h>
 #include <fmt/format.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <map>
+#include <cstring>
+#include <thread>
 
 #include "cpu/flags.h"
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
+#include "jit/stencil.h"
 #include "programs/machine.h"
 #include "state/log.h"
 
@@ -20,22 +25,35 @@ namespace {
 
 using instructions::kCodeBase;
 using instructions::kCodeSize;
-using Machines = std::vector<std::unique_ptr<ProgramMachine>>;
+
+// One of the machines that a program runs on. What costs much runs only one program in `every`.
+struct Contender {
+  std::unique_ptr<ProgramMachine> machine;
+  unsigned every = 1;
+  bool takes(u64 number) const { return number % every == 0; }
+};
+using Machines = std::vector<Contender>;  // the first is the interpreter
 
 constexpr u64 kLongestEntry = 300;  // instructions behind one entry into a program
 constexpr unsigned kFailuresShown = 5;
 
 struct Options {
   u64 blocks = 1'000'000, seed = 1;
-  std::string engines, environments;
+  std::string engines;
   u64 replay = 0;
-  bool verbose = false;
+  unsigned jobs = std::max(1u, std::thread::hardware_concurrency());
+  bool statistics = false;
+};
+
+// What one process did.
+struct Totals {
+  u64 programs = 0, blocks = 0, slices = 0, instructions = 0, failures = 0;
 };
 
 // What happens to one program, as its seed says; the machines are told the same.
 class Script {
  public:
-  Script(ProgramGenerator& generator, u64 seed) : m_seed(seed), m_random(seed) {
+  Script(ProgramGenerator& generator, u64 seed) : m_random(seed) {
     // 64-bit code is what matters most; segments and small code have paths of their own.
     static constexpr Environment kChoices[] = {Environment::Long64, Environment::Long64, Environment::Long64, Environment::Flat32,
                                                Environment::Flat32, Environment::Segmented32, Environment::Segmented16};
@@ -50,15 +68,12 @@ class Script {
   const Program& program() const { return m_program; }
   u64 slices() const { return m_slices; }
 
-  // Single steps take long.
-  static bool skips(const ProgramMachine& machine, u64 seed) { return machine.pace() == ProgramMachine::Pace::SingleSteps && seed % 8; }
-
   // Runs the whole script, or until the slice with number `stop`, which is run for `budget` instructions only. Empty, or
   // what differs; then slices() tells in which slice and last_budget() how long it was.
-  std::string run(Machines& machines, u64 stop = ~u64{0}, u64 budget = 0) {
+  std::string run(std::span<ProgramMachine* const> machines, u64 stop = ~u64{0}, u64 budget = 0) {
     Random random = m_random;
     m_slices = 0;
-    for (auto& machine : machines) machine->load(m_program, m_memory_seed, m_pages);
+    for (ProgramMachine* machine : machines) machine->load(m_program, m_memory_seed, m_pages);
     for (const u16 block : m_program.blocks) {
       ProgramMachine::Entry entry;
       entry.state_seed = random.next() >> 16;
@@ -69,7 +84,7 @@ class Script {
                      (random.chance(2) ? u32{kTf} : 0) | (random.chance(3) ? u32{kAc} : 0);
       for (unsigned count = random.below(8); count > 0; --count)
         entry.resume.push_back(m_program.blocks[random.below(static_cast<u32>(m_program.blocks.size()))]);
-      for (auto& machine : machines) machine->enter(entry);
+      for (ProgramMachine* machine : machines) machine->enter(entry);
       u64 left = kLongestEntry;
       while (left > 0) {
         disturb(random, machines);
@@ -78,7 +93,6 @@ class Script {
         if (last) m_last_budget = budget;
         const auto expected = machines[0]->run(m_last_budget);
         for (usize i = 1; i < machines.size(); ++i) {
-          if (skips(*machines[i], m_seed)) continue;
           const auto got = machines[i]->run(m_last_budget);
           std::string text = machines[i]->difference(*machines[0]);
           if (got.exit != expected.exit) text += fmt::format(" exit {} not {}", static_cast<int>(got.exit), static_cast<int>(expected.exit));
@@ -92,51 +106,49 @@ class Script {
       }
     }
     for (usize i = 1; i < machines.size(); ++i)
-      if (!skips(*machines[i], m_seed))
-        if (const std::string text = machines[i]->difference(*machines[0], ProgramMachine::Depth::AllMemory); !text.empty())
-          return machines[i]->name() + ", at the end:" + text;
+      if (const std::string text = machines[i]->difference(*machines[0], ProgramMachine::Depth::AllMemory); !text.empty())
+        return machines[i]->name() + ", at the end:" + text;
     return {};
   }
   u64 last_budget() const { return m_last_budget; }
 
  private:
   // Interrupts, DMA into code and data, and other pages behind the same addresses.
-  void disturb(Random& random, Machines& machines) {
+  void disturb(Random& random, std::span<ProgramMachine* const> machines) {
     if (!random.chance(18)) return;
     switch (random.below(6)) {
       case 0: case 1:
-        for (auto& machine : machines) machine->raise_interrupt();
+        for (ProgramMachine* machine : machines) machine->raise_interrupt();
         break;
       case 2: {
         std::vector<u8> bytes(1 + random.below(random.chance(80) ? 12 : 200));
         const u64 offset = random.below(static_cast<u32>(kCodeSize * 2 - bytes.size()));
         for (u8& byte : bytes) byte = random.chance(50) ? 0x90 : static_cast<u8>(random.next());
-        for (auto& machine : machines) machine->write_memory(ProgramMachine::kCodePages + offset, bytes);
+        for (ProgramMachine* machine : machines) machine->write_memory(ProgramMachine::kCodePages + offset, bytes);
         break;
       }
       case 3: {  // what the program was, again
         const u64 offset = random.below(static_cast<u32>(kCodeSize) - 600);
-        for (auto& machine : machines) machine->write_memory(ProgramMachine::kCodePages + offset, std::span(m_program.code).subspan(offset, 600));
+        for (ProgramMachine* machine : machines) machine->write_memory(ProgramMachine::kCodePages + offset, std::span(m_program.code).subspan(offset, 600));
         break;
       }
       case 4: {
         std::vector<u8> bytes(1 + random.below(40));
         for (u8& byte : bytes) byte = static_cast<u8>(random.next());
         const u64 offset = random.below(static_cast<u32>(instructions::kDataSize - bytes.size()));
-        for (auto& machine : machines) machine->write_memory(ProgramMachine::kDataPages + offset, bytes);
+        for (ProgramMachine* machine : machines) machine->write_memory(ProgramMachine::kDataPages + offset, bytes);
         break;
       }
       default: {
         const u64 linear = (random.chance(50) ? kCodeBase : kCodeAlias) + (u64{random.below(2)} << 12);
         const unsigned page = random.below(ProgramMachine::kCodePageCount);
         const bool all = random.chance(50);
-        for (auto& machine : machines) machine->map_code_page(linear, page, all);
+        for (ProgramMachine* machine : machines) machine->map_code_page(linear, page, all);
         break;
       }
     }
   }
 
-  u64 m_seed;
   Random m_random;
   Program m_program;
   bool m_supervisor = false, m_ports_allowed = false;
@@ -175,10 +187,10 @@ class Disassembler {
 };
 
 // The shortest run of the failing slice that still shows a difference, and what the interpreter executes in it.
-void explain(Script& script, Machines& machines, u64 seed, const std::string& difference) {
+void explain(Script& script, std::span<ProgramMachine* const> machines, u64 seed, const std::string& difference) {
   const u64 slice = script.slices(), length = script.last_budget();
-  fmt::print("FAIL --replay {} | {} | slice {} of {} instructions |{}\n", seed, environment_name(script.program().environment), slice,
-             length, difference);
+  std::string report = fmt::format("FAIL --replay {} | {} | slice {} of {} instructions |{}\n", seed,
+                                   environment_name(script.program().environment), slice, length, difference);
   u64 shortest = length;
   std::string first = difference;
   for (u64 budget = 1; budget < length; ++budget) {
@@ -188,17 +200,16 @@ void explain(Script& script, Machines& machines, u64 seed, const std::string& di
     first = text;
     break;
   }
-  fmt::print("  first after {} instructions:{}\n", shortest, first);
-  Machines alone;
-  alone.push_back(std::move(machines[0]));
+  report += fmt::format("  first after {} instructions:{}\n", shortest, first);
+  ProgramMachine& alone = *machines[0];
   Disassembler disassembler;
-  script.run(alone, slice, 0);
+  script.run(machines.first(1), slice, 0);
   for (u64 i = 0; i < shortest; ++i) {
-    fmt::print("    {:3} {:06x} {}\n", i + 1, read_rflags(alone[0]->core().s), disassembler.at_rip(*alone[0]));
-    if (alone[0]->run(1).exit != Exit::BudgetSpent) break;
+    report += fmt::format("    {:3} {:06x} {}\n", i + 1, read_rflags(alone.core().s), disassembler.at_rip(alone));
+    if (alone.run(1).exit != Exit::BudgetSpent) break;
   }
-  fmt::print("        {}\n", disassembler.at_rip(*alone[0]));
-  machines[0] = std::move(alone[0]);
+  fmt::print("{}        {}\n", report, disassembler.at_rip(alone));
+  std::fflush(stdout);
 }
 
 std::vector<u16> rows_of(const CpuModel& model, bool integer_only) {
@@ -219,50 +230,110 @@ std::vector<u16> rows_of(const CpuModel& model, bool integer_only) {
   return rows;
 }
 
-int run(const Options& options) {
-  g_log_mask = 0;  // random code asks for things that no CPU has
-  CpuModel model = *parse_cpu_model("max");
-  model.features.set(static_cast<usize>(Feature::Base));
+Machines make_machines(const CpuModel& model, const std::string& engines) {
   Machines machines;
   const auto names = engine_names();
-  for (usize i = 0; i < names.size(); ++i) {
-    if (i > 0 && !options.engines.empty() && options.engines.find(names[i]) == std::string::npos) continue;
-    EngineOptions engine;
-    engine.hot_entries = 12;  // programs are short
-    engine.engine = static_cast<Engine>(i);
-    engine.code_cache_size = u64{4} << 20;
-    machines.push_back(std::make_unique<ProgramMachine>(std::string(names[i]), model, engine));
-    if (i == 0) continue;
-    // Once more with a code cache that fills up again and again.
-    engine.code_cache_size = u64{32} << 10;
-    machines.push_back(std::make_unique<ProgramMachine>(std::string(names[i]) + ", small code cache", model, engine));
+  const auto add = [&](Engine engine, std::string_view variant, u64 code_cache_size, u32 hot_entries, unsigned every) {
+    const std::string_view name = names[static_cast<usize>(engine)];
+    if (!engines.empty() && engines.find(name) == std::string::npos) return;
+    const EngineOptions options{.engine = engine, .code_cache_size = code_cache_size, .hot_entries = hot_entries};
+    machines.push_back({std::make_unique<ProgramMachine>(std::string(name) + std::string(variant), model, options), every});
+  };
+  machines.push_back({std::make_unique<ProgramMachine>("interpreter", model, EngineOptions{.engine = Engine::Interpreter})});
+  // Each also with a code cache that fills up again and again. Programs are short, so little makes their code hot; but one
+  // that compiles nearly all of it takes a second for ten of them.
+  constexpr u64 kLarge = u64{4} << 20, kMedium = u64{256} << 10, kSmall = u64{32} << 10;
+  constexpr u32 kSoon = 3, kWhenRepeated = 12;
+  add(Engine::Baseline, "", kLarge, 0, 1);
+  add(Engine::Baseline, ", small code cache", kSmall, 0, 1);
+  if (have_optimizer()) {
+    add(Engine::Llvm, "", kLarge, kWhenRepeated, 1);
+    add(Engine::Llvm, ", nearly all code hot", kLarge, kSoon, 16);
+    add(Engine::Llvm, ", small code cache", kSmall, kWhenRepeated, 8);
+    add(Engine::Tiered, "", kLarge, kSoon, 1);
+    add(Engine::Tiered, ", small code cache", kMedium, kSoon, 8);
   }
-  machines.push_back(std::make_unique<ProgramMachine>("interpreter, single steps", model, EngineOptions{.engine = Engine::Interpreter}, ProgramMachine::Pace::SingleSteps));
+  machines.push_back({std::make_unique<ProgramMachine>("interpreter, single steps", model, EngineOptions{.engine = Engine::Interpreter},
+                                                       ProgramMachine::Pace::SingleSteps), 8});
+  return machines;
+}
+
+void print_statistics(const Machines& machines) {
+  for (const auto& [machine, every] : machines)
+    if (const Statistics* statistics = engine_statistics(machine->core()))
+      fmt::print("{}: {} blocks, {} regions of {} instructions, compiled in {:.1f} s\n", machine->name(), statistics->blocks, statistics->regions,
+                 statistics->region_insns, static_cast<double>(statistics->compile_nanoseconds) * 1e-9);
+}
+
+// Every `options.jobs`th program, beginning with number `job`.
+Totals run_job(const Options& options, unsigned job) {
+  CpuModel model = *parse_cpu_model("max");
+  model.features.set(static_cast<usize>(Feature::Base));
+  const Machines machines = make_machines(model, options.engines);
   ProgramOptions program_options;
   program_options.rows = rows_of(model, false);
   program_options.favoured = rows_of(model, true);
   ProgramGenerator generator(model, {}, program_options);
 
-  const auto started = std::chrono::steady_clock::now();
-  u64 blocks = 0, programs = 0, failures = 0, slices = 0;
-  const u64 start_retired = machines[0]->core().retired();
-  while (blocks < options.blocks && failures < kFailuresShown) {
-    const u64 seed = options.replay ? options.replay : options.seed * 0x100000001 + programs;
+  Totals totals;
+  const u64 share = (options.blocks + options.jobs - 1) / options.jobs;
+  std::vector<ProgramMachine*> chosen;
+  for (u64 number = job; totals.blocks < share && totals.failures < kFailuresShown; number += options.jobs) {
+    const u64 seed = options.replay ? options.replay : options.seed * 0x100000001 + number;
+    chosen.clear();
+    for (const Contender& contender : machines)
+      if (options.replay || contender.takes(totals.programs)) chosen.push_back(contender.machine.get());
     Script script(generator, seed);
-    ++programs;
-    const std::string difference = script.run(machines);
-    blocks += script.program().blocks.size();
-    slices += script.slices();
+    ++totals.programs;
+    const std::string difference = script.run(chosen);
+    totals.blocks += script.program().blocks.size();
+    totals.slices += script.slices();
     if (!difference.empty()) {
-      ++failures;
-      explain(script, machines, seed, difference);
+      ++totals.failures;
+      explain(script, chosen, seed, difference);
     }
     if (options.replay) break;
   }
+  totals.instructions = machines[0].machine->core().retired();
+  if (options.statistics) print_statistics(machines);
+  return totals;
+}
+
+// In processes of their own: engines keep what they use close to the program's text, and a crash shows which one it was.
+int run(Options options) {
+  g_log_mask = 0;  // random code asks for things that no CPU has
+  if (options.replay) options.jobs = 1;
+  const auto started = std::chrono::steady_clock::now();
+  int results[2];
+  if (pipe(results) != 0) throw std::runtime_error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  std::fflush(stdout);
+  for (unsigned job = 0; job < options.jobs; ++job) {
+    const pid_t child = fork();
+    if (child < 0) throw std::runtime_error(fmt::format("cannot start a process: {}", std::strerror(errno)));
+    if (child > 0) continue;
+    const Totals totals = run_job(options, job);
+    std::fflush(stdout);
+    const bool told = write(results[1], &totals, sizeof(totals)) == sizeof(totals);
+    _exit(told ? 0 : 2);
+  }
+  close(results[1]);
+  Totals sum, one;
+  unsigned finished = 0;
+  for (; read(results[0], &one, sizeof(one)) == sizeof(one); ++finished) {
+    sum.programs += one.programs;
+    sum.blocks += one.blocks;
+    sum.slices += one.slices;
+    sum.instructions += one.instructions;
+    sum.failures += one.failures;
+  }
+  unsigned broken = options.jobs - finished;
+  for (int status; wait(&status) > 0;)
+    if (WIFSIGNALED(status)) fmt::print("a process ended by signal {} ({})\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  fmt::print("seed {}: {} programs, {} blocks, {} runs, {} instructions on each of {} engines in {:.1f} s; {} programs differ\n", options.seed,
-             programs, blocks, slices, machines[0]->core().retired() - start_retired, machines.size(), seconds, failures);
-  return failures ? 1 : 0;
+  fmt::print("seed {}: {} programs, {} blocks, {} runs, {} instructions on each engine in {:.1f} s, {} processes; {} programs differ\n", options.seed,
+             sum.programs, sum.blocks, sum.slices, sum.instructions, seconds, options.jobs, sum.failures);
+  if (broken) fmt::print("{} processes did not finish\n", broken);
+  return sum.failures || broken ? 1 : 0;
 }
 
 int main_checked(int argc, char** argv) {
@@ -270,11 +341,13 @@ int main_checked(int argc, char** argv) {
   for (int i = 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     if (i + 1 == argc || !name.starts_with("--"))
-      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--engines A,B] [--replay SEED]");
+      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--engines A,B] [--jobs N] [--statistics 1] [--replay SEED]");
     const std::string value = argv[i + 1];
     if (name == "--blocks") options.blocks = std::stoull(value);
     else if (name == "--seed") options.seed = std::stoull(value);
     else if (name == "--engines") options.engines = value;
+    else if (name == "--jobs") options.jobs = std::max(1u, static_cast<unsigned>(std::stoul(value)));
+    else if (name == "--statistics") options.statistics = value != "0";
     else if (name == "--replay") options.replay = std::stoull(value);
     else throw std::runtime_error("unknown option " + std::string(name));
   }

@@ -55,6 +55,32 @@ bool SemanticsLibrary::read_tables() {
   return m_condition_body && m_flags_body && materialize(*m_condition_body) && materialize(*m_flags_body);
 }
 
+namespace {
+
+// The host's conversions to integers, minimum and maximum: LLVM takes them for pure computations.
+bool raises_unseen_flags(const llvm::CallInst& call) {
+  const llvm::Function* callee = call.getCalledFunction();
+  if (!callee) return false;
+  const llvm::StringRef name = callee->getName();
+  if (!name.starts_with("llvm.x86.sse.") && !name.starts_with("llvm.x86.sse2.")) return false;
+  const llvm::StringRef operation = name.drop_front(name.find('.', sizeof "llvm.x86.") + 1);
+  return operation.starts_with("cvt") || operation.starts_with("min") || operation.starts_with("max");
+}
+
+// An instruction whose result nobody reads must still raise its flags in MXCSR: an empty statement is given the result,
+// and touches as little memory as LLVM's own constrained operations do.
+void keep_flags(llvm::CallInst& call) {
+  llvm::Type* type = call.getType();
+  auto* statement = llvm::FunctionType::get(llvm::Type::getVoidTy(call.getContext()), {type}, false);
+  auto* use = llvm::CallInst::Create(llvm::InlineAsm::get(statement, "", type->isVectorTy() ? "x" : "r", true), {&call});
+  use->setMemoryEffects(llvm::MemoryEffects::inaccessibleMemOnly());
+  use->setDoesNotThrow();
+  use->addFnAttr(llvm::Attribute::WillReturn);
+  use->insertAfter(&call);
+}
+
+}  // namespace
+
 bool SemanticsLibrary::materialize(llvm::Function& function) {
   if (!function.isMaterializable()) return !function.isDeclaration();
   if (llvm::Error error = function.materialize()) {
@@ -67,6 +93,7 @@ bool SemanticsLibrary::materialize(llvm::Function& function) {
   for (llvm::BasicBlock& block : function)
     for (llvm::Instruction& instruction : block) {
       auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (call && raises_unseen_flags(*call)) keep_flags(*call);
       auto* assembly = call ? llvm::dyn_cast<llvm::InlineAsm>(call->getCalledOperand()) : nullptr;
       if (!assembly) continue;
       std::string constraints(assembly->getConstraintString());
