@@ -241,17 +241,17 @@ Machines make_machines(const CpuModel& model, const std::string& engines) {
   };
   machines.push_back({std::make_unique<ProgramMachine>("interpreter", model, EngineOptions{.engine = Engine::Interpreter})});
   // Each also with a code cache that fills up again and again. Programs are short, so little makes their code hot; but one
-  // that compiles nearly all of it takes a second for ten of them.
+  // that compiles nearly all of it takes half a second for each.
   constexpr u64 kLarge = u64{4} << 20, kMedium = u64{256} << 10, kSmall = u64{32} << 10;
-  constexpr u32 kSoon = 3, kWhenRepeated = 12;
+  constexpr u32 kSoon = 3, kWhenRepeated = 80;
   add(Engine::Baseline, "", kLarge, 0, 1);
   add(Engine::Baseline, ", small code cache", kSmall, 0, 1);
   if (have_optimizer()) {
     add(Engine::Llvm, "", kLarge, kWhenRepeated, 1);
-    add(Engine::Llvm, ", nearly all code hot", kLarge, kSoon, 16);
-    add(Engine::Llvm, ", small code cache", kSmall, kWhenRepeated, 8);
-    add(Engine::Tiered, "", kLarge, kSoon, 1);
-    add(Engine::Tiered, ", small code cache", kMedium, kSoon, 8);
+    add(Engine::Llvm, ", nearly all code hot", kLarge, kSoon, 64);
+    add(Engine::Llvm, ", small code cache", kSmall, kSoon, 64);
+    add(Engine::Tiered, "", kLarge, kWhenRepeated, 1);
+    add(Engine::Tiered, ", small code cache", kMedium, kSoon, 64);
   }
   machines.push_back({std::make_unique<ProgramMachine>("interpreter, single steps", model, EngineOptions{.engine = Engine::Interpreter},
                                                        ProgramMachine::Pace::SingleSteps), 8});
