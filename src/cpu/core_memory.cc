@@ -3,6 +3,7 @@
 #include <span>
 
 #include "cpu/core.h"
+#include "cpu/interpreter/handlers.h"
 #include "cpu/memory_order.h"
 #include "cpu/opcodes.h"
 #include "state/assert.h"
@@ -150,6 +151,16 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   return translation;
 }
 
+namespace {
+
+// These are the last of their block, run outside of regions, and look up before they go on. A chunk that started again would
+// be longer than in another engine.
+bool is_repeated_string(const BoundInsn& insn) {
+  return (insn.prefixes & (kPrefixRep | kPrefixRepne)) && interpreter_row(insn.row).flow == Flow::String;
+}
+
+}  // namespace
+
 // An access to MMIO must happen with exact state, as the last of its block: if it is not, the instruction starts again
 // alone, and the block is cut behind it from now on. Host code of several blocks may go on without looking up in between:
 // there even the last one runs alone.
@@ -159,7 +170,7 @@ void CpuCore::split_block_for_mmio() {
   const Block* block = Block::of(insn);
   if (insn->position + 1 == block->real_count) {
     const Translator* translator = blocks.translator();
-    if (!translator || !is_variant(block->variants()[insn->position]) || !translator->shares_code(*block, *block)) return;
+    if (!translator || !is_variant(block->variants()[insn->position]) || is_repeated_string(*insn) || !translator->shares_code(*block, *block)) return;
     std::longjmp(m_recovery, kRecoverSplit);
   }
   const u64 ram_offset = block->ram_offset + insn->offset;
@@ -260,7 +271,7 @@ void CpuCore::note_ram_write(u64 ram_offset, unsigned size) {
   // instruction runs alone. A callout ends its block and returns to no host code.
   if (const BoundInsn* insn = s.insn) {
     const Block* running = Block::of(insn);
-    if (is_variant(running->variants()[insn->position]) && blocks.overwrites(*running, insn->position, ram_offset, size))
+    if (is_variant(running->variants()[insn->position]) && !is_repeated_string(*insn) && blocks.overwrites(*running, insn->position, ram_offset, size))
       std::longjmp(m_recovery, kRecoverSplit);
   }
   blocks.written(ram_offset, size);

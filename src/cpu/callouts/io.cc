@@ -34,6 +34,8 @@ void output(CpuCore& cpu, u16 port, unsigned size) {
 
 // A repeated string instruction does at most this many iterations before the run loop looks up.
 constexpr unsigned kChunk = 1024;
+// What comes at any time from other threads must not decide how long a chunk is, which counts as one instruction.
+constexpr u32 kAttentionOfHost = kAttentionExit | kAttentionTranslator;
 
 // Runs `iteration` as REP says; each one is complete, with its registers, before the next starts.
 template <class Iteration>
@@ -46,7 +48,7 @@ void repeat(CpuCore& cpu, const BoundInsn& insn, Iteration iteration) {
     iteration();
     write_gpr(s, kRcx, insn.address_size, count - 1);
     if (count == 1) return;
-    if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED)) break;
+    if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED) & ~kAttentionOfHost) break;
   }
   s.rip = cpu.insn_rip();
 }
