@@ -3,21 +3,18 @@
 //   stencil-counts --write FILE   writes it anew
 #include <fmt/format.h>
 
-#include <fstream>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "cpu/disassembler.h"
 #include "cpu/opcodes.h"
+#include "golden_file.h"
 #include "jit/glue.h"
 #include "jit/stencil.h"
 
 using namespace vellum;
 
 namespace {
-
-constexpr int kSkipped = 77;  // for meson
 
 struct Totals {
   u64 stencils = 0, insns = 0, hot = 0, cold = 0;
@@ -82,7 +79,7 @@ std::string line_of(u16 row, Totals& totals) {
 
 std::vector<std::string> golden_lines() {
   std::vector<std::string> lines = {
-      fmt::format("# Made by stencil-counts with clang {}.{}.{}: \"meson compile -C build golden\" writes it anew.", __clang_major__, __clang_minor__, __clang_patchlevel__),
+      golden::made_by("stencil-counts"),
       "# A field is MODE PLACE [OPERAND SIZES] [VARIANT] : INSTRUCTIONS / BYTES [+ BYTES OUT OF THE WAY]. Place: r register, m memory,",
       "# p memory at a plain address. Variant: - flags dead, s flags of a subtraction, l of a logic operation.",
   };
@@ -90,77 +87,23 @@ std::vector<std::string> golden_lines() {
 #define VELLUM_GLUE_LINE(name) lines.push_back(fmt::format("({}): {}", #name, size_of(find_glue(Glue::name), totals)));
   VELLUM_GLUE(VELLUM_GLUE_LINE)
   unsigned handlers = 0;
-  std::map<std::string, unsigned> seen;
+  golden::RowNames names;
   for (usize row = 0; row < opcode_rows().size(); ++row) {
     if (interpreter_row(static_cast<u16>(row)).flow == Flow::Callout) continue;  // docs/callouts.md has these
     const std::string counts = line_of(static_cast<u16>(row), totals);
     if (counts.empty()) ++handlers;
-    std::string name = describe_row(opcode_rows()[row]);
-    if (++seen[name] > 1) name.insert(name.size() - 1, fmt::format("; {}", seen[name]));
-    lines.push_back(fmt::format("{}:{}", name, counts.empty() ? " handler" : counts));
+    lines.push_back(fmt::format("{}:{}", names.next(static_cast<u16>(row)), counts.empty() ? " handler" : counts));
   }
   lines.push_back(fmt::format("# {} stencils: {} instructions, {} bytes + {}; {} rows run their handler", totals.stencils, totals.insns, totals.hot, totals.cold, handlers));
   return lines;
 }
 
-std::vector<std::string> read_lines(const std::string& path) {
-  std::vector<std::string> lines;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) lines.push_back(line);
-  return lines;
-}
-
-// What stands in front of the counts.
-std::string key_of(const std::string& line) { return line.substr(0, line.find("):") + 1); }
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool write = argc == 3 && std::string_view(argv[1]) == "--write";
-  if (argc != 2 && !write) {
-    fmt::print(stderr, "usage: stencil-counts [--write] FILE\n");
-    return 2;
-  }
-  const std::string path = argv[argc - 1];
   if (!have_stencils()) {
     fmt::print("no stencils for this host\n");
-    return kSkipped;
+    return golden::kSkipped;
   }
-  const auto now = golden_lines();
-  if (write) {
-    std::ofstream file(path);
-    for (const auto& line : now) file << line << "\n";
-    return file.good() ? 0 : 1;
-  }
-  const auto before = read_lines(path);
-  if (before.empty() || before[0] != now[0]) {
-    fmt::print("{}: made with another compiler ({}); nothing to compare\n", path, before.empty() ? "none" : before[0]);
-    return kSkipped;
-  }
-  std::map<std::string, std::string> old_lines;
-  const auto comment = [](const std::string& line) { return line.starts_with('#'); };
-  for (const auto& line : before)
-    if (!comment(line)) old_lines[key_of(line)] = line;
-  unsigned different = 0;
-  for (const auto& line : now) {
-    if (comment(line)) continue;
-    const auto found = old_lines.find(key_of(line));
-    if (found != old_lines.end() && found->second == line) {
-      old_lines.erase(found);
-      continue;
-    }
-    ++different;
-    if (found != old_lines.end()) {
-      fmt::print("- {}\n", found->second);
-      old_lines.erase(found);
-    }
-    fmt::print("+ {}\n", line);
-  }
-  for (const auto& [key, line] : old_lines) {
-    ++different;
-    fmt::print("- {}\n", line);
-  }
-  if (!different) return 0;
-  fmt::print("{} lines differ from {}. If they are meant to: meson compile -C build golden, look at the difference, and commit it.\n", different, path);
-  return 1;
+  return golden::judge(argc, argv, golden_lines);
 }

@@ -121,7 +121,7 @@ constexpr unsigned kLiftAttempts = 16;
 class Compiler final : public RegionCompiler {
  public:
   explicit Compiler(CodeMemory& memory) : m_memory(memory) {}
-  std::expected<void, std::string> prepare();
+  std::expected<void, std::string> prepare(const RegionTarget& wanted);
   std::expected<CompiledRegion, std::string> compile(const Region& region) override;
   void dump_to(std::string directory) override { m_dump = std::move(directory); }
   void keep_texts(RegionTexts* texts) override { m_texts = texts; }
@@ -146,7 +146,7 @@ class Compiler final : public RegionCompiler {
   unsigned m_dumped = 0;
 };
 
-std::expected<void, std::string> Compiler::prepare() {
+std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   static std::once_flag once;
   std::call_once(once, [] {
     llvm::InitializeNativeTarget();
@@ -165,18 +165,21 @@ std::expected<void, std::string> Compiler::prepare() {
   std::string error;
   const llvm::Target* target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target) return std::unexpected(error);
-  std::string features;
+  std::string cpu = wanted.cpu, features = wanted.features;
   const auto host_features = llvm::sys::getHostCPUFeatures();
 #if defined(__x86_64__)
   // The bitcode uses it (bitcode/meson.build).
   if (!host_features.lookup("avx2")) return std::unexpected("the optimizing translator needs a host with AVX2");
 #endif
-  for (const auto& feature : host_features)
-    features += (features.empty() ? "" : ",") + std::string(feature.getValue() ? "+" : "-") + feature.getKey().str();
+  if (cpu.empty()) {
+    cpu = llvm::sys::getHostCPUName();
+    for (const auto& feature : host_features)
+      features += (features.empty() ? "" : ",") + std::string(feature.getValue() ? "+" : "-") + feature.getKey().str();
+  }
   // The level below the default generates a sixth faster, and its code measured no slower.
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
-  m_target.reset(target->createTargetMachine(triple, llvm::sys::getHostCPUName(), features, options, llvm::Reloc::PIC_,
+  m_target.reset(target->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_,
                                              llvm::CodeModel::Small, llvm::CodeGenOptLevel::Less, true));
 
   llvm::PassBuilder builder(m_target.get());
@@ -379,9 +382,9 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
 
 }  // namespace
 
-std::expected<std::unique_ptr<RegionCompiler>, std::string> RegionCompiler::create(CodeMemory& memory) {
+std::expected<std::unique_ptr<RegionCompiler>, std::string> RegionCompiler::create(CodeMemory& memory, const RegionTarget& target) {
   auto compiler = std::make_unique<Compiler>(memory);
-  if (auto ready = compiler->prepare(); !ready) return std::unexpected(ready.error());
+  if (auto ready = compiler->prepare(target); !ready) return std::unexpected(ready.error());
   return compiler;
 }
 

@@ -43,9 +43,14 @@ struct RegionTexts {
   std::string lifted, optimized;
 };
 
+// A CPU as LLVM names it, with its features ("+avx2,-sse4a"); empty: the host's own.
+struct RegionTarget {
+  std::string cpu, features;
+};
+
 class RegionCompiler {
  public:
-  static std::expected<std::unique_ptr<RegionCompiler>, std::string> create(CodeMemory& memory);
+  static std::expected<std::unique_ptr<RegionCompiler>, std::string> create(CodeMemory& memory, const RegionTarget& target = {});
   virtual ~RegionCompiler() = default;
   virtual std::expected<CompiledRegion, std::string> compile(const Region& region) = 0;
   // For development: the code of later regions is also written to `directory` (objects and LLVM's text).
