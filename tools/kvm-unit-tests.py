@@ -104,7 +104,8 @@ def main():
         started = time.monotonic()
         result, text = run(words, arguments.seconds)
         ran += 1
-        as_expected = result == table[name]
+        # s3 fails by going to sleep for good.
+        as_expected = result == table[name] or (result, table[name]) == ("timeout", "fail")
         differ += not as_expected
         print(f"{name:32} {result:8} {time.monotonic() - started:6.1f} s{'' if as_expected else '   expected: ' + table[name]}", flush=True)
         if not as_expected and arguments.logs:
