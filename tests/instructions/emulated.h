@@ -21,9 +21,6 @@ class EmulatedCpu {
   class Board;
   void build_tables();
   void place_code(const TestCase& test);
-  void load_segments(Environment environment);
-  template <class T>
-  void put(u64 physical, T value);
 
   std::unique_ptr<GuestRam> m_ram;
   std::unique_ptr<AddressSpace> m_memory;

@@ -392,6 +392,14 @@ int replay(const Options& options) {
   return difference.empty() ? 0 : 1;
 }
 
+// The host's CPU; where there is none, says why.
+std::unique_ptr<NativeCpu> open_silicon() {
+  std::string why;
+  auto native = NativeCpu::create(why);
+  if (!native) fmt::print("skipped: {}\n", why);
+  return native;
+}
+
 void print_regions(EmulatedCpu& cpu) {
   const Statistics* statistics = engine_statistics(cpu.core());
   if (statistics && statistics->regions_chosen)
@@ -399,12 +407,8 @@ void print_regions(EmulatedCpu& cpu) {
 }
 
 int run(const Options& options, const Exceptions& exceptions) {
-  std::string why;
-  const auto native = NativeCpu::create(why);
-  if (!native) {
-    fmt::print("skipped: {}\n", why);
-    return kSkipStatus;
-  }
+  const auto native = open_silicon();
+  if (!native) return kSkipStatus;
   const CpuModel model = model_for_tests();
   EmulatedCpu emulated(model, options.engine);
   GeneratorOptions generator_options;
@@ -476,12 +480,8 @@ int run(const Options& options, const Exceptions& exceptions) {
 
 // Until so many blocks were run, each program from several of them.
 int run_programs(const Options& options, const Exceptions& exceptions) {
-  std::string why;
-  const auto native = NativeCpu::create(why);
-  if (!native) {
-    fmt::print("skipped: {}\n", why);
-    return kSkipStatus;
-  }
+  const auto native = open_silicon();
+  if (!native) return kSkipStatus;
   const CpuModel model = model_for_tests();
   // The jump in front is another with each entry: a region that began there would be used once.
   constexpr u32 kHotEntries = 4;

@@ -7,6 +7,7 @@
 
 #include "cpu/flags.h"
 #include "cpu/floating_environment.h"
+#include "instructions/bare_cpu.h"
 
 namespace vellum::programs {
 
@@ -14,14 +15,8 @@ using namespace vellum::instructions;
 
 namespace {
 
-constexpr u64 kRamSize = 0x30000;
-constexpr u64 kPml4 = 0x1000, kPdpt = 0x2000, kPd = 0x3000, kCodePt = 0x4000, kDataPt = 0x5000, kKernelPdpt = 0x6000,
-              kKernelPd = 0x7000, kGdt = 0x8000, kIdt = 0x9000, kTss = 0xa000, kHandlers = 0xb000, kAliasPt = 0xf000,
-              kResume = 0xe000, kStackTop = 0x18000;
+constexpr u64 kRamSize = 0x30000, kResume = 0xe000, kAliasPt = 0xf000;
 constexpr u64 kLow = 0x1000, kLowEnd = kStackTop;  // everything of the kernel
-constexpr u64 kKernel = 0xffff800000000000;        // linear address of the physical address 0
-constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kLarge = 0x80, kNoExecute = u64{1} << 63;
-constexpr unsigned kHandlerSpacing = 16;
 constexpr u8 kInterruptVector = 0x81;
 constexpr u64 kDevicePage = 0x10000000;  // guest-physical
 constexpr unsigned kDeviceDataPage = 2;
@@ -79,11 +74,6 @@ class ProgramMachine::Board final : public CpuEnvironment, public MmioHandler {
   u64 m_time = 0, m_ports = 0, m_start = 0;
 };
 
-template <class T>
-void ProgramMachine::put(u64 physical, T value) {
-  m_memory->write_value(GuestPhysAddr(physical), value);
-}
-
 ProgramMachine::ProgramMachine(std::string name, const CpuModel& model, const EngineOptions& options, Pace pace)
     : m_name(std::move(name)), m_pace(pace) {
   m_ram = std::move(*GuestRam::create(kRamSize));
@@ -102,39 +92,26 @@ ProgramMachine::ProgramMachine(std::string name, const CpuModel& model, const En
 ProgramMachine::~ProgramMachine() = default;
 
 void ProgramMachine::build_tables() {
-  put<u64>(kPml4, kPdpt | kPresent | kWrite | kUser);
-  put<u64>(kPdpt, kPd | kPresent | kWrite | kUser);
-  put<u64>(kPml4 + 8 * 256, kKernelPdpt | kPresent | kWrite);
-  put<u64>(kKernelPdpt, kKernelPd | kPresent | kWrite);
-  put<u64>(kKernelPd, kPresent | kWrite | kLarge);
-  put<u64>(kPd + 8 * (kCodeBase >> 21), kCodePt | kPresent | kWrite | kUser);
-  put<u64>(kPd + 8 * (kCodeAlias >> 21), kAliasPt | kPresent | kWrite | kUser);
-  put<u64>(kPd + 8 * (kDataBase >> 21), kDataPt | kPresent | kWrite | kUser);
+  build_page_tables(*m_memory, kCodePages, kDataPages, CodePages::Writable);
+  put<u64>(*m_memory, kPd + 8 * (kCodeAlias >> 21), kAliasPt | kPresent | kWrite | kUser);
   for (u64 page = 0; page < kCodeSize >> 12; ++page)
-    for (const u64 table : {kCodePt, kAliasPt}) put<u64>(table + 8 * page, (kCodePages + (page << 12)) | kPresent | kUser | kWrite);
-  for (u64 page = 0; page < kDataSize >> 12; ++page)
-    put<u64>(kDataPt + 8 * page,
-             (kDataPages + (page << 12)) | kPresent | kUser | kNoExecute | (page < kWritableSize >> 12 ? kWrite : 0));
-  put<u64>(kGdt + 0x08, 0x00af9b000000ffff);  // 64-bit code
-  put<u64>(kGdt + 0x10, 0x00cf93000000ffff);  // data
-  put<u64>(kGdt + 0x18, 0x00cffb000000ffff);  // 32-bit user code
-  put<u64>(kGdt + 0x28, 0x00cff3000000ffff);  // user data
-  put<u64>(kGdt + 0x30, 0x00affb000000ffff);  // 64-bit user code
-  put<u64>(kTss + 4, kKernel + kStackTop);    // RSP0
+    put<u64>(*m_memory, kAliasPt + 8 * page, (kCodePages + (page << 12)) | kPresent | kUser | kWrite);
+  build_descriptor_tables(*m_memory);
+  put<u64>(*m_memory, kGdt + 0x18, 0x00cffb000000ffff);  // 32-bit user code
+  put<u64>(*m_memory, kGdt + 0x28, 0x00cff3000000ffff);  // user data
+  put<u64>(*m_memory, kGdt + 0x30, 0x00affb000000ffff);  // 64-bit user code
   for (u64 vector = 0; vector < 256; ++vector) {
-    const u64 physical = kHandlers + vector * kHandlerSpacing, handler = kKernel + physical;
+    const u64 physical = kHandlers + vector * kHandlerSpacing;
     if (vector == static_cast<u64>(Vector::Debug) || vector == static_cast<u64>(Vector::DoubleFault)) {
-      put<u8>(physical, 0xf4);
+      put<u8>(*m_memory, physical, 0xf4);
     } else {
       const bool has_code = vector < 32 && has_error_code(static_cast<Vector>(vector));
       const u8 drop_code[] = {0x48, 0x83, 0xc4, 0x08};  // add rsp, 8
       if (has_code) m_memory->write(GuestPhysAddr(physical), drop_code);
       const u64 jump = physical + (has_code ? sizeof(drop_code) : 0);
-      put<u8>(jump, 0xe9);
-      put<u32>(jump + 1, static_cast<u32>(kGoOn - (jump + 5)));
+      put<u8>(*m_memory, jump, 0xe9);
+      put<u32>(*m_memory, jump + 1, static_cast<u32>(kGoOn - (jump + 5)));
     }
-    put<u64>(kIdt + 16 * vector, (handler & 0xffff) | 0x08u << 16 | u64{0xee00} << 32 | (handler >> 16 & 0xffff) << 48);
-    put<u64>(kIdt + 16 * vector + 8, handler >> 32);
   }
   // The word at kResume counts; behind it stand the places to go on at, and 0.
   const u8 resume[] = {
@@ -162,7 +139,7 @@ void ProgramMachine::load(const Program& program, u32 memory_seed, DataPages pag
   m_memory->write(GuestPhysAddr(0), std::vector<u8>(kRamSize));
   m_memory->write(GuestPhysAddr(kLow), m_tables);
   if (pages == DataPages::WithDevice)
-    put<u64>(kDataPt + 8 * kDeviceDataPage, kDevicePage | kPresent | kUser | kWrite | kNoExecute);
+    put<u64>(*m_memory, kDataPt + 8 * kDeviceDataPage, kDevicePage | kPresent | kUser | kWrite | kNoExecute);
   std::vector<u8> turned(program.code.begin() + 0x1000, program.code.end());
   turned.insert(turned.end(), program.code.begin(), program.code.begin() + 0x1000);
   m_memory->write(GuestPhysAddr(kCodePages), program.code);
@@ -184,39 +161,18 @@ void ProgramMachine::load(const Program& program, u32 memory_seed, DataPages pag
 
 void ProgramMachine::load_segments(bool supervisor) {
   CpuState& s = m_cpu->s;
-  const auto segment = [&s](SegmentIndex index, u16 selector, u16 attributes, SegmentLayout layout) {
-    s.segment[index] = {selector, attributes, layout.limit, layout.base, true};
-  };
-  constexpr SegmentLayout flat{0, 0xffffffff};
-  constexpr u16 code64 = 0xa0fb, code32 = 0xc0fb, code16 = 0x00fb, data32 = 0xc0f3, small = 0x3fff, bytes = 0x7fff;
-  for (const SegmentIndex index : {kEs, kCs, kSs, kDs, kFs, kGs}) s.segment[index] = {};
-  s.cpl = supervisor ? 0 : 3;
-  switch (m_environment) {
-    case Environment::Long64:
-      segment(kCs, supervisor ? 0x08 : 0x33, supervisor ? 0xa09b : code64, flat);
-      for (const SegmentIndex index : {kEs, kSs, kDs, kFs, kGs})
-        segment(index, supervisor ? 0x10 : 0x2b, supervisor ? 0xc093 : data32, flat);
-      s.segment[kGs].base = kGsBase;
-      break;
-    case Environment::Flat32:
-      segment(kCs, 0x1b, code32, flat);
-      for (const SegmentIndex index : {kEs, kSs, kDs}) segment(index, 0x2b, data32, flat);
-      break;
-    case Environment::Segmented32:
-      segment(kCs, 0x17, code32 & bytes, kCodeSegment);
-      segment(kSs, 0x37, data32 & bytes, kSsSegment);
-      break;
-    case Environment::Segmented16:
-      segment(kCs, 0x1f, code16, kCodeSegment);
-      segment(kSs, 0x3f, data32 & small, kSsSegment);
-      break;
-    case Environment::Count: break;
+  load_user_segments(s, m_environment, {0x1b, 0x2b});
+  if (supervisor) {
+    s.cpl = 0;
+    for (const SegmentIndex index : {kEs, kCs, kSs, kDs, kFs, kGs}) {
+      s.segment[index].selector = index == kCs ? 0x08 : 0x10;
+      s.segment[index].attributes = index == kCs ? 0xa09b : 0xc093;
+    }
   }
   if (m_environment == Environment::Segmented32 || m_environment == Environment::Segmented16) {
-    segment(kDs, 0x27, data32 & bytes, kDsSegment);
-    segment(kEs, 0x2f, data32 & bytes, kEsSegment);
-    segment(kFs, 0x47, data32 & bytes, kCodeSegment);
-    segment(kGs, 0x4f, data32 & bytes, {kCodeAlias, kCodeSegment.limit});
+    constexpr u16 kData = 0x40f3;  // as the others, with a limit in bytes
+    s.segment[kFs] = {0x47, kData, kCodeSegment.limit, kCodeSegment.base, true};
+    s.segment[kGs] = {0x4f, kData, kCodeSegment.limit, kCodeAlias, true};
   }
 }
 
@@ -224,25 +180,18 @@ void ProgramMachine::enter(const Entry& entry) {
   CpuState& s = m_cpu->s;
   const bool flat = m_environment == Environment::Long64 || m_environment == Environment::Flat32;
   const u64 data = flat ? kDataBase : 0, code = flat ? entry.alias ? kCodeAlias : kCodeBase : 0;
-  put<u32>(kResume, 0);
+  put<u32>(*m_memory, kResume, 0);
   for (unsigned i = 0; i <= std::min<usize>(entry.resume.size(), kMostResumes); ++i)
-    put<u32>(kResume + 4 + 4 * i, i < entry.resume.size() && i < kMostResumes ? static_cast<u32>(code + entry.resume[i]) : 0);
+    put<u32>(*m_memory, kResume + 4 + 4 * i, i < entry.resume.size() && i < kMostResumes ? static_cast<u32>(code + entry.resume[i]) : 0);
   TestCase test;
   test.environment = m_environment;
   test.state_seed = entry.state_seed;
   test.override_mask = 1u << kRsp;
   test.overrides[kRsp] = data + 0x1800;
   const MachineState before = initial_state(test);
-  for (unsigned i = 0; i < 16; ++i) s.gpr[i] = before.gpr[i];
+  load_registers(s, before);
   s.rip = code + entry.code_offset;
-  s.cr0 = kCr0Pe | kCr0Mp | kCr0Et | kCr0Ne | kCr0Wp | kCr0Am | kCr0Pg;
-  s.cr3 = kPml4;
-  s.cr4 = kCr4Pae | kCr4Osfxsr | kCr4Osxmmexcpt | kCr4Osxsave | kCr4Fsgsbase;
-  s.xcr0 = kXcr0X87 | kXcr0Sse | kXcr0Avx;
-  s.efer = kEferLme | kEferLma | kEferNxe | kEferSce;
-  s.gdtr = {kKernel + kGdt, 0xfff};
-  s.idtr = {kKernel + kIdt, 0xfff};
-  s.segment[kTr] = {0x20, 0x8b, 0x67, kKernel + kTss, true};
+  enter_long_mode(s, kCr4Fsgsbase);
   s.segment[kLdtr] = {};
   s.star = u64{0x0008} << 32 | u64{0x0018} << 48;
   s.lstar = s.cstar = s.sysenter_eip = kKernel + kHalt;
@@ -253,20 +202,6 @@ void ProgramMachine::enter(const Entry& entry) {
   s.halted = s.interrupt_shadow = s.stack_shadow = s.nmi_blocked = false;
   s.pending_debug = 0;
   write_mxcsr(s, before.vector.mxcsr);
-  s.x87 = {};
-  s.x87.control = before.vector.control;
-  s.x87.status = before.vector.status;
-  s.x87.valid = before.vector.tags;
-  const unsigned top = before.vector.status >> 11 & 7;
-  for (unsigned i = 0; i < 8; ++i) {
-    X87Register& target = s.x87.registers[(top + i) & 7];
-    std::memcpy(&target.significand, before.vector.st[i].data(), 8);
-    std::memcpy(&target.sign_exponent, before.vector.st[i].data() + 8, 2);
-  }
-  for (unsigned i = 0; i < 16; ++i) {
-    std::memcpy(s.vector[i].qword, before.vector.xmm[i].data(), 16);
-    std::memcpy(s.vector[i].qword + 2, before.vector.ymm_high[i].data(), 16);
-  }
   write_rflags(s, entry.rflags);
   load_segments(entry.supervisor);
   m_cpu->flush_tlb();
@@ -286,7 +221,7 @@ void ProgramMachine::write_memory(u64 physical, std::span<const u8> bytes) { m_m
 
 void ProgramMachine::map_code_page(u64 linear, unsigned physical_page, bool flush_all) {
   const u64 table = linear >= kCodeAlias ? kAliasPt : kCodePt;
-  put<u64>(table + 8 * (linear >> 12 & 511), (kCodePages + (u64{physical_page} << 12)) | kPresent | kUser | kWrite);
+  put<u64>(*m_memory, table + 8 * (linear >> 12 & 511), (kCodePages + (u64{physical_page} << 12)) | kPresent | kUser | kWrite);
   if (flush_all) m_cpu->flush_tlb();
   else m_cpu->flush_tlb_page(linear);
 }

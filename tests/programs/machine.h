@@ -59,8 +59,6 @@ class ProgramMachine {
   class Board;
   void build_tables();
   void load_segments(bool supervisor);
-  template <class T>
-  void put(u64 physical, T value);
 
   std::string m_name;
   Pace m_pace;
