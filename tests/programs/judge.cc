@@ -38,7 +38,7 @@ constexpr u64 kLongestEntry = 300;  // instructions behind one entry into a prog
 constexpr unsigned kFailuresShown = 5;
 
 struct Options {
-  u64 blocks = 1'000'000, seed = 1;
+  u64 blocks = 1'000'000, seed = 1, skip = 0;  // `skip`: programs, to go on behind those of an earlier run
   std::string engines;
   u64 replay = 0;
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());
@@ -278,7 +278,7 @@ Totals run_job(const Options& options, unsigned job) {
   Totals totals;
   const u64 share = (options.blocks + options.jobs - 1) / options.jobs;
   std::vector<ProgramMachine*> chosen;
-  for (u64 number = job; totals.blocks < share && totals.failures < kFailuresShown; number += options.jobs) {
+  for (u64 number = options.skip + job; totals.blocks < share && totals.failures < kFailuresShown; number += options.jobs) {
     const u64 seed = options.replay ? options.replay : options.seed * 0x100000001 + number;
     chosen.clear();
     for (const Contender& contender : machines)
@@ -341,10 +341,11 @@ int main_checked(int argc, char** argv) {
   for (int i = 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     if (i + 1 == argc || !name.starts_with("--"))
-      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--engines A,B] [--jobs N] [--statistics 1] [--replay SEED]");
+      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--skip PROGRAMS] [--engines A,B] [--jobs N] [--statistics 1] [--replay SEED]");
     const std::string value = argv[i + 1];
     if (name == "--blocks") options.blocks = std::stoull(value);
     else if (name == "--seed") options.seed = std::stoull(value);
+    else if (name == "--skip") options.skip = std::stoull(value);
     else if (name == "--engines") options.engines = value;
     else if (name == "--jobs") options.jobs = std::max(1u, static_cast<unsigned>(std::stoul(value)));
     else if (name == "--statistics") options.statistics = value != "0";

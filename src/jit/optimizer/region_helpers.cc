@@ -51,7 +51,10 @@ inline u8* page(CpuState* s, const BoundInsn* insn, u64 linear, u64 low, u32 wha
   if (u8* found = host()) return found;
   // A store is about to happen in any case: its faults may be raised, and the TLB filled. Loads fill it on their own.
   if (!(what >> 30 & 1)) return nullptr;
-  s->core->probe_write(linear, what & 0xff);
+  // Where alignment, breakpoints or a segment's limit may be in the way, too, they come before the page.
+  const u32 size = what & 0xff;
+  if (s->tlb == s->core->tlb.table(TlbContext::AlwaysSlow) || (!s->code64() && linear + size - 1 > 0xffffffff)) return nullptr;
+  s->core->probe_write(linear, size);
   return host();
 }
 
