@@ -1,12 +1,9 @@
-// Decoded blocks: straight-line runs of bound instructions within one guest page, cached by physical address and mode.
+// Decoded blocks: straight-line runs of bound instructions within one guest page.
 #pragma once
 
-#include <memory>
-#include <unordered_map>
-#include <vector>
+#include <cstddef>
 
 #include "cpu/insn.h"
-#include "mmu/guest_ram.h"
 
 namespace vellum {
 
@@ -41,6 +38,9 @@ inline bool is_variant(u8 variant) { return variant < kUnavailableVariant; }
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;
 
+// The two ways on within a page.
+enum class Way : u8 { Taken, Next };
+
 struct Block {
   i32 count;             // instructions, or kStaleCount
   u32 mode;
@@ -49,6 +49,7 @@ struct Block {
   bool chainable;        // its successors may be linked (cached, and CS needs no check)
   bool taken_leaves_page;  // its jump goes to another page: straight to the jump cache, there is nothing to link
   bool crosses_page;     // one instruction, continued on another page
+  u8 rewrites;           // how many other versions of this code the guest has written before, as far as is known
   u16 real_count;        // count even when stale
   u64 second_page;       // RAM offset of that other page
   Block* taken;          // chained successors on the same page; nullptr until linked
@@ -58,73 +59,34 @@ struct Block {
   Handler entry;
   // The translator's: where its host code lies, how long it is, and in it the ways to `taken` and `next` (0: none).
   u32 code_offset, code_size;
+  u32 cold_offset;       // of what is rarely run, from code_offset
   u16 taken_exit, next_exit;
   u32 heat;              // the translator's: how often it may still be entered before it is worth more
-  BoundInsn insns[];     // count instructions, then one terminator, then their variants
+  // The cache's: lists by place (of the page of the first byte, and of the second page), and who is linked to this block.
+  Block* place_next[2];
+  u64 linkers;           // a block's address, and a Way in its lowest bit; 0 ends the list
+  u64 linker_next[2];    // by Way of this block: what follows it in its successor's list
+  u16 allocated;         // bytes of memory, divided by 16
+  BoundInsn insns[];     // count instructions, then one terminator; behind them what follows
 
+  // Handlers that instructions and terminator had before the block went stale.
+  i32* kept_handlers() { return reinterpret_cast<i32*>(insns + real_count + 1); }
   // By position: handler_index() of the variant that decoding chose, or kNoVariant and the like.
-  u8* variants() { return reinterpret_cast<u8*>(insns + real_count + 1); }
+  u8* variants() { return reinterpret_cast<u8*>(kept_handlers() + real_count + 1); }
   const u8* variants() const { return const_cast<Block*>(this)->variants(); }
+  // The bytes that it was made from.
+  u8* bytes() { return variants() + real_count; }
+  Block*& link(Way way) { return way == Way::Taken ? taken : next; }
+  static constexpr u64 memory_size(unsigned insns, unsigned bytes);
 
   static Block* of(const BoundInsn* insn) {
     return reinterpret_cast<Block*>(const_cast<char*>(reinterpret_cast<const char*>(insn - insn->position)) -
                                     offsetof(Block, insns));
   }
 };
-
-// All blocks of one CPU. Invalidated blocks stay in memory (something may be running or chained to them) until the whole
-// cache is emptied, which happens only between blocks.
-class Translator;
-
-class BlockCache {
- public:
-  explicit BlockCache(GuestRam& ram);
-
-  Block* find(u64 ram_offset, u32 mode) const;
-  // Room for a block of `insns` instructions and its terminator; nullptr when the cache is full.
-  Block* allocate(unsigned insns);
-  void insert(Block* block);  // marks its pages as holding code
-  // Bytes of RAM were or are about to be overwritten: blocks made from them become stale.
-  void written(u64 ram_offset, u64 size);
-  void clear();
-  u64 bytes_used() const { return m_used; }
-  // Number of blocks that went stale, since the start.
-  u64 invalidated() const { return m_invalidated; }
-  // Is told of everything that happens to blocks from now on.
-  void set_translator(Translator* translator) { m_translator = translator; }
-  Translator* translator() const { return m_translator; }
-  // Whether a write of these bytes, within one page, would hit code that goes on running behind the instruction at
-  // `position` of `running`.
-  bool overwrites(const Block& running, unsigned position, u64 ram_offset, u64 size) const;
-
-  // Instructions (by RAM offset) that touched MMIO: a block ends behind each, so that the access happens with exact
-  // state and its effects are seen before the next instruction.
-  bool ends_block(u64 ram_offset) const { return !m_mmio_insns.empty() && m_mmio_insns.contains(ram_offset); }
-  void mark_mmio(u64 ram_offset) {
-    if (m_mmio_insns.size() < kMaxMmioInsns) m_mmio_insns[ram_offset] = true;
-  }
-
- private:
-  static constexpr usize kBuckets = 1 << 16;
-  static constexpr u64 kChunkSize = 1 << 20;
-  static constexpr u64 kMaxBytes = 40 << 20;
-  static constexpr usize kMaxMmioInsns = 1 << 16;  // more only cost a restart at each access
-  struct PageBlocks {
-    std::vector<Block*> blocks;
-    u64 chunks = 0;  // bit n: code in the page's n-th 64 bytes
-  };
-  static usize bucket(u64 ram_offset, u32 mode) { return ((ram_offset ^ (ram_offset >> 16)) + mode * 0x9e37u) & (kBuckets - 1); }
-  void invalidate(Block* block);
-
-  GuestRam& m_ram;
-  Translator* m_translator = nullptr;
-  std::vector<Block*> m_buckets;
-  std::unordered_map<u64, PageBlocks> m_pages;
-  std::unordered_map<u64, bool> m_mmio_insns;
-  std::vector<std::unique_ptr<u8[]>> m_chunks;
-  usize m_chunk = 0;
-  u64 m_chunk_used = 0, m_used = 0, m_invalidated = 0;
-};
+constexpr u64 Block::memory_size(unsigned insns, unsigned bytes) {
+  return (sizeof(Block) + (insns + 1) * (sizeof(BoundInsn) + sizeof(i32)) + insns + bytes + 15) & ~u64{15};
+}
 
 // Handlers are kept as 32-bit distances from this one.
 VELLUM_HANDLER_ABI void interpreter_leave(CpuState* s, const BoundInsn* insn);

@@ -27,7 +27,7 @@ CpuCore::CpuCore(const CpuModel& cpu_model, AddressSpace& address_space, CpuEnvi
       blocks(address_space.ram()),
       index(cpu_index),
       m_jump_cache(kJumpCacheSize),
-      m_once(new u8[sizeof(Block) + (kMaxBlockInsns + 1) * (sizeof(BoundInsn) + 1)]) {
+      m_once(new u8[Block::memory_size(kMaxBlockInsns, kMaxBlockInsns * kMaxInsnLength)]) {
   s.core = this;
   s.jump_cache = m_jump_cache.data();
   s.paging.physical_address_bits = model.physical_address_bits;
@@ -78,7 +78,7 @@ bool CpuCore::has_work() const {
 
 void CpuCore::set_translator(std::unique_ptr<Translator> translator) {
   blocks.clear();
-  clear_jump_cache();
+  forget_jump_cache();
   m_translator = std::move(translator);
   blocks.set_translator(m_translator.get());
 }
@@ -210,6 +210,7 @@ Exit CpuCore::run_loop(u64 budget) {
       blocks.clear();
       clear_jump_cache();
     }
+    if (m_eviction) evict_blocks();
     bool single_step = false;
     if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED) || s.event_pending()) {
       if (handle_attention()) return m_exit;

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu/block.h"
+#include "cpu/block_cache.h"
 #include "cpu/counters.h"
 #include "cpu/cpu.h"
 #include "cpu/decoder.h"
@@ -126,10 +126,15 @@ class CpuCore final : public Cpu, public MemoryListener {
   // A block of the one instruction at RIP, for single use.
   Block* lookup_once(u64 rip);
   void clear_jump_cache();
+  void forget_jump_cache();  // entries of other generations too, which keep addresses of blocks
   // Blocks made so far are forgotten, those to come are the translator's (nullptr: the interpreter runs all).
   void set_translator(std::unique_ptr<Translator> translator);
   // Forgets all blocks before the next is entered through the run loop.
   void request_code_flush() { m_code_flush = true; }
+  // Evicts the oldest blocks before the next is entered through the run loop.
+  void request_eviction() { m_eviction = true; }
+  // A block that runs now, at CpuState::code_base, has another entry.
+  void entry_moved(const Block& block);
 
  private:
   struct FetchPage {
@@ -140,6 +145,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   enum class Decoding : u8 { Cached, Once };
   Block* decode_block(u64 rip, const FetchPage& page, u64 linear, unsigned limit, Decoding decoding);
   void protect_code_page(u64 ram_offset);
+  void make_current(Block& block);
+  void evict_blocks();
   u64 checked_code_address(u64 rip);
   u64 linear_sum(u64 linear, u64 bytes) const;
   void check_flat_limit(u64 linear, unsigned size, AccessType type, Rights rights);
@@ -149,6 +156,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   void read_slow(u64 linear, void* data, unsigned size, Rights rights);
   void write_slow(u64 linear, const void* data, unsigned size, Rights rights);
   void note_ram_write(u64 ram_offset, unsigned size);
+  u8* watched_write(TlbEntry* entries, u64 linear, unsigned size);
   TlbEntry* table_for(Rights rights);
   void bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const;
   Translation translate(u64 linear, AccessType type, Rights rights);
@@ -176,7 +184,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   std::jmp_buf m_recovery;
   PendingFault m_fault{};
   int m_delivering = -1;         // vector of the event being delivered, -1: none
-  bool m_layout_changed = false, m_code_flush = false;
+  bool m_layout_changed = false, m_code_flush = false, m_eviction = false;
   std::unique_ptr<Translator> m_translator;
   bool m_trap_suppressed = false;
   u64 m_deliveries = 0;          // events delivered since an instruction last retired

@@ -249,27 +249,29 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   Block* block = nullptr;
   const bool cached = decoding == Decoding::Cached && page.host;
   if (cached) {
-    block = blocks.allocate(count);
+    const u64 ram_offset = page.ram_offset + in_page;
+    block = blocks.allocate(ram_offset, s.mode & kBlockModeMask, count, offset);
     if (!block) {
-      blocks.clear();
-      clear_jump_cache();
-      block = blocks.allocate(count);
+      evict_blocks();
+      block = blocks.allocate(ram_offset, s.mode & kBlockModeMask, count, offset);
     }
   } else {
     block = reinterpret_cast<Block*>(m_once.get());
+    block->mode = s.mode & kBlockModeMask;
+    block->ram_offset = page.ram_offset + in_page;
+    block->taken = block->next = block->hash_next = nullptr;
+    block->linkers = 0;
+    block->rewrites = 0;
   }
   block->count = static_cast<i32>(count);
   block->real_count = static_cast<u16>(count);
-  block->mode = s.mode & kBlockModeMask;
-  block->ram_offset = page.ram_offset + in_page;
   block->byte_length = offset;
   block->chainable = cached && !(s.mode & kModeCheckedCode);
   block->taken_leaves_page = false;
   block->crosses_page = crosses;
   block->second_page = second_page;
-  block->taken = block->next = block->hash_next = nullptr;
   block->entry = interpreter_enter;
-  block->code_offset = block->code_size = block->heat = block->taken_exit = block->next_exit = 0;
+  block->code_offset = block->cold_offset = block->code_size = block->heat = block->taken_exit = block->next_exit = 0;
   for (unsigned i = 0; i < count; ++i) {
     BoundInsn& bound = block->insns[i];
     bind(insns[i], bound, offsets[i], i);
@@ -291,9 +293,10 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   if (cached) {
     ++counters.blocks_decoded;
     counters.insns_decoded += count;
-    protect_code_page(block->ram_offset);
-    if (crosses) protect_code_page(second_page);
-    blocks.insert(block);
+    const u64 in_first = std::min<u64>(offset, kPageSize - in_page);
+    std::memcpy(block->bytes(), page.host + in_page, in_first);
+    if (crosses) std::memcpy(block->bytes() + in_first, memory.ram().host(second_page), offset - in_first);
+    make_current(*block);
     if (Translator* translator = blocks.translator()) translator->block_made(*block);
   }
   return block;
@@ -304,12 +307,36 @@ void CpuCore::protect_code_page(u64 ram_offset) {
   if (!(memory.ram().flags(ram_offset) & kPageHoldsCode)) tlb.protect_host_page(memory.ram().host(ram_offset & ~kPageMask));
 }
 
+void CpuCore::make_current(Block& block) {
+  protect_code_page(block.ram_offset);
+  if (block.crosses_page) protect_code_page(block.second_page);
+  blocks.make_current(block);
+}
+
+void CpuCore::evict_blocks() {
+  m_eviction = false;
+  blocks.evict();
+  for (JumpCacheEntry& entry : m_jump_cache)
+    if (entry.block && blocks.evicting(entry.block)) entry = {~u64{0}, ~u64{0}, nullptr, nullptr};
+}
+
+void CpuCore::entry_moved(const Block& block) {
+  JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(s.code_base)];
+  if (entry.block == &block) entry.entry = reinterpret_cast<void*>(block.entry);
+}
+
 Block* CpuCore::lookup(u64 rip) {
   JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(rip)];
-  if (entry.rip == rip && entry.key == s.jump_key && entry.block->count != kStaleCount) return entry.block;
+  if (entry.rip == rip && entry.key == s.jump_key && entry.block->count != kStaleCount) {
+    entry.entry = reinterpret_cast<void*>(entry.block->entry);
+    return entry.block;
+  }
   const u64 linear = checked_code_address(rip);
   const FetchPage page = fetch_page(linear);
-  Block* block = page.host ? blocks.find(page.ram_offset + (linear & kPageMask), s.mode & kBlockModeMask) : nullptr;
+  const u64 ram_offset = page.ram_offset + (linear & kPageMask);
+  const u32 mode = s.mode & kBlockModeMask;
+  Block* block = page.host ? blocks.find(ram_offset, mode) : nullptr;
+  if (page.host && !block) block = blocks.find_stale(ram_offset, mode);
   if (block && block->crosses_page) {
     const FetchPage second = fetch_page(linear_sum(linear & ~kPageMask, kPageSize));
     if (!second.host || second.ram_offset != block->second_page) block = nullptr;
@@ -317,6 +344,7 @@ Block* CpuCore::lookup(u64 rip) {
   if (block && (s.mode & kModeCheckedCode) && rip + block->byte_length - 1 > s.segment[kCs].limit)
     return decode_block(rip, page, linear, 1, Decoding::Once);
   if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
+  else if (block->count == kStaleCount) make_current(*block);
   // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
   if (!is_once(block) && !log_enabled(LogItem::Exec)) entry = {rip, s.jump_key, block, reinterpret_cast<void*>(block->entry)};
   return block;

@@ -56,9 +56,12 @@ void CpuCore::flush_tlb_page(u64 linear) {
 
 void CpuCore::clear_jump_cache() {
   s.jump_generation = (s.jump_generation + 1) & ((1u << kJumpGenerationBits) - 1);
-  if (s.jump_generation == 0)  // wrapped: entries of the first generation would come alive again
-    for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr, nullptr};
+  if (s.jump_generation == 0) forget_jump_cache();  // wrapped: entries of the first generation would come alive again
   s.update_jump_key();
+}
+
+void CpuCore::forget_jump_cache() {
+  for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr, nullptr};
 }
 
 // SDM Vol. 3A 3.4, 3.4.2.1, 5.3; 64-bit mode Vol. 3A 5.3.1.
@@ -144,10 +147,10 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
     write = !smap_forbids && translation.supervisor_write && translation.key_write;
     execute = translation.supervisor_execute;
   }
-  write = write && translation.dirty && target.write == RegionKind::Ram &&
-          target.write_ram_offset == target.read_ram_offset && memory.ram().flags(target.read_ram_offset) == 0;
-  tlb.insert(context, linear, memory.ram().host(target.read_ram_offset), read, write, execute, translation.global,
-             translation.large);
+  write = write && translation.dirty && target.write == RegionKind::Ram && target.write_ram_offset == target.read_ram_offset;
+  const bool watched = write && memory.ram().flags(target.read_ram_offset) != 0;
+  tlb.insert(context, linear, memory.ram().host(target.read_ram_offset), read, write && !watched, execute, translation.global,
+             translation.large, watched);
   return translation;
 }
 
@@ -175,7 +178,7 @@ void CpuCore::split_block_for_mmio() {
   }
   const u64 ram_offset = block->ram_offset + insn->offset;
   blocks.mark_mmio(ram_offset);
-  blocks.written(ram_offset, 1);
+  blocks.forget(ram_offset);
   std::longjmp(m_recovery, kRecoverSplit);
 }
 
@@ -237,6 +240,11 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
 }
 
 void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
+  if (u8* host = watched_write(table_for(rights), linear, size)) {
+    order_bulk_access();
+    std::memcpy(host, data, size);
+    return;
+  }
   const Pieces pieces = pieces_of(linear, size, AccessType::Write, rights);
   const u8* in = static_cast<const u8*>(data);
   for (const Pieces::Piece& piece : pieces.all())
@@ -281,11 +289,22 @@ u64 CpuCore::linear_sum(u64 linear, u64 bytes) const {
   return s.code64() || s.paging.mode >= PagingMode::Level4 ? linear + bytes : static_cast<u32>(linear + bytes);
 }
 
+// A write that is only slow because somebody watches the page: the place, when that has been told, or nullptr.
+u8* CpuCore::watched_write(TlbEntry* entries, u64 linear, unsigned size) {
+  u8* host = tlb.watched_host(entries, linear, size);
+  if (!host) return nullptr;
+  const u64 offset = static_cast<u64>(host - memory.ram().host(0));
+  if (memory.ram().flags(offset)) note_ram_write(offset, size);
+  if (!memory.ram().flags(offset)) Tlb::permit_writes(entries, linear);
+  return host;
+}
+
 void CpuCore::load_slow(u64 linear, void* data, unsigned size) { read_slow(linear, data, size, Rights::Current); }
 
 void CpuCore::store_slow(u64 linear, const void* data, unsigned size) { write_slow(linear, data, size, Rights::Current); }
 
 u8* CpuCore::writable_host(u64 linear, unsigned size) {
+  if (u8* host = watched_write(s.tlb, linear, size)) return host;
   check_flat_limit(linear, size, AccessType::Write, Rights::Current);
   check_alignment(linear, size, Rights::Current);
   if ((linear & kPageMask) + size > kPageSize) {

@@ -13,8 +13,14 @@ class Translator {
   virtual void block_made(Block& block) = 0;
   // A link to a successor on the same page was set (Block::taken or Block::next).
   virtual void block_linked(Block& block) = 0;
-  // Its bytes are about to be overwritten: its code must not be entered again.
+  // A link was taken back (it is nullptr again): the way out must not go there any more.
+  virtual void block_unlinked(Block& block, Way way) = 0;
+  // Its bytes are about to be overwritten, or it is being evicted: its code must not be entered again.
   virtual void block_stale(Block& block) = 0;
+  // Its bytes are back, with its handlers and links: its code may be entered again. Comes only between blocks.
+  virtual void block_revived(Block& block) = 0;
+  // All blocks of the segment (BlockCache::segment()) are gone, and new ones come there. Comes only between blocks.
+  virtual void segment_evicted(unsigned segment) = 0;
   // All blocks are gone. Comes only between blocks.
   virtual void blocks_cleared() = 0;
   // The run loop saw kAttentionTranslator.

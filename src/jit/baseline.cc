@@ -199,22 +199,32 @@ Piece far_exit(const BoundInsn& insn, u64 offset) {
 
 }  // namespace
 
-bool Baseline::translate(Block& block) {
+Baseline::Piece Baseline::count_piece(const Block& block) const {
+  Piece piece;
+  piece.ref = find_glue(Glue::Count);
+  piece.insn = block.insns;
+  piece.handler = reinterpret_cast<const void*>(m_counts);
+  piece.has_value = true;
+  piece.value = reinterpret_cast<u64>(&block.heat);
+  return piece;
+}
+
+Baseline::Piece Baseline::enter_piece(const Block& block) {
+  Piece piece;
+  piece.ref = find_glue(Glue::Enter);
+  piece.has_value = true;
+  piece.value = block.real_count;
+  return piece;
+}
+
+Baseline::Outcome Baseline::translate(Block& block) {
   const auto started = std::chrono::steady_clock::now();
   const unsigned count = block.real_count;
   Piece pieces[kMaxBlockInsns + 5];
   unsigned used = 0;
-  if (m_counts) {
-    pieces[used].ref = find_glue(Glue::Count);
-    pieces[used].insn = block.insns;
-    pieces[used].handler = reinterpret_cast<const void*>(m_counts);
-    pieces[used].has_value = true;
-    pieces[used++].value = reinterpret_cast<u64>(&block.heat);
-  }
+  if (m_counts) pieces[used++] = count_piece(block);
   const unsigned entry = used;
-  pieces[used].ref = find_glue(Glue::Enter);
-  pieces[used].has_value = true;
-  pieces[used++].value = count;
+  pieces[used++] = enter_piece(block);
   unsigned handlers = 0;
   for (unsigned i = 0; i < count; ++i) {
     Piece& piece = pieces[used++];
@@ -263,7 +273,7 @@ bool Baseline::translate(Block& block) {
     cold += pieces[i].ref.stencil->cold_size;
   }
   const u32 start = m_cache.allocate(hot + cold);
-  if (start == CodeCache::kFull) return false;
+  if (start == CodeCache::kFull) return hot + cold > m_cache.segment_size() ? Outcome::TooLong : Outcome::Full;
   u32 hot_at = start, cold_at = start + hot;
   for (unsigned i = 0; i < used; ++i) {
     pieces[i].hot = hot_at;
@@ -278,6 +288,7 @@ bool Baseline::translate(Block& block) {
 
   block.code_offset = start;
   block.code_size = hot + cold;
+  block.cold_offset = hot;
   const auto exit_offset = [&](int exit) {
     return exit >= 0 && pieces[exit].handler ? static_cast<u16>(pieces[exit].hot - start) : u16{0};
   };
@@ -309,7 +320,7 @@ bool Baseline::translate(Block& block) {
     }
     for (const auto& observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
   }
-  return true;
+  return Outcome::Translated;
 }
 
 void Baseline::link(Block& block) {
@@ -325,14 +336,24 @@ void Baseline::link(Block& block) {
   link_exit(block.next_exit, block.next);
 }
 
+void Baseline::unlink(Block& block, Way way) {
+  const u16 exit = way == Way::Taken ? block.taken_exit : block.next_exit;
+  if (!block.code_size || !exit) return;
+  // As translate() made it: a transfer finds its successors by itself, other ways on by the terminator.
+  const BoundInsn* last = &block.insns[block.real_count - 1];
+  const bool transfer = is_variant(block.variants()[block.real_count - 1]) && is_transfer(interpreter_row(last->row).flow);
+  put(open_exit(transfer ? last : last + 1, way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow), block.code_offset + exit);
+}
+
 const void* Baseline::plain_entry(const Block& block) const {
   return m_cache.executable(block.code_offset) + (m_counts ? find_glue(Glue::Count).stencil->hot_size : 0);
 }
 
 void Baseline::put(Piece piece, u32 place) {
   piece.hot = place;
-  fill(m_cache, piece, {nullptr, nullptr});
+  fill(m_cache, piece, {m_cache.executable(place + piece.ref.stencil->hot_size), nullptr});
   m_cache.publish(place, piece.ref.stencil->hot_size);
+  if (piece.ref.stencil->cold_size) m_cache.publish(piece.cold, piece.ref.stencil->cold_size);
 }
 
 void Baseline::close(Block& block) {
@@ -341,6 +362,19 @@ void Baseline::close(Block& block) {
   leave.ref = find_glue(Glue::Leave);
   put(leave, block.code_offset);
   if (m_counts) put(leave, m_cache.offset_of(plain_entry(block)));
+}
+
+void Baseline::open(Block& block) {
+  if (!block.code_size) return;
+  // In the order in which translate() laid them, the rarely run parts too.
+  u32 cold = block.code_offset + block.cold_offset;
+  const auto restore = [&](Piece piece, u32 place) {
+    piece.cold = cold;
+    cold += piece.ref.stencil->cold_size;
+    put(piece, place);
+  };
+  if (m_counts) restore(count_piece(block), block.code_offset);
+  restore(enter_piece(block), m_cache.offset_of(plain_entry(block)));
 }
 
 void Baseline::redirect(Block& block, const void* target) {

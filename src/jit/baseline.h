@@ -24,12 +24,20 @@ class Baseline {
   // run `counts` when it gets to 0; that goes on at plain_entry().
   Baseline(CodeCache& cache, Statistics& statistics, Handler counts) : m_cache(cache), m_statistics(statistics), m_counts(counts) {}
 
-  // Sets entry, handlers and places of code; false when the code cache is full.
-  bool translate(Block& block);
+  enum class Outcome : u8 {
+    Translated,
+    Full,     // no room in the code cache's segment
+    TooLong,  // for any segment
+  };
+  // Sets entry, handlers and places of code. The handlers must be the interpreter's.
+  Outcome translate(Block& block);
   // Puts a direct jump into the exits whose successor is known.
   void link(Block& block);
-  // Nobody gets past its entry any more.
+  // Its exit to the successor looks for it again.
+  void unlink(Block& block, Way way);
+  // Nobody gets past its entry any more, until it is opened again.
   void close(Block& block);
+  void open(Block& block);
   // Whoever would be counted goes on at `target` (an address in the code cache or the program) instead; with nullptr, in
   // the block itself, uncounted.
   void redirect(Block& block, const void* target);
@@ -42,6 +50,8 @@ class Baseline {
 
  private:
   void put(Piece piece, u32 place);
+  Piece count_piece(const Block& block) const;
+  static Piece enter_piece(const Block& block);
   CodeCache& m_cache;
   Statistics& m_statistics;
   std::vector<std::shared_ptr<TranslationObserver>> m_observers;

@@ -112,9 +112,19 @@ CodeCache::~CodeCache() {
   munmap(m_executable, m_size);
 }
 
+void CodeCache::set_segments(unsigned count) {
+  m_segment_count = count;
+  use_segment(0);
+}
+
+void CodeCache::use_segment(unsigned segment) {
+  m_segment = segment;
+  m_used = segment * segment_size();
+}
+
 u32 CodeCache::allocate(u64 bytes) {
   const u64 start = (m_used + 15) & ~u64{15};
-  if (start + bytes > m_size) return kFull;
+  if (start + bytes > (m_segment + 1) * segment_size()) return kFull;
   m_used = start + bytes;
   return static_cast<u32>(start);
 }

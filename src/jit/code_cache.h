@@ -1,4 +1,4 @@
-// Memory for host code: written through one mapping and run through another, near the program's own code.
+// Memory for host code, reused in segments: written through one mapping and run through another, near the program's own code.
 #pragma once
 
 #include <memory>
@@ -20,12 +20,17 @@ class CodeCache {
   CodeCache(const CodeCache&) = delete;
 
   u64 size() const { return m_size; }
-  u64 used() const { return m_used; }
-  // Offset of `bytes` new bytes, aligned to 16; kFull when there is no room.
+  // Memory is reused in `count` segments of equal size, at least 2; the first is in use.
+  void set_segments(unsigned count);
+  unsigned segments() const { return m_segment_count; }
+  u64 segment_size() const { return m_size / m_segment_count; }
+  // Forgets what is in this segment; new bytes come from there.
+  void use_segment(unsigned segment);
+  unsigned segment() const { return m_segment; }
+  unsigned segment_of(const void* executable) const { return static_cast<unsigned>(offset_of(executable) / segment_size()); }
+  // Offset of `bytes` new bytes, aligned to 16; kFull when there is no room in the segment.
   static constexpr u32 kFull = ~u32{0};
   u32 allocate(u64 bytes);
-  // Forgets everything from `offset` on.
-  void truncate(u32 offset) { m_used = offset; }
 
   u8* writable(u32 offset) { return m_writable + offset; }
   const u8* executable(u32 offset) const { return m_executable + offset; }
@@ -40,7 +45,8 @@ class CodeCache {
   CodeCache(u8* writable, u8* executable, u64 size) : m_writable(writable), m_executable(executable), m_size(size) {}
   u8* m_writable;
   u8* m_executable;
-  u64 m_size, m_used = 0;
+  u64 m_size, m_used = 0;  // the latter counts from the start of the whole
+  unsigned m_segment_count = 1, m_segment = 0;
 };
 
 }  // namespace vellum

@@ -50,9 +50,20 @@ void CompileThread::drain() {
   m_results.clear();
 }
 
-void CompileThread::finish() {
+bool CompileThread::finish() {
   std::unique_lock lock(m_mutex);
-  m_changed.wait(lock, [this] { return !m_busy && m_jobs.empty(); });
+  m_changed.wait(lock, [this] { return !m_busy && (m_jobs.empty() || !m_memory.has_room()); });
+  return m_jobs.empty();
+}
+
+bool CompileThread::idle() {
+  const std::lock_guard lock(m_mutex);
+  return !m_busy;
+}
+
+void CompileThread::resume() {
+  const std::lock_guard lock(m_mutex);  // or the thread might have looked just before and sleep just behind this
+  m_changed.notify_all();
 }
 
 void CompileThread::run() {
@@ -60,7 +71,7 @@ void CompileThread::run() {
   std::string no_compiler;
   std::unique_lock lock(m_mutex);
   while (true) {
-    m_changed.wait(lock, [this] { return m_stop || !m_jobs.empty(); });
+    m_changed.wait(lock, [this] { return m_stop || (!m_jobs.empty() && m_memory.has_room()); });
     if (m_stop) return;
     Job job = std::move(m_jobs.front());
     m_jobs.pop_front();

@@ -27,8 +27,12 @@ class CompileThread {
   std::deque<Result> take_results();
   // Regions that wait are dropped; returns when none is being compiled.
   void drain();
-  // Waits until everything submitted has a result.
-  void finish();
+  // Waits until everything submitted has a result, or, returning false, until the memory has no room for the rest.
+  bool finish();
+  // No region is being compiled: where memory has no room, that stays so until resume().
+  bool idle();
+  // The memory has room again.
+  void resume();
 
  private:
   struct Job {

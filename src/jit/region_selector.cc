@@ -142,16 +142,6 @@ class Explorer {
   std::map<std::pair<Block*, i64>, int> m_index;
 };
 
-Handler original_handler(const Block& block, unsigned position) {
-  const u8 variant = block.variants()[position];
-  switch (variant) {
-    case kNoVariant: return interpreter_callout;
-    case kInvalidVariant: return interpreter_invalid_opcode;
-    case kUnavailableVariant: return interpreter_fpu_unavailable;
-    default: return interpreter_row(block.insns[position].row).variant[variant];
-  }
-}
-
 }  // namespace
 
 Selection select_region(const CpuCore& core, Block& head, u64 rip) {
@@ -185,7 +175,7 @@ Selection select_region(const CpuCore& core, Block& head, u64 rip) {
     copy.insns.assign(block.insns, block.insns + block.real_count + 1);
     copy.variants.assign(block.variants(), block.variants() + block.real_count);
     for (unsigned position = 0; position < block.real_count; ++position)
-      set_handler(copy.insns[position], original_handler(block, position));
+      set_handler(copy.insns[position], interpreter_handler(block, position));
     set_handler(copy.insns[block.real_count], interpreter_fall_through);
     if (node.taken >= 0) copy.taken = number[static_cast<usize>(node.taken)];
     if (node.next >= 0) copy.next = number[static_cast<usize>(node.next)];

@@ -71,11 +71,13 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
     table.real("time, milliseconds", static_cast<double>(t.baseline_nanoseconds) / 1e6,
                fmt::format("{:.1f} ns per instruction", ratio(t.baseline_nanoseconds, t.block_insns)));
     table.line("exits linked", t.links);
-    table.line("code cache emptied", t.flushes);
+    table.line("blocks left to the interpreter at first", t.unproven_blocks, "their code is often rewritten");
+    table.line("segments of the code cache evicted", t.segments_evicted);
     table.heading("Optimizing tier");
     table.line("regions chosen", t.regions_chosen);
     table.line("regions translated", t.regions);
     table.line("regions given up", t.regions_failed);
+    table.line("segments of the code cache evicted", t.region_segments_evicted);
     table.line("instructions in them", t.region_insns);
     table.line("host code, bytes", t.region_bytes, fmt::format("{:.1f} per instruction", ratio(t.region_bytes, t.region_insns)));
     table.real("CPU time of the compiler, ms", static_cast<double>(t.compile_nanoseconds) / 1e6,
@@ -85,6 +87,8 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
   table.line("page walks for data", counters.data_walks, "TLB misses");
   table.line("page walks for code", counters.fetch_walks);
   table.line("blocks invalidated", core.blocks.invalidated(), "their bytes were overwritten");
+  table.line("blocks revived", core.blocks.revived(), "their bytes were written back");
+  table.line("blocks evicted", core.blocks.evicted());
   table.line("exceptions delivered", counters.exceptions);
   table.line("interrupts delivered", counters.interrupts);
 

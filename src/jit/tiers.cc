@@ -21,10 +21,15 @@ struct Tiers::RegionRecord {
 // Regions' code comes from the compiling thread, so it has a cache of its own.
 class Tiers::RegionMemory final : public CodeMemory {
  public:
-  explicit RegionMemory(std::unique_ptr<CodeCache> cache) : m_cache(std::move(cache)) {}
+  explicit RegionMemory(std::unique_ptr<CodeCache> cache);
   Place allocate(usize size, usize alignment) override {
     const std::lock_guard lock(m_mutex);
-    const u32 offset = m_cache->allocate(size + alignment);
+    u32 offset = m_cache->allocate(size + alignment);
+    if (offset == CodeCache::kFull && m_next_free) {
+      m_cache->use_segment(next());
+      m_next_free = false;
+      offset = m_cache->allocate(size + alignment);
+    }
     if (offset == CodeCache::kFull) return {};
     const u32 aligned = static_cast<u32>((offset + alignment - 1) & ~(alignment - 1));
     return {m_cache->writable(aligned), m_cache->executable(aligned)};
@@ -32,22 +37,40 @@ class Tiers::RegionMemory final : public CodeMemory {
   void publish(const Place& place, usize size) override { m_cache->publish(m_cache->offset_of(place.executable), size); }
   void clear() {
     const std::lock_guard lock(m_mutex);
-    m_cache->truncate(0);
+    m_cache->use_segment(0);
+    m_next_free = true;
   }
-  bool almost_full() {
+  bool has_room() override {
     const std::lock_guard lock(m_mutex);
-    return m_cache->used() > m_cache->size() / 8 * 7;
+    return m_next_free;  // wherever the segment in use ends, the region fits into the next
+  }
+  // Whether code lies in the segment that comes next.
+  bool is_next(const void* code) const { return m_cache->segment_of(code) == next(); }
+  // Nothing there is used any more. Only while no region is being compiled.
+  void free_next() {
+    const std::lock_guard lock(m_mutex);
+    m_next_free = true;
   }
 
  private:
+  unsigned next() const { return (m_cache->segment() + 1) % m_cache->segments(); }
   std::mutex m_mutex;
   std::unique_ptr<CodeCache> m_cache;
+  bool m_next_free = true;
 };
 
 namespace {
 
-// A region whose code the guest changed this often is left to the baseline, until the cache is emptied.
-constexpr unsigned kMaxFailures = 3;
+// With each time that the guest changes its code a region waits twice as long for the next try, up to this many times.
+constexpr unsigned kMostFailures = 10;
+// Code that was written this often, each time otherwise, gets host code only when it has run for a while as it is.
+// Interpreting it that often takes about as long as translating it.
+constexpr unsigned kRewrittenOften = 2;
+constexpr u32 kProofEntries = 50;
+// Code memory is reused in segments. More of them lose less at once, fewer waste less at their ends.
+constexpr u64 kLeastSegment = 256 << 10;
+constexpr u64 kMostSegments = 8;
+unsigned segments_for(u64 size) { return static_cast<unsigned>(std::clamp<u64>(size / kLeastSegment, 2, kMostSegments)); }
 // How soon a block that could not be compiled is looked at again: never.
 constexpr u32 kNever = 0;
 
@@ -59,6 +82,16 @@ VELLUM_HANDLER_ABI void count_spent(CpuState* s, const BoundInsn* insns) {
   [[clang::musttail]] return reinterpret_cast<Handler>(const_cast<void*>(tiers.enter_region(*block)))(s, insns);
 }
 
+// In the place of the first instruction's handler, where a block must prove itself.
+VELLUM_HANDLER_ABI void count_proof(CpuState* s, const BoundInsn* insns) {
+  Block* block = Block::of(insns);
+  if (--block->heat > 0) [[clang::musttail]] return interpreter_handler(*block, 0)(s, insns);
+  static_cast<Tiers&>(*s->core->blocks.translator()).block_proven(*block);
+  // Full caches leave the block as it is, and a proof of one entry more would be due at once.
+  const Handler handler = handler_of(*insns) == count_proof ? interpreter_handler(*block, 0) : handler_of(*insns);
+  [[clang::musttail]] return handler(s, insns);
+}
+
 // Where a region on several pages goes when it does not know whether they are mapped as they were.
 VELLUM_HANDLER_ABI void revalidate_region(CpuState* s, const BoundInsn* insns) {
   auto& tiers = static_cast<Tiers&>(*s->core->blocks.translator());
@@ -68,12 +101,19 @@ VELLUM_HANDLER_ABI void revalidate_region(CpuState* s, const BoundInsn* insns) {
 
 }  // namespace
 
+Tiers::RegionMemory::RegionMemory(std::unique_ptr<CodeCache> cache) : m_cache(std::move(cache)) {
+  m_cache->set_segments(segments_for(m_cache->size()));
+}
+
 Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCache> baseline_code, std::unique_ptr<CodeCache> region_code)
     : m_core(core),
       m_options(options),
       m_baseline_code(std::move(baseline_code)),
       m_region_memory(std::make_unique<RegionMemory>(std::move(region_code))),
       m_baseline(*m_baseline_code, m_statistics, options.engine == Engine::Baseline ? nullptr : count_spent) {
+  const unsigned segments = segments_for(m_baseline_code->size());
+  m_baseline_code->set_segments(segments);
+  core.blocks.set_segments(segments);
   for (const auto& observer : options.observers) m_baseline.add_observer(observer);
   if (options.engine == Engine::Baseline) return;
   m_compiler = std::make_unique<CompileThread>(*m_region_memory, [&state = core.s] {
@@ -84,22 +124,58 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
 Tiers::~Tiers() = default;
 
 void Tiers::block_made(Block& block) {
+  if (block.rewrites < kRewrittenOften) return translate(block);
+  ++m_statistics.unproven_blocks;
+  await_proof(block, kProofEntries);
+}
+
+void Tiers::translate(Block& block) {
   block.heat = m_options.hot_entries;
-  // When the cache is full the block runs in the interpreter, and behind it everything starts afresh.
-  if (!m_baseline.translate(block)) m_core.request_code_flush();
+  switch (m_baseline.translate(block)) {
+    case Baseline::Outcome::Translated:
+    case Baseline::Outcome::TooLong: break;
+    case Baseline::Outcome::Full:
+      // The interpreter runs it now. Behind that the oldest segment is evicted, and the next entry finds room.
+      m_core.request_eviction();
+      await_proof(block, 1);
+  }
+}
+
+void Tiers::await_proof(Block& block, u32 entries) {
+  block.heat = entries;
+  set_handler(block.insns[0], count_proof);
+}
+
+void Tiers::block_proven(Block& block) {
+  set_handler(block.insns[0], interpreter_handler(block, 0));
+  translate(block);
+  if (!block.code_size) return;
+  m_baseline.link(block);
+  m_core.blocks.relink(block);
+  m_core.entry_moved(block);
 }
 
 void Tiers::block_linked(Block& block) { m_baseline.link(block); }
 
+void Tiers::block_unlinked(Block& block, Way way) { m_baseline.unlink(block, way); }
+
+void Tiers::block_revived(Block& block) {
+  m_baseline.open(block);
+  if (block.heat == kNever) block.heat = m_options.hot_entries;
+}
+
 void Tiers::block_stale(Block& block) {
   ++m_statistics.stale_blocks;
-  m_baseline.close(block);
+  if (!m_core.blocks.evicting(&block)) m_baseline.close(block);  // nobody will lead to an evicted one
   const auto found = m_regions_of.find(&block);
   if (found == m_regions_of.end()) return;
   for (const u64 ticket : std::vector(found->second)) {
     RegionRecord& record = *m_regions.at(ticket);
-    ++m_failures[record.blocks[0]->ram_offset];
-    log(LogItem::Tiers, "region at {:#x}: its code was overwritten", record.blocks[0]->ram_offset);
+    if (!m_core.blocks.evicting(&block)) {
+      Failures& failures = m_failures[record.blocks[0]->ram_offset];
+      failures.waiting = 1u << std::min(++failures.count, kMostFailures);
+      log(LogItem::Tiers, "region at {:#x}: its code was overwritten", record.blocks[0]->ram_offset);
+    }
     retire(record);
   }
 }
@@ -112,7 +188,12 @@ void Tiers::blocks_cleared() {
   m_region_at.clear();
   m_failures.clear();
   m_region_memory->clear();
-  m_baseline_code->truncate(0);
+  m_baseline_code->use_segment(0);
+}
+
+void Tiers::segment_evicted(unsigned segment) {
+  ++m_statistics.segments_evicted;
+  m_baseline_code->use_segment(segment);
 }
 
 bool Tiers::shares_code(const Block& running, const Block& written) const {
@@ -127,9 +208,9 @@ void Tiers::block_hot(Block& block) {
   block.heat = kNever;
   if (m_region_at.contains(&block)) return;
   if (log_enabled(LogItem::Exec)) return;  // inside a region nobody sees blocks being entered
-  if (const auto failed = m_failures.find(block.ram_offset); failed != m_failures.end() && failed->second >= kMaxFailures) return;
-  if (m_region_memory->almost_full()) {
-    m_core.request_code_flush();
+  if (const auto failed = m_failures.find(block.ram_offset); failed != m_failures.end() && failed->second.waiting > 0) {
+    --failed->second.waiting;
+    block.heat = m_options.hot_entries;
     return;
   }
   Selection selection = select_region(m_core, block, m_core.s.code_base);
@@ -154,13 +235,40 @@ void Tiers::block_hot(Block& block) {
   ++m_statistics.regions_chosen;
   m_compiler->submit(ticket, std::move(selection.region));
   if (m_options.wait_for_compiler) {
-    m_compiler->finish();
+    while (!m_compiler->finish()) attend();
     attend();
   }
 }
 
 void Tiers::attend() {
   if (!m_compiler) return;
+  install_results();
+  // Where there is no room the compiling thread has stopped, and tells so with its last result.
+  if (m_region_memory->has_room() || !m_compiler->idle()) return;
+  install_results();
+  evict_regions();
+  m_compiler->resume();
+}
+
+// Frees the oldest regions' memory for the next. None is running: the guest is between two blocks.
+void Tiers::evict_regions() {
+  std::vector<RegionRecord*> evicted;
+  for (const auto& [ticket, record] : m_regions)
+    if (record->code && m_region_memory->is_next(record->code)) evicted.push_back(record.get());
+  log(LogItem::Tiers, "{} regions are evicted", evicted.size());
+  for (RegionRecord* record : evicted) {
+    Block& head = *record->blocks[0];
+    retire(*record);
+    if (head.count != kStaleCount) {  // counts again
+      head.heat = m_options.hot_entries;
+      m_baseline.open(head);
+    }
+  }
+  ++m_statistics.region_segments_evicted;
+  m_region_memory->free_next();
+}
+
+void Tiers::install_results() {
   for (auto& result : m_compiler->take_results()) {
     m_statistics.compile_nanoseconds += result.nanoseconds;
     const auto found = m_regions.find(result.ticket);

@@ -18,13 +18,18 @@ class Tiers final : public Translator {
 
   void block_made(Block& block) override;
   void block_linked(Block& block) override;
+  void block_unlinked(Block& block, Way way) override;
   void block_stale(Block& block) override;
+  void block_revived(Block& block) override;
+  void segment_evicted(unsigned segment) override;
   void blocks_cleared() override;
   void attend() override;
   bool shares_code(const Block& running, const Block& written) const override;
 
   // The block was entered as often as makes it hot; CpuState::code_base is its RIP.
   void block_hot(Block& block);
+  // A block without host code is being entered, and has been often enough to deserve some. CpuState::code_base is its RIP.
+  void block_proven(Block& block);
   // Whether the region that starts with `block` may run now; its code, or the block's own.
   const void* enter_region(Block& block);
 
@@ -35,6 +40,10 @@ class Tiers final : public Translator {
   class RegionMemory;
   void install(RegionRecord& record, const CompiledRegion& code);
   void retire(RegionRecord& record);
+  void translate(Block& block);
+  void await_proof(Block& block, u32 entries);
+  void install_results();
+  void evict_regions();
 
   CpuCore& m_core;
   EngineOptions m_options;
@@ -45,7 +54,12 @@ class Tiers final : public Translator {
   std::unordered_map<u64, std::unique_ptr<RegionRecord>> m_regions;       // by ticket
   std::unordered_map<const Block*, std::vector<u64>> m_regions_of;        // tickets of the regions that a block is part of
   std::unordered_map<const Block*, u64> m_region_at;                      // installed, by first block
-  std::unordered_map<u64, unsigned> m_failures;                           // regions given up, by RAM offset of the first block
+  // Regions whose code the guest changed, by RAM offset of the first block.
+  struct Failures {
+    unsigned count = 0;
+    unsigned waiting = 0;  // how often the block must get hot before the next try
+  };
+  std::unordered_map<u64, Failures> m_failures;
   u64 m_next_ticket = 1;
   std::unique_ptr<CompileThread> m_compiler;  // none: only the baseline
 };

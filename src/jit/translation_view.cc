@@ -282,7 +282,7 @@ class View {
     const u64 address = m_request.address + offset;
     std::vector<const void*> handlers;
     for (unsigned i = 0; i < block.real_count; ++i) handlers.push_back(reinterpret_cast<const void*>(handler_of(block.insns[i])));
-    const bool translated = m_baseline && m_baseline->translate(block);
+    const bool translated = m_baseline && m_baseline->translate(block) == Baseline::Outcome::Translated;
     if (translated)
       for (const CodePart& part : m_recorder->parts)
         if (part.kind == CodePart::Kind::Stencil) handlers[part.position] = nullptr;

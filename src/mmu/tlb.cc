@@ -16,7 +16,7 @@ void Tlb::clear(Table& table, usize slot) {
   table.attributes[slot] = 0;
 }
 
-void Tlb::insert(TlbContext context, u64 linear, u8* host, bool read, bool write, bool execute, bool global, bool large) {
+void Tlb::insert(TlbContext context, u64 linear, u8* host, bool read, bool write, bool execute, bool global, bool large, bool watched) {
   Table& table = m_tables[static_cast<usize>(context)];
   const usize index = slot(linear);
   const u64 page = linear & ~kPageMask;
@@ -29,7 +29,7 @@ void Tlb::insert(TlbContext context, u64 linear, u8* host, bool read, bool write
   if (write) entry.write_tag = page;
   if (execute) entry.execute_tag = page;
   entry.host = host;
-  attributes = static_cast<u8>(kUsed | (global ? kGlobal : 0) | (large ? kLarge : 0));
+  attributes = static_cast<u8>(kUsed | (global ? kGlobal : 0) | (large ? kLarge : 0) | (watched ? kWatched : attributes & kWatched));
 }
 
 void Tlb::flush_all() {
@@ -68,7 +68,10 @@ void Tlb::flush_page(u64 linear) {
 void Tlb::protect_host_page(const u8* host) {
   for (auto& table : m_tables)
     for (const u16 index : table.used)
-      if (table.entries[index].host == host) table.entries[index].write_tag = invalid_tag(index);
+      if (TlbEntry& entry = table.entries[index]; entry.host == host && entry.write_tag != invalid_tag(index)) {
+        entry.write_tag = invalid_tag(index);
+        table.attributes[index] |= kWatched;
+      }
 }
 
 }  // namespace vellum

@@ -39,17 +39,30 @@ class Tlb {
 
   // Enters a translation, replacing what its slot held. Permissions that are false keep their old tag when the slot
   // holds the same page, so that a page may be entered for reading first and for writing later.
-  void insert(TlbContext context, u64 linear, u8* host, bool read, bool write, bool execute, bool global, bool large);
+  // With `watched`, writes are permitted, but somebody wants to see each.
+  void insert(TlbContext context, u64 linear, u8* host, bool read, bool write, bool execute, bool global, bool large, bool watched);
 
   void flush_all();
   void flush_non_global();
   // INVLPG: every translation of the page that contains `linear`, in all contexts, whatever its size.
   void flush_page(u64 linear);
-  // Takes the write permission from every entry that maps this host page (code was found there, or it must be logged).
+  // Takes the write permission from every entry that maps this host page (code was found there, or it must be logged):
+  // writes are watched from now on.
   void protect_host_page(const u8* host);
+  // Where `size` bytes at `linear` are when writes there are permitted and watched and they lie in one page, or nullptr.
+  // `entries` is one of the tables.
+  u8* watched_host(const TlbEntry* entries, u64 linear, u64 size) const {
+    const TlbEntry& entry = entries[slot(linear)];
+    const u64 x = linear ^ entry.read_tag;
+    if (x > kPageSize - size) return nullptr;
+    const auto& table = *reinterpret_cast<const Table*>(entries);
+    return table.attributes[slot(linear)] & kWatched ? entry.host + x : nullptr;
+  }
+  // Nobody wants to see writes to a watched page any more.
+  static void permit_writes(TlbEntry* entries, u64 linear) { entries[slot(linear)].write_tag = linear & ~kPageMask; }
 
  private:
-  static constexpr u8 kUsed = 1, kGlobal = 2, kLarge = 4;
+  static constexpr u8 kUsed = 1, kGlobal = 2, kLarge = 4, kWatched = 8;
   struct Table {
     std::array<TlbEntry, kTlbSize> entries;
     std::array<u8, kTlbSize> attributes;

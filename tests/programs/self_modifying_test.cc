@@ -609,3 +609,60 @@ TEST_CASE("writes from outside and from inside to the same instruction take turn
     if (code.bits16()) expected &= 0xffff;
   }
 }
+
+namespace {
+
+// add edx, imm8 at `function`, called in a loop that first adds `step` to its immediate.
+Code rewriting_loop(u8 step, u32 rounds) {
+  Code code(Environment::Long64);
+  const unsigned function = 0x1400;
+  code.load(kRcx, rounds), code.load(kRdx, 0);
+  const unsigned loop = code.at();
+  code.on_code(0x80, step ? 0 : 1, function + 2), code.emit({step});  // add or or [immediate], step
+  code.call(function);
+  code.loop_to(loop);
+  code.end();
+  code.go_to(function);
+  code.add(7);
+  code.emit({0xc3});
+  return code;
+}
+u64 blocks_translated(Guest& guest) { return engine_statistics(guest.machine.core())->blocks; }
+
+}  // namespace
+
+TEST_CASE("code that is overwritten with what it was is neither decoded nor translated again") {
+  const auto engine = GENERATE(range(0u, static_cast<unsigned>(engine_names().size())));
+  Guest guest(engine);
+  guest.load(rewriting_loop(0, 20'000));
+  guest.run(400'000);
+  CHECK((guest.edx() & 0xffffffff) == 7 * 20'000);
+  CHECK(guest.machine.core().blocks.revived() >= 19'000);
+  CHECK(guest.machine.core().counters.blocks_decoded < 50);
+}
+
+TEST_CASE("code that is different each time is left to the interpreter") {
+  const auto engine = GENERATE(range(1u, static_cast<unsigned>(engine_names().size())));
+  Guest guest(engine);
+  guest.load(rewriting_loop(1, 20'000));
+  guest.run(400'000);
+  CHECK(guest.machine.core().blocks.invalidated() >= 19'000);
+  CHECK(blocks_translated(guest) < 50);
+}
+
+TEST_CASE("code that was rewritten often is translated when it runs for long as it is") {
+  const auto engine = GENERATE(range(1u, static_cast<unsigned>(engine_names().size())));
+  Guest guest(engine);
+  const Code code = rewriting_loop(1, 1000);
+  guest.load(code);
+  guest.run(400'000);
+  const u64 before = blocks_translated(guest);
+  const u64 interpreted = engine_statistics(guest.machine.core())->unproven_blocks;
+  // The same function, called without being changed.
+  for (u32 i = 0; i < 100; ++i) {
+    guest.enter(0x1400);
+    guest.machine.run(2);
+  }
+  CHECK(blocks_translated(guest) == before + 1);
+  CHECK(engine_statistics(guest.machine.core())->unproven_blocks == interpreted);
+}

@@ -242,6 +242,8 @@ VELLUM_DECLARE_GROUP(avx)
 VELLUM_DECLARE_GROUP(avx_float)
 VELLUM_DECLARE_GROUP(fma)
 
+// What decoding chose for an instruction of a block.
+Handler interpreter_handler(const Block& block, unsigned position);
 // The handlers of a row of opcode_rows().
 const RowHandlers& interpreter_row(u16 row);
 

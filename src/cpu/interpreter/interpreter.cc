@@ -1,7 +1,6 @@
 // The interpreter's continuations and slow paths.
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
-#include "cpu/translator.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -29,17 +28,16 @@ u64 wrapped(u64 value, unsigned size) {
 }
 
 // Links a successor on the same page, so that the next time control goes there directly.
-Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*link) {
+Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Way way) {
   Block* block = Block::of(insn);
   const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(target)];
   if (cached.rip != target || cached.key != s->jump_key) return nullptr;
   const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
   if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
       cached.block->count != kStaleCount) {
-    block->*link = cached.block;
-    if (Translator* translator = s->core->blocks.translator()) translator->block_linked(*block);
+    s->core->blocks.link(*block, way, *cached.block);
   }
-  if (!same_page && link == &Block::taken) block->taken_leaves_page = true;
+  if (!same_page && way == Way::Taken) block->taken_leaves_page = true;
   return cached.block;
 }
 
@@ -47,14 +45,14 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Block* Block::*
 
 [[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn) {
   const u64 target = wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size);
-  if (const Block* block = successor(s, insn, target, &Block::taken)) VELLUM_ENTER_BLOCK(s, block, target);
+  if (const Block* block = successor(s, insn, target, Way::Taken)) VELLUM_ENTER_BLOCK(s, block, target);
   s->rip = target;
   s->insn = nullptr;
 }
 
 [[clang::preserve_none]] void interpreter_next_slow(CpuState* s, const BoundInsn* insn) {
   const u64 target = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
-  if (const Block* block = successor(s, insn, target, &Block::next)) VELLUM_ENTER_BLOCK(s, block, target);
+  if (const Block* block = successor(s, insn, target, Way::Next)) VELLUM_ENTER_BLOCK(s, block, target);
   s->rip = target;
   s->insn = nullptr;
 }
@@ -84,6 +82,18 @@ namespace {
   // Whatever the callout changed (mode, mapping, RIP, pending events) is seen from here on.
   if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED) || s->event_pending()) [[unlikely]] return;
   VELLUM_GO_TO(s, insn, s->rip);
+}
+
+Handler interpreter_handler(const Block& block, unsigned position) {
+  const u8 variant = block.variants()[position];
+  switch (variant) {
+    case kNoVariant: return interpreter_callout;
+    case kUnavailableVariant: return interpreter_fpu_unavailable;
+    case kInvalidVariant: return interpreter_invalid_opcode;
+    default: break;
+  }
+  const Handler handler = interpreter_row(block.insns[position].row).variant[variant];
+  return handler ? handler : interpreter_invalid_opcode;
 }
 
 [[clang::preserve_none]] void interpreter_invalid_opcode(CpuState* s, const BoundInsn* insn) {

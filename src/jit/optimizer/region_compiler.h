@@ -20,6 +20,8 @@ class CodeMemory {
   virtual ~CodeMemory() = default;
   // May be called from any compiling thread. Alignment is at most 64.
   virtual Place allocate(usize size, usize alignment) = 0;
+  // Whether there is room for another region.
+  virtual bool has_room() { return true; }
   // The bytes are complete and may be run.
   virtual void publish(const Place& place, usize size) = 0;
 };
