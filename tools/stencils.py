@@ -2,6 +2,7 @@
 # Compiles a group of stencils and takes the object apart:
 # stencils.py GROUP CPU_FAMILY SOURCE OUTPUT.o DEPFILE STENCIL_H -- COMPILER... -- FLAGS...
 # The output is an object with the stencils' bytes and what is to be patched in them (src/jit/stencil.h) as data.
+import importlib
 import re
 import struct
 import subprocess
@@ -11,18 +12,11 @@ group, family, source, output, depfile, stencil_header = sys.argv[1:7]
 separator = sys.argv.index('--')
 flags_at = sys.argv.index('--', separator + 1)
 assembler, compiler = sys.argv[separator + 1:flags_at], sys.argv[separator + 1:flags_at] + sys.argv[flags_at + 1:]
-aarch64 = None
-if family == 'aarch64':
-    import stencils_aarch64 as aarch64
-COMMENT = aarch64.COMMENT if aarch64 else '#'
+host = importlib.import_module('stencils_' + family)
 
 # Functions of the program that stencils may call (they realign the stack, which stencils do not keep aligned) or go to.
 HELPER = re.compile(r'_ZN6vellum\d+(engine_|interpreter_|chosen_nan|round_to_integral|approximate_reciprocal|exact_|settle_denormals|fused_|half_to_single|'
                     r'single_to_half|shuffle_bytes|compare_strings_|string_comparison_|aes_|sha1_|sha256_|carryless_multiply)\w*')
-INVERSE = {'a': 'be', 'ae': 'b', 'b': 'ae', 'be': 'a', 'e': 'ne', 'ne': 'e', 'g': 'le', 'ge': 'l', 'l': 'ge', 'le': 'g',
-           's': 'ns', 'ns': 's', 'o': 'no', 'no': 'o', 'p': 'np', 'np': 'p'}
-CONDITIONAL = re.compile(r'\tj(' + '|'.join(INVERSE) + r')\t(\S+)')
-
 
 def holes():
     text = open(stencil_header).read()
@@ -37,30 +31,29 @@ SYMBOLS |= {'vellum_continue': HOLES['Continue'], 'vellum_taken': HOLES['Taken']
             'vellum_indirect': HOLES['Indirect'], 'vellum_handler': HOLES['Handler']}
 
 
-def ends_flow(line):
-    return line.startswith(('\tjmp', '\tret', '\tud2'))
-
-
-class Label:
-    count = 0
-
-    @classmethod
-    def new(cls):
-        cls.count += 1
-        return f'.Lsplit{cls.count}'
+def leaves(piece):
+    """Whether the piece calls out of line, or ends with a way out other than to an instruction or another piece."""
+    last = piece[-1]
+    if any(line.startswith(host.CALLS) for line in piece) or last.startswith('\tret'):
+        return True
+    if not last.startswith(host.JUMP):
+        return False
+    target = last[len(host.JUMP):]
+    return target in host.COLD_TARGETS or not target.startswith(('vellum_', '.L'))
 
 
 def split(lines):
     """Instructions and labels of a function -> (hot, cold) in an order that lets the hot part run into what follows."""
+    lines = host.prepared(lines)
     # A jump to a jump goes to its target.
     targets = {}
     for label, jump in zip(lines, lines[1:]):
-        if label.endswith(':') and jump.startswith('\tjmp\tvellum_'):
-            targets[label[:-1]] = jump.split('\t')[2]
+        if label.endswith(':') and jump.startswith(host.JUMP + 'vellum_'):
+            targets[label[:-1]] = jump[len(host.JUMP):]
     for i, line in enumerate(lines):
-        match = CONDITIONAL.match(line)
-        if match and match.group(2) in targets:
-            lines[i] = f'\tj{match.group(1)}\t{targets[match.group(2)]}'
+        target = host.conditional_target(line)
+        if target in targets and host.reaches_far(line):
+            lines[i] = host.with_target(line, targets[target])
     # Pieces that end with a jump; a label that nobody jumps to any more, and its jump, goes.
     used = set(re.findall(r'\.LBB\w+', '\n'.join(line for line in lines if not line.endswith(':'))))
     pieces, piece = [], []
@@ -74,45 +67,29 @@ def split(lines):
                 continue
             piece = []
         piece.append(line)
-        if ends_flow(line):
+        if line.startswith(host.ENDS):
             pieces.append(piece)
             piece = []
     if piece:  # ends with a call that does not return
         pieces.append(piece)
     hot, cold = [], []
     for number, piece in enumerate(pieces):
-        # Calls out of line, and ways out other than to the next instruction.
-        calls = any(line.startswith('\tcall') for line in piece) or piece[-1].startswith('\tret') or \
-            (piece[-1].startswith('\tjmp\t') and not piece[-1].startswith(('\tjmp\tvellum_', '\tjmp\t.L'))) or \
-            piece[-1] == '\tjmp\tvellum_handler'
         if number == 0:
-            # `jcc continue` in front of a call: what follows is cold.
-            for i, line in enumerate(piece):
-                match = CONDITIONAL.match(line)
-                if match and match.group(2) == 'vellum_continue' and not any(l.endswith(':') for l in piece[i:]) and \
-                        any(l.startswith('\tcall') for l in piece[i:]) and not any(l.startswith('\tcall') for l in piece[:i]):
-                    label = Label.new()
-                    hot.append(piece[:i] + [f'\tj{INVERSE[match.group(1)]}\t{label}', '\tjmp\tvellum_continue'])
-                    cold.append([label + ':'] + piece[i + 1:])
-                    break
-            else:
-                hot.append(piece)
-        elif calls:
-            cold.append(piece)
+            first, rest = host.parted(piece)
+            hot.append(first)
+            cold += [rest] if rest else []
         else:
-            hot.append(piece)
+            (cold if leaves(piece) and not host.must_be_near(piece, lines) else hot).append(piece)
     # The piece that goes on to the next instruction stands last.
-    for continuation in ('\tjmp\tvellum_continue', '\tjmp\tvellum_next'):
+    for continuation in (host.JUMP + 'vellum_continue', host.JUMP + 'vellum_next'):
         for i, piece in enumerate(hot):
             if i > 0 and piece[-1] == continuation and hot[-1][-1] != continuation:
                 hot.append(hot.pop(i))
     hot = [line for piece in hot for line in piece]
-    if len(hot) >= 2 and hot[-1] == '\tjmp\tvellum_branch':
-        match = CONDITIONAL.match(hot[-2])
-        if match and match.group(2) == 'vellum_next':
-            hot[-2:] = [f'\tj{INVERSE[match.group(1)]}\tvellum_branch', '\tjmp\tvellum_next']
-    if hot[-1] in ('\tjmp\tvellum_continue', '\tjmp\tvellum_next') or \
-            hot[-1] in ('\tjmp\tvellum_taken', '\tjmp\tvellum_indirect'):
+    # A conditional jump to the next instruction in front of a jump elsewhere: the other way round.
+    if len(hot) >= 2 and hot[-1] == host.JUMP + 'vellum_branch' and host.conditional_target(hot[-2]) == 'vellum_next':
+        hot[-2:] = [host.inverted(hot[-2], 'vellum_branch'), host.JUMP + 'vellum_next']
+    if hot[-1] in [host.JUMP + target for target in ('vellum_continue', 'vellum_next', 'vellum_taken', 'vellum_indirect')]:
         hot.pop()  # that is what follows
     return hot, [line for piece in cold for line in piece]
 
@@ -125,17 +102,17 @@ def transform(assembly):
             name = line.split('\t')[2].split(',')[0]
             result.append(line)
         elif name and line.startswith(name + ':'):
-            result.append(line.split(COMMENT)[0].rstrip())
+            result.append(line.split(host.COMMENT)[0].rstrip())
             lines = []
         elif lines is not None:
             if line.startswith('.Lfunc_end'):
-                hot, cold = aarch64.split(lines) if aarch64 else split(lines)
+                hot, cold = split(lines)
                 result += hot
                 if cold:
                     result += [f'\t.section\t.text.cold.{name},"ax",@progbits'] + cold
                 lines = name = None
             else:
-                text = line.split(COMMENT)[0].rstrip()
+                text = line.split(host.COMMENT)[0].rstrip()
                 if text and not text.startswith('\t.'):
                     lines.append(text)
         else:
@@ -189,11 +166,6 @@ def fail(message):
     sys.exit(f'stencils.py: {group}: {message}')
 
 
-# Relocation types of x86-64, System V ABI AMD64 supplement table 4.9: kind, whether it counts from the place.
-ABSOLUTE8, ABSOLUTE16, ABSOLUTE32, ABSOLUTE64, RELATIVE32 = range(5)
-RELOCATIONS = aarch64.RELOCATIONS if aarch64 else {1: ABSOLUTE64, 2: RELATIVE32, 4: RELATIVE32, 10: ABSOLUTE32, 11: ABSOLUTE32, 12: ABSOLUTE16, 14: ABSOLUTE8}
-
-
 class Constants:
     """Read-only data that stencils refer to, merged."""
 
@@ -225,7 +197,7 @@ def extract(elf):
         for number, mark in parts:
             for offset, kind, symbol, addend in elf.relocations.get(number, []):
                 symbol_name, symbol_section, value = elf.symbols[symbol]
-                if kind not in RELOCATIONS:
+                if kind not in host.RELOCATIONS:
                     fail(f'{name}: relocation type {kind}')
                 if symbol_section == 0:
                     if symbol_name in SYMBOLS:
@@ -244,7 +216,7 @@ def extract(elf):
                 else:
                     left_out[symbol_name] = left_out.get(symbol_name, 0) + 1
                     return None
-                patches.append((offset | mark, RELOCATIONS[kind], hole, addend))
+                patches.append((offset | mark, host.RELOCATIONS[kind], hole, addend))
         hot = elf.sections[section][1]
         rest = elf.sections[cold][1] if cold is not None else b''
         key = (hot, rest, tuple(patches))

@@ -2,6 +2,10 @@
 import re
 
 COMMENT = '//'
+JUMP = '\tb\t'
+CALLS = ('\tbl\t', '\tblr\t')
+ENDS = ('\tb\t', '\tret', '\tbr\t', '\tbrk\t')
+COLD_TARGETS = ()
 INVERSE = {'eq': 'ne', 'ne': 'eq', 'hs': 'lo', 'lo': 'hs', 'mi': 'pl', 'pl': 'mi', 'vs': 'vc', 'vc': 'vs', 'hi': 'ls',
            'ls': 'hi', 'ge': 'lt', 'lt': 'ge', 'gt': 'le', 'le': 'gt'}
 CONDITIONAL = re.compile(r'\t(b\.\w+|cbn?z|tbn?z)\t(.*, )?(\S+)$')
@@ -17,7 +21,7 @@ RELOCATIONS = {257: ABSOLUTE64, 263: MOVE_UNSIGNED, 264: MOVE0, 265: MOVE1, 266:
                279: BRANCH14, 280: BRANCH19, 282: BRANCH26, 283: BRANCH26}
 
 
-def shortened(lines):
+def prepared(lines):
     """The large code model's four moves per hole, cut to what the hole needs."""
     result = []
     for line in lines:
@@ -38,70 +42,35 @@ def shortened(lines):
     return result
 
 
-def ends_flow(line):
-    return line.startswith(('\tb\t', '\tret', '\tbr\t', '\tbrk\t'))
+def conditional_target(line):
+    match = CONDITIONAL.match(line)
+    return match and match.group(3)
+
+
+def reaches_far(line):
+    """TBZ reaches 32 KiB only, which is less than a block may have."""
+    return not line.startswith('\ttb')
+
+
+def with_target(line, target):
+    name, operands, _ = CONDITIONAL.match(line).groups()
+    return f'\t{name}\t{operands or ""}{target}'
 
 
 def inverted(line, target):
-    """A conditional branch the other way round, or None."""
-    match = CONDITIONAL.match(line)
-    if not match:
-        return None
-    name, operands = match.group(1), match.group(2) or ''
+    """A conditional branch the other way round."""
+    name, operands, _ = CONDITIONAL.match(line).groups()
     if name.startswith('b.'):
         name = 'b.' + INVERSE[name[2:]]
     else:
         name = name.replace('nz', 'z') if 'nz' in name else name.replace('z', 'nz')
-    return f'\t{name}\t{operands}{target}'
+    return f'\t{name}\t{operands or ""}{target}'
 
 
-def split(lines):
-    """Instructions and labels of a function -> (hot, cold) in an order that lets the hot part run into what follows."""
-    lines = shortened(lines)
-    # A branch to a branch goes to its target.
-    targets = {}
-    for label, branch in zip(lines, lines[1:]):
-        if label.endswith(':') and branch.startswith('\tb\tvellum_'):
-            targets[label[:-1]] = branch.split('\t')[2]
-    for i, line in enumerate(lines):
-        match = CONDITIONAL.match(line)
-        # TBZ reaches 32 KiB only, which is less than a block may have.
-        if match and match.group(3) in targets and not match.group(1).startswith('tb'):
-            lines[i] = f'\t{match.group(1)}\t{match.group(2) or ""}{targets[match.group(3)]}'
-    used = set(re.findall(r'\.LBB\w+', '\n'.join(line for line in lines if not line.endswith(':'))))
-    pieces, piece = [], []
-    for line in lines:
-        if line.endswith(':') and line[:-1] not in used:
-            if not piece and pieces:
-                piece = None  # unreachable until the next label
-            continue
-        if piece is None:
-            if not line.endswith(':'):
-                continue
-            piece = []
-        piece.append(line)
-        if ends_flow(line):
-            pieces.append(piece)
-            piece = []
-    if piece:  # ends with a call that does not return
-        pieces.append(piece)
-    hot, cold = [], []
-    for number, piece in enumerate(pieces):
-        calls = any(line.startswith(('\tbl\t', '\tblr\t')) for line in piece) or piece[-1].startswith('\tret') or \
-            (piece[-1].startswith('\tb\t') and not piece[-1].startswith(('\tb\tvellum_', '\tb\t.L')))
-        near = any(re.search(r'\ttbn?z\t.*' + re.escape(piece[0][:-1]) + '$', line) for line in lines) if piece[0].endswith(':') else False
-        (cold if number and calls and not near else hot).append(piece)
-    # The piece that goes on to the next instruction stands last.
-    for continuation in ('\tb\tvellum_continue', '\tb\tvellum_next'):
-        for i, piece in enumerate(hot):
-            if i > 0 and piece[-1] == continuation and hot[-1][-1] != continuation:
-                hot.append(hot.pop(i))
-    hot = [line for piece in hot for line in piece]
-    # `b.cc next` in front of `b branch`: the other way round.
-    if len(hot) >= 2 and hot[-1] == '\tb\tvellum_branch':
-        match = CONDITIONAL.match(hot[-2])
-        if match and match.group(3) == 'vellum_next':
-            hot[-2:] = [inverted(hot[-2], 'vellum_branch'), '\tb\tvellum_next']
-    if hot[-1] in ('\tb\tvellum_continue', '\tb\tvellum_next', '\tb\tvellum_taken', '\tb\tvellum_indirect'):
-        hot.pop()  # that is what follows
-    return hot, [line for piece in cold for line in piece]
+def must_be_near(piece, lines):
+    """Whether a TBZ goes there."""
+    return piece[0].endswith(':') and any(re.search(r'\ttbn?z\t.*' + re.escape(piece[0][:-1]) + '$', line) for line in lines)
+
+
+def parted(piece):
+    return piece, None
