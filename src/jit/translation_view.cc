@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "cpu/bare_environment.h"
 #include "cpu/core.h"
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
@@ -44,21 +45,6 @@ class OneRegionMemory final : public CodeMemory {
   CodeCache& m_cache;
 };
 #endif
-
-// Code is never run here.
-class NoEnvironment final : public CpuEnvironment {
- public:
-  u32 read_port(u16, unsigned) override { return 0; }
-  void write_port(u16, unsigned, u32) override {}
-  std::optional<u8> acknowledge_interrupt() override { return {}; }
-  u64 time_stamp_counter() override { return 0; }
-  u8 task_priority() override { return 0; }
-  void set_task_priority(u8) override {}
-  bool read_apic_msr(u32, u64&) override { return false; }
-  bool write_apic_msr(u32, u64) override { return false; }
-  void set_smm(bool) override {}
-  u64 random() override { return 0; }
-};
 
 #if VELLUM_LLVM
 // Calls of functions of the program go through jumps that LLVM's linker puts behind the code (x86-64: jmp *distance(%rip)):
@@ -349,7 +335,7 @@ class View {
   }
 
   const TranslationRequest& m_request;
-  NoEnvironment m_environment;
+  BareEnvironment m_environment;
   std::unique_ptr<GuestRam> m_ram;
   AddressSpace m_memory;
   CpuCore m_core;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/bare_environment.h"
 #include "cpu/flags.h"
 #include "instructions/bare_cpu.h"
 
@@ -19,17 +20,9 @@ constexpr u64 kBudget = 100'000;
 
 }  // namespace
 
-class EmulatedCpu::Board final : public CpuEnvironment {
+class EmulatedCpu::Board final : public BareEnvironment {
  public:
-  u32 read_port(u16, unsigned) override { return ~u32{0}; }
-  void write_port(u16, unsigned, u32) override {}
-  std::optional<u8> acknowledge_interrupt() override { return std::nullopt; }
   u64 time_stamp_counter() override { return ++m_time; }
-  u8 task_priority() override { return 0; }
-  void set_task_priority(u8) override {}
-  bool read_apic_msr(u32, u64&) override { return false; }
-  bool write_apic_msr(u32, u64) override { return false; }
-  void set_smm(bool) override {}
   u64 random() override { return ++m_time * 0x9e3779b97f4a7c15; }
 
  private:

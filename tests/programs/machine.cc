@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "cpu/bare_environment.h"
 #include "cpu/flags.h"
 #include "cpu/floating_environment.h"
 #include "instructions/bare_cpu.h"
@@ -26,7 +27,7 @@ constexpr unsigned kMostResumes = 31;
 
 }  // namespace
 
-class ProgramMachine::Board final : public CpuEnvironment, public MmioHandler {
+class ProgramMachine::Board final : public BareEnvironment, public MmioHandler {
  public:
   void restart() {
     m_time = m_ports = 0;
@@ -57,11 +58,6 @@ class ProgramMachine::Board final : public CpuEnvironment, public MmioHandler {
     return kInterruptVector;
   }
   u64 time_stamp_counter() override { return m_cpu ? m_cpu->retired() - m_start + ++m_time : 0; }
-  u8 task_priority() override { return 0; }
-  void set_task_priority(u8) override {}
-  bool read_apic_msr(u32, u64&) override { return false; }
-  bool write_apic_msr(u32, u64) override { return false; }
-  void set_smm(bool) override {}
   u64 random() override { return ++m_time * 0x9e3779b97f4a7c15; }
   void set_start(u64 retired) { m_start = retired; }
   u64 ports() const { return m_ports; }

@@ -100,10 +100,10 @@ VELLUM_HANDLER_ABI void region_exit(CpuState* s, const BoundInsn* insn) { VELLUM
 }
 
 std::span<const HostSymbol> region_helpers() {
-#define VELLUM_HELPER(name) {#name, reinterpret_cast<const void*>(&name)}
+#define VELLUM_HOST_SYMBOL(name) {#name, reinterpret_cast<const void*>(&name)}
   static const HostSymbol kHelpers[] = {
-      VELLUM_HELPER(region_load), VELLUM_HELPER(region_load_bytes), VELLUM_HELPER(region_store),
-      VELLUM_HELPER(region_store_bytes), VELLUM_HELPER(region_update), VELLUM_HELPER(region_page),
+      VELLUM_HOST_SYMBOL(region_load), VELLUM_HOST_SYMBOL(region_load_bytes), VELLUM_HOST_SYMBOL(region_store),
+      VELLUM_HOST_SYMBOL(region_store_bytes), VELLUM_HOST_SYMBOL(region_update), VELLUM_HOST_SYMBOL(region_page),
       {"memcpy", reinterpret_cast<const void*>(&memcpy)},
       {"memmove", reinterpret_cast<const void*>(&memmove)},
       {"memset", reinterpret_cast<const void*>(&memset)},

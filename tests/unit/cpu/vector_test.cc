@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/bare_environment.h"
 #include "cpu/cipher.h"
 #include "cpu/core.h"
 #include "cpu/floating_environment.h"
@@ -16,18 +17,8 @@ using namespace vellum;
 
 namespace {
 
-class Board : public CpuEnvironment {
+class Board : public BareEnvironment {
  public:
-  u32 read_port(u16, unsigned) override { return ~0u; }
-  void write_port(u16, unsigned, u32) override {}
-  std::optional<u8> acknowledge_interrupt() override { return std::nullopt; }
-  u64 time_stamp_counter() override { return 0; }
-  u8 task_priority() override { return 0; }
-  void set_task_priority(u8) override {}
-  bool read_apic_msr(u32, u64&) override { return false; }
-  bool write_apic_msr(u32, u64) override { return false; }
-  void set_smm(bool) override {}
-  u64 random() override { return 0; }
 };
 
 constexpr u32 kCode = 0x1000, kData = 0x3000;
