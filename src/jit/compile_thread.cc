@@ -43,6 +43,11 @@ std::deque<CompileThread::Result> CompileThread::take_results() {
   return std::exchange(m_results, {});
 }
 
+void CompileThread::cancel(u64 ticket) {
+  const std::lock_guard lock(m_mutex);
+  std::erase_if(m_jobs, [ticket](const Job& job) { return job.ticket == ticket; });
+}
+
 void CompileThread::drain() {
   std::unique_lock lock(m_mutex);
   m_jobs.clear();

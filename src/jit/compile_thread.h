@@ -25,6 +25,8 @@ class CompileThread {
 
   void submit(u64 ticket, Region region);
   std::deque<Result> take_results();
+  // Nobody wants this result any more: unless its turn has come, the region is not compiled.
+  void cancel(u64 ticket);
   // Regions that wait are dropped; returns when none is being compiled.
   void drain();
   // Waits until everything submitted has a result, or, returning false, until the memory has no room for the rest.

@@ -176,7 +176,9 @@ void Tiers::block_stale(Block& block) {
       failures.waiting = 1u << std::min(++failures.count, kMostFailures);
       log(LogItem::Tiers, "region at {:#x}: its code was overwritten", record.blocks[0]->ram_offset);
     }
+    Block& head = *record.blocks[0];
     retire(record);
+    count_again(head);
   }
 }
 
@@ -192,7 +194,8 @@ void Tiers::blocks_cleared() {
 }
 
 void Tiers::segment_evicted(unsigned segment) {
-  ++m_statistics.segments_evicted;
+  if (m_core.blocks.evicted() != m_statistics.blocks_evicted) ++m_statistics.segments_evicted;
+  m_statistics.blocks_evicted = m_core.blocks.evicted();
   m_baseline_code->use_segment(segment);
 }
 
@@ -259,10 +262,7 @@ void Tiers::evict_regions() {
   for (RegionRecord* record : evicted) {
     Block& head = *record->blocks[0];
     retire(*record);
-    if (head.count != kStaleCount) {  // counts again
-      head.heat = m_options.hot_entries;
-      m_baseline.open(head);
-    }
+    count_again(head);
   }
   ++m_statistics.region_segments_evicted;
   m_region_memory->free_next();
@@ -307,11 +307,20 @@ void Tiers::retire(RegionRecord& record) {
     if (tickets.empty()) m_regions_of.erase(block);
   }
   Block& head = *record.blocks[0];
-  if (record.code) {
+  if (!record.code) {
+    m_compiler->cancel(record.ticket);
+  } else {
     m_region_at.erase(&head);
     if (head.count != kStaleCount) m_baseline.redirect(head, nullptr);
   }
   m_regions.erase(record.ticket);
+}
+
+// The head of a region that is no more may become that of another.
+void Tiers::count_again(Block& head) {
+  if (head.count == kStaleCount) return;
+  head.heat = m_options.hot_entries;
+  m_baseline.open(head);
 }
 
 const void* Tiers::enter_region(Block& block) {

@@ -40,6 +40,7 @@ class Tiers final : public Translator {
   class RegionMemory;
   void install(RegionRecord& record, const CompiledRegion& code);
   void retire(RegionRecord& record);
+  void count_again(Block& head);
   void translate(Block& block);
   void await_proof(Block& block, u32 entries);
   void install_results();

@@ -666,3 +666,28 @@ TEST_CASE("code that was rewritten often is translated when it runs for long as 
   CHECK(blocks_translated(guest) == before + 1);
   CHECK(engine_statistics(guest.machine.core())->unproven_blocks == interpreted);
 }
+
+TEST_CASE("a loop that was compiled as a region is compiled again when another part of it has changed") {
+  if (default_engine() != Engine::Tiered) return;  // nothing compiles regions here
+  Guest guest(static_cast<unsigned>(Engine::Llvm));
+  Code code(Environment::Long64);
+  code.load(kRcx, 50'000), code.load(kRdx, 0);
+  code.jump_to(0x40);
+  code.go_to(0x40);
+  code.add(1);
+  code.jump_to(0x80);
+  code.go_to(0x80);
+  const unsigned changed = code.add(2);
+  code.loop_to(0x40);
+  code.end();
+  guest.load(code);
+  guest.run(400'000);
+  const u64 regions = engine_statistics(guest.machine.core())->regions;
+  CHECK(regions >= 1);
+  const u8 bytes[] = {3};
+  guest.machine.write_memory(ProgramMachine::kCodePages + changed + 2, bytes);
+  guest.enter(0);
+  guest.run(400'000);
+  CHECK(guest.edx() == 4 * 50'000);
+  CHECK(engine_statistics(guest.machine.core())->regions > regions);
+}
