@@ -162,6 +162,8 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
   m_state = m_function->getArg(0);
   m_spill_marker = llvm::cast<llvm::Function>(
       m_library.module().getOrInsertFunction("vellum_spill", llvm::FunctionType::get(llvm::Type::getVoidTy(m_context), false)).getCallee());
+  m_exit_marker = llvm::cast<llvm::Function>(
+      m_library.module().getOrInsertFunction("vellum_exit", llvm::FunctionType::get(llvm::Type::getVoidTy(m_context), false)).getCallee());
 
   find_returns();
   find_loop_heads();
@@ -286,7 +288,7 @@ void Lifter::tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundIns
 
 // Goes on at a RIP outside the region.
 void Lifter::leave(llvm::IRBuilder<>& b, llvm::Value* rip) {
-  b.CreateCall(m_spill_marker);
+  b.CreateCall(m_exit_marker);
   b.CreateAlignedStore(rip, state_field(b, offsetof(CpuState, rip)), llvm::Align(8));
   auto exit = m_library.module().getOrInsertFunction("region_exit", m_function->getFunctionType());
   llvm::cast<llvm::Function>(exit.getCallee())->setCallingConv(llvm::CallingConv::PreserveNone);
@@ -294,7 +296,7 @@ void Lifter::leave(llvm::IRBuilder<>& b, llvm::Value* rip) {
 }
 
 void Lifter::return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip) {
-  b.CreateCall(m_spill_marker);
+  b.CreateCall(m_exit_marker);
   b.CreateAlignedStore(rip, state_field(b, offsetof(CpuState, rip)), llvm::Align(8));
   b.CreateAlignedStore(llvm::ConstantPointerNull::get(llvm::PointerType::get(m_context, 0)), state_field(b, offsetof(CpuState, insn)), llvm::Align(8));
   b.CreateRetVoid();
@@ -592,6 +594,16 @@ void Lifter::reload_slots(llvm::Instruction* behind) {
       b.CreateStore(b.CreateAlignedLoad(slot.type, state_field(b, slot.offset), llvm::Align(slot.size)), slot.variable);
 }
 
+namespace {
+
+// Where a block's last stores go: in front of its terminator, and of the call that a tail call's return belongs to.
+llvm::Instruction* last_of(llvm::BasicBlock& block) {
+  if (llvm::CallInst* call = block.getTerminatingMustTailCall()) return call;
+  return block.getTerminator();
+}
+
+}  // namespace
+
 // Finds out at each place that needs the state in memory which slots may differ from it, and puts them there or notes them.
 void Lifter::track_state() {
   struct Step {
@@ -608,9 +620,20 @@ void Lifter::track_state() {
   for (llvm::CallInst* call : m_synchronizing) special[call] = Event::Synchronize;
   for (llvm::CallInst* call : m_observing) special[call] = Event::Spill;
 
+  // Registers that large regions write to memory at the end of each block. Flags change too often for that.
+  SlotSet written_through;
+  if (!m_region.is_small())
+    for (usize i = 0; i < m_result.slots.size(); ++i) {
+      const Slot& slot = m_result.slots[i];
+      if (slot.offset < kZeroSlot * 8u || (slot.offset >= kVectorBegin && slot.offset < kVectorEnd)) written_through.set(i);
+    }
+
+  SlotSet code_base;
+  code_base.set(m_slot_of[m_code_base]);
+
   llvm::DenseMap<const llvm::BasicBlock*, usize> number_of;
   std::vector<BlockSteps> blocks;
-  std::vector<const llvm::BasicBlock*> order;
+  std::vector<llvm::BasicBlock*> order;
   for (llvm::BasicBlock& block : *m_function) {
     number_of[&block] = blocks.size();
     order.push_back(&block);
@@ -624,7 +647,7 @@ void Lifter::track_state() {
       } else if (auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction)) {
         const llvm::Function* callee = call->getCalledFunction();
         if (!callee) continue;
-        if (callee == m_spill_marker) {
+        if (callee == m_spill_marker || callee == m_exit_marker) {
           steps.steps.push_back({Event::Spill, 0, call});
         } else if (const auto found = special.find(call); found != special.end()) {
           steps.steps.push_back({found->second, 0, call});
@@ -645,7 +668,7 @@ void Lifter::track_state() {
       BlockSteps& block = blocks[i];
       SlotSet in;
       for (const llvm::BasicBlock* predecessor : llvm::predecessors(order[i])) in |= blocks[number_of[predecessor]].out;
-      const SlotSet out = block.written | (block.synchronizes ? SlotSet() : in);
+      const SlotSet out = (block.written | (block.synchronizes ? SlotSet() : in)) & ~written_through;
       changed |= in != block.in || out != block.out;
       block.in = in;
       block.out = out;
@@ -657,15 +680,19 @@ void Lifter::track_state() {
       if (set.test(i)) slots.push_back(static_cast<u16>(i));
     return slots;
   };
-  for (BlockSteps& block : blocks) {
+  for (usize i = 0; i < blocks.size(); ++i) {
+    BlockSteps& block = blocks[i];
     SlotSet now = block.in;
     for (const Step& step : block.steps) {
       switch (step.event) {
         case Event::Write: now.set(step.slot); break;
-        case Event::Spill:
-          store_slots(step.call, list(now));
-          if (step.call->getCalledFunction() == m_spill_marker) step.call->eraseFromParent();
+        case Event::Spill: {
+          const llvm::Function* callee = step.call->getCalledFunction();
+          store_slots(step.call, list(callee == m_exit_marker ? now & ~code_base : now));
+          now &= ~written_through;
+          if (callee == m_spill_marker || callee == m_exit_marker) step.call->eraseFromParent();
           break;
+        }
         case Event::Synchronize:
           store_slots(step.call, list(now));
           if (!step.call->doesNotReturn()) reload_slots(step.call);
@@ -686,6 +713,7 @@ void Lifter::track_state() {
         }
       }
     }
+    store_slots(last_of(*order[i]), list(now & written_through));
   }
   llvm::IRBuilder<> b(m_entry_end->getTerminator());
   for (const Slot& slot : m_result.slots) {

@@ -96,7 +96,8 @@ class Lifter {
   llvm::Value* m_state = nullptr;         // CpuState in memory
   llvm::AllocaInst* m_budget = nullptr;
   llvm::AllocaInst* m_code_base = nullptr;
-  llvm::Function* m_spill_marker = nullptr;
+  llvm::Function* m_spill_marker = nullptr;  // called where the state goes to memory
+  llvm::Function* m_exit_marker = nullptr;   // the same, but the running block does not matter any more
   llvm::Value* m_entry_base = nullptr;
   llvm::BasicBlock* m_entry = nullptr;
   llvm::BasicBlock* m_entry_end = nullptr;  // where the checks in front of the region are made

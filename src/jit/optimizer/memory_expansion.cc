@@ -99,6 +99,7 @@ class MemoryExpansion {
   llvm::Function& m_function;
   llvm::LLVMContext& m_context;
   llvm::Module& m_module;
+  bool m_small;  // Region::is_small()
   llvm::Type *m_i8, *m_i32, *m_i64, *m_pointer;
   Value* m_state;
   Value* m_tlb = nullptr;
@@ -113,7 +114,7 @@ class MemoryExpansion {
 MemoryExpansion::MemoryExpansion(LiftedRegion& region, const Region& source, const SemanticsLibrary& library,
                                  llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution)
     : m_region(region), m_library(library), m_loops(loops), m_evolution(evolution), m_function(*region.function), m_context(m_function.getContext()),
-      m_module(*m_function.getParent()) {
+      m_module(*m_function.getParent()), m_small(source.is_small()) {
   m_i8 = llvm::Type::getInt8Ty(m_context);
   m_i32 = llvm::Type::getInt32Ty(m_context);
   m_i64 = llvm::Type::getInt64Ty(m_context);
@@ -135,7 +136,7 @@ ExpansionCounts MemoryExpansion::run() {
   if (m_accesses.empty()) return {};
   llvm::IRBuilder<> b(&*m_function.getEntryBlock().getFirstInsertionPt());
   m_tlb = b.CreateAlignedLoad(m_pointer, field(b, offsetof(CpuState, tlb)), llvm::Align(8));
-  choose_pages();
+  if (m_small) choose_pages();
   for (Access& access : m_accesses) {
     if (m_groups[access.group].members > 1) expand_shared(access);
     else expand(access);

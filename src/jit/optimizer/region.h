@@ -33,6 +33,15 @@ struct Region {
   Handler revalidate = nullptr;
   // Where the instructions that run in it are counted, if anywhere; a block's all when it is entered.
   u64* executed = nullptr;
+
+  unsigned instructions() const {
+    unsigned count = 0;
+    for (const RegionBlock& block : blocks) count += block.count;
+    return count;
+  }
+  // Few enough that values may stay out of memory until the region is left, and pages be remembered. In larger regions
+  // such values only wait in the stack frame, and every place that must write them back costs time to compile.
+  bool is_small() const { return instructions() <= 32; }
 };
 
 }  // namespace vellum

@@ -116,6 +116,20 @@ std::string text_of(const llvm::Function& function) {
   return text;
 }
 
+// LLVM has no other way to say these.
+template <class T>
+void set_option(llvm::StringRef name, T value) {
+  auto& options = llvm::cl::getRegisteredOptions();
+  if (const auto found = options.find(name); found != options.end()) static_cast<llvm::cl::opt<T>*>(found->second)->setValue(value);
+}
+
+// What of the code generator costs more time than its code saves; docs/performance.md has the figures.
+void leave_out_passes() {
+  set_option("disable-lsr", true);  // makes more values than registers can hold
+  set_option("disable-x86-domain-reassignment", true);
+  set_option("enable-misched", false);
+}
+
 constexpr unsigned kLiftAttempts = 16;
 
 class Compiler final : public RegionCompiler {
@@ -152,10 +166,7 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
     llvm::InitializeNativeTargetAsmParser();  // the semantics have a few instructions without a builtin
-    // Loop strength reduction makes more values than registers can hold, and costs compile time.
-    auto& options = llvm::cl::getRegisteredOptions();
-    if (const auto found = options.find("disable-lsr"); found != options.end())
-      static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(true);
+    leave_out_passes();
   });
   auto library = SemanticsLibrary::load(m_context);
   if (!library) return std::unexpected(library.error());
@@ -349,6 +360,11 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const std::unique_ptr<llvm::Module> module = extract(function);
   llvm::SmallVector<char, 0> object;
   {
+    // Options are the whole program's, and a second compiler may serve somebody who only looks at code.
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    // Selecting instructions one by one takes half the time, and is worth it where the region is not a small loop.
+    set_option("fast-isel", region.is_small() ? llvm::cl::BOU_FALSE : llvm::cl::BOU_TRUE);
     llvm::raw_svector_ostream stream(object);
     llvm::legacy::PassManager passes;
     llvm::MCContext* context = nullptr;
