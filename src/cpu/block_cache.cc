@@ -44,14 +44,20 @@ constexpr unsigned kMostEmptied = 8, kMostIdleWrites = 256;
 
 }  // namespace
 
-BlockCache::BlockCache(GuestRam& ram) : m_ram(ram), m_buckets(kBuckets), m_segments(kSegments) {}
+BlockCache::BlockCache(GuestRam& ram) : m_ram(ram), m_buckets(kBuckets), m_found(kBuckets), m_segments(kSegments) {}
 BlockCache::~BlockCache() = default;
 
 // --- Finding ----------------------------------------------------------------------------------------------------------
 
 Block* BlockCache::find(u64 ram_offset, u32 mode) const {
+  static_assert(kBlockModeMask < 1 << 16);
+  Found& found = m_found[bucket(ram_offset, mode)];
+  if (found.block && found.key == key_of(ram_offset, mode) && !is_stale(*found.block)) return found.block;
   for (Block* block = m_buckets[bucket(ram_offset, mode)]; block; block = block->hash_next)
-    if (block->ram_offset == ram_offset && block->mode == mode && !is_stale(*block)) return block;
+    if (block->ram_offset == ram_offset && block->mode == mode && !is_stale(*block)) {
+      found = {key_of(ram_offset, mode), block};
+      return block;
+    }
   return nullptr;
 }
 
@@ -204,6 +210,7 @@ void BlockCache::isolate(Block& block) {
 // --- Invalidation -----------------------------------------------------------------------------------------------------
 
 void BlockCache::take_from_hash(Block& block) {
+  if (Found& found = m_found[bucket(block.ram_offset, block.mode)]; found.block == &block) found = {};
   Block** link = &m_buckets[bucket(block.ram_offset, block.mode)];
   while (*link && *link != &block) link = &(*link)->hash_next;
   if (*link) *link = block.hash_next;
@@ -329,6 +336,7 @@ void BlockCache::evict() {
 void BlockCache::clear() {
   log(LogItem::SelfModification, "all blocks are forgotten");
   std::ranges::fill(m_buckets, nullptr);
+  std::ranges::fill(m_found, Found{});
   for (const auto& [page, blocks] : m_pages) m_ram.clear_flag(page, kPageHoldsCode);
   m_pages.clear();
   m_last_offset = ~u64{0};

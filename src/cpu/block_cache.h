@@ -99,6 +99,7 @@ class BlockCache {
     usize chunk = 0;  // that new blocks come from
   };
 
+  static u64 key_of(u64 ram_offset, u32 mode) { return ram_offset << 16 | mode; }
   static usize bucket(u64 ram_offset, u32 mode) { return ((ram_offset ^ (ram_offset >> 16)) + mode * 0x9e37u) & (kBuckets - 1); }
   Page* page_at(u64 page) const;
   template <class Function>
@@ -114,6 +115,12 @@ class BlockCache {
   GuestRam& m_ram;
   Translator* m_translator = nullptr;
   std::vector<Block*> m_buckets;
+  // In front of the buckets: with the key beside it, a block is found without following a chain through memory.
+  struct Found {
+    u64 key;
+    Block* block;
+  };
+  mutable std::vector<Found> m_found;
   mutable std::unordered_map<u64, Page> m_pages;
   mutable u64 m_last_offset = ~u64{0};  // the page looked for last
   mutable Page* m_last_page = nullptr;

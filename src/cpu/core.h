@@ -95,6 +95,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   // STI: maskable interrupts wait until the next instruction is done.
   void begin_interrupt_shadow();
   bool in_interrupt_shadow() const { return s.interrupt_shadow || m_shadow_retired == retired(); }
+  // Whether the RIP is known to lie in this page of RAM now.
+  bool maps_code(u64 rip, u64 ram_page) const;
   void flush_tlb();              // all entries
   void flush_tlb_non_global();
   void flush_tlb_page(u64 linear);
@@ -127,6 +129,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   Block* lookup_once(u64 rip);
   void clear_jump_cache();
   void forget_jump_cache();  // entries of other generations too, which keep addresses of blocks
+  void clear_jump_cache_half(unsigned half);
   // Blocks made so far are forgotten, those to come are the translator's (nullptr: the interpreter runs all).
   void set_translator(std::unique_ptr<Translator> translator);
   // Forgets all blocks before the next is entered through the run loop.
@@ -140,6 +143,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   struct FetchPage {
     const u8* host;   // nullptr: neither RAM nor ROM, and ram_offset is the guest-physical address
     u64 ram_offset;
+    bool global;      // its translation outlives a new CR3
   };
   FetchPage fetch_page(u64 linear);
   enum class Decoding : u8 { Cached, Once };
@@ -185,6 +189,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   PendingFault m_fault{};
   int m_delivering = -1;         // vector of the event being delivered, -1: none
   bool m_layout_changed = false, m_code_flush = false, m_eviction = false;
+  bool m_upper_half_local = false;  // the jump cache holds a RIP of the upper half whose translation is not global
   std::unique_ptr<Translator> m_translator;
   bool m_trap_suppressed = false;
   u64 m_deliveries = 0;          // events delivered since an instruction last retired

@@ -327,7 +327,7 @@ void CpuCore::entry_moved(const Block& block) {
 
 Block* CpuCore::lookup(u64 rip) {
   JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(rip)];
-  if (entry.rip == rip && entry.key == s.jump_key && entry.block->count != kStaleCount) {
+  if (entry.rip == rip && entry.key == s.jump_key_of(rip) && entry.block->count != kStaleCount) {
     entry.entry = reinterpret_cast<void*>(entry.block->entry);
     return entry.block;
   }
@@ -346,7 +346,10 @@ Block* CpuCore::lookup(u64 rip) {
   if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
   else if (block->count == kStaleCount) make_current(*block);
   // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
-  if (!is_once(block) && !log_enabled(LogItem::Exec)) entry = {rip, s.jump_key, block, reinterpret_cast<void*>(block->entry)};
+  if (!is_once(block) && !log_enabled(LogItem::Exec)) {
+    entry = {rip, s.jump_key_of(rip), block, reinterpret_cast<void*>(block->entry)};
+    if (!page.global || block->crosses_page) m_upper_half_local |= rip >> 63 != 0;
+  }
   return block;
 }
 

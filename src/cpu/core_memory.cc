@@ -46,17 +46,26 @@ void CpuCore::flush_tlb() {
 
 void CpuCore::flush_tlb_non_global() {
   tlb.flush_non_global();
-  clear_jump_cache();
+  clear_jump_cache_half(0);
+  if (m_upper_half_local) clear_jump_cache_half(1);
 }
 
 void CpuCore::flush_tlb_page(u64 linear) {
   tlb.flush_page(linear);
-  clear_jump_cache();
+  if (s.code64()) clear_jump_cache_half(linear >> 63);
+  else clear_jump_cache();  // RIPs of 32 bits are not linear addresses
 }
 
 void CpuCore::clear_jump_cache() {
-  s.jump_generation = (s.jump_generation + 1) & ((1u << kJumpGenerationBits) - 1);
-  if (s.jump_generation == 0) forget_jump_cache();  // wrapped: entries of the first generation would come alive again
+  clear_jump_cache_half(0);
+  clear_jump_cache_half(1);
+}
+
+void CpuCore::clear_jump_cache_half(unsigned half) {
+  u32& generation = s.jump_generation[half];
+  generation = (generation + 1) & ((1u << kJumpGenerationBits) - 1);
+  if (generation == 0) forget_jump_cache();  // wrapped: entries of the first generation would come alive again
+  if (half == 1) m_upper_half_local = false;
   s.update_jump_key();
 }
 
@@ -362,12 +371,18 @@ CpuCore::FetchPage CpuCore::fetch_page(u64 linear) {
   const TlbContext context = context_for(s, Rights::Current);
   const TlbEntry& entry = tlb.table(context)[Tlb::slot(linear)];
   const u8* ram = memory.ram().host(0);
-  if ((linear & ~kPageMask) == entry.execute_tag) return {entry.host, static_cast<u64>(entry.host - ram)};
+  if ((linear & ~kPageMask) == entry.execute_tag) return {entry.host, static_cast<u64>(entry.host - ram), tlb.is_global(context, linear)};
   const Translation translation = translate(linear, AccessType::Execute, Rights::Current);
   const PageTarget target = target_of(translation);
   if (target.read == RegionKind::Ram || target.read == RegionKind::Rom)
-    return {memory.ram().host(target.read_ram_offset), target.read_ram_offset};
-  return {nullptr, translation.page.value};
+    return {memory.ram().host(target.read_ram_offset), target.read_ram_offset, translation.global};
+  return {nullptr, translation.page.value, false};
+}
+
+bool CpuCore::maps_code(u64 rip, u64 ram_page) const {
+  const u64 linear = code_address(rip);
+  const TlbEntry& entry = tlb.table(context_for(s, Rights::Current))[Tlb::slot(linear)];
+  return (linear & ~kPageMask) == entry.execute_tag && entry.host == memory.ram().host(ram_page);
 }
 
 u64 CpuCore::code_address(u64 rip) const {

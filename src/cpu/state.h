@@ -101,14 +101,14 @@ struct BoundInsn;
 struct Block;
 class CpuCore;
 
-// Where a jump leaves its page, the block for a RIP under the current mapping and mode; emptied by every TLB flush.
+// Where a jump leaves its page, the block for a RIP under the current mapping and mode; emptied by TLB flushes.
 struct JumpCacheEntry {
   u64 rip;
-  u64 key;  // CpuState::jump_key when it was entered
+  u64 key;  // CpuState::jump_key of its half when it was entered
   Block* block;
   void* entry;  // Block::entry
 };
-inline constexpr usize kJumpCacheSize = 4096;
+inline constexpr usize kJumpCacheSize = 16384;
 inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
 
 struct alignas(64) CpuState {
@@ -130,8 +130,10 @@ struct alignas(64) CpuState {
   i64 budget = 0;                // instructions left; charged per block on entry
   u32 attention = 0;             // Attention bits; written by other threads too, always with atomics
   u32 mode = 0;                  // the key under which code is found now: BlockMode, and EntryMode above it (block.h)
-  u32 jump_generation = 0;       // counts the flushes of the jump cache, so that a flush costs nothing
-  u64 jump_key = 0;              // derived from these two
+  // Count the flushes of the jump cache, so that a flush costs nothing: of RIPs in the lower and in the upper half of
+  // 64 bits, because the upper one is the kernel's, whose translations are global.
+  std::array<u32, 2> jump_generation{};
+  std::array<u64, 2> jump_key{};  // derived from these and `mode`
   CpuCore* core = nullptr;
   JumpCacheEntry* jump_cache = nullptr;
   const BoundInsn* insn = nullptr;  // set where a helper may fault or ask for the exact instruction count
@@ -173,7 +175,10 @@ struct alignas(64) CpuState {
   u64 pending_debug = 0;          // DR6 bits of a trap to deliver before the next instruction
 
   // The generation stands between the code segment's slot and the user bit of `mode`.
-  void update_jump_key() { jump_key = static_cast<u64>(jump_generation) << kJumpGenerationShift | mode; }
+  void update_jump_key() {
+    for (unsigned half = 0; half < 2; ++half) jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
+  }
+  u64 jump_key_of(u64 rip) const { return jump_key[rip >> 63]; }
   // Something besides `attention` that the run loop must look at before the next instruction.
   bool event_pending() const { return interrupt_request | nmi_pending | smi_pending | halted; }
   bool user() const { return cpl == 3; }

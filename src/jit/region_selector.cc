@@ -35,7 +35,7 @@ u64 wrapped(u64 value, unsigned size) {
 
 Block* known(const CpuState& s, u64 rip) {
   const JumpCacheEntry& entry = s.jump_cache[jump_cache_slot(rip)];
-  return entry.rip == rip && entry.key == s.jump_key && entry.block->count != kStaleCount ? entry.block : nullptr;
+  return entry.rip == rip && entry.key == s.jump_key_of(rip) && entry.block->count != kStaleCount ? entry.block : nullptr;
 }
 
 class Explorer {
@@ -187,9 +187,10 @@ Selection select_region(const CpuCore& core, Block& head, u64 rip) {
   return selection;
 }
 
-bool mapping_holds(const CpuState& s, std::span<const MappingCheck> checks, u64 rip) {
+bool mapping_holds(const CpuCore& core, std::span<const MappingCheck> checks, u64 rip) {
   return std::ranges::all_of(checks, [&](const MappingCheck& check) {
-    return known(s, rip + static_cast<u64>(check.delta)) == check.block;
+    const u64 place = rip + static_cast<u64>(check.delta);
+    return known(core.s, place) == check.block || core.maps_code(place, check.block->ram_offset & ~kPageMask);
   });
 }
 

@@ -26,6 +26,6 @@ struct Selection {
 Selection select_region(const CpuCore& core, Block& head, u64 rip);
 
 // Whether the jump cache still knows all of these, from the present mode and mapping.
-bool mapping_holds(const CpuState& s, std::span<const MappingCheck> checks, u64 rip);
+bool mapping_holds(const CpuCore& core, std::span<const MappingCheck> checks, u64 rip);
 
 }  // namespace vellum

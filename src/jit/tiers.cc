@@ -328,8 +328,8 @@ const void* Tiers::enter_region(Block& block) {
   if (found == m_region_at.end()) return m_baseline.plain_entry(block);
   RegionRecord& record = *m_regions.at(found->second);
   const CpuState& s = m_core.s;
-  if (!mapping_holds(s, record.mapping, s.code_base)) return m_baseline.plain_entry(block);
-  record.validity = {s.jump_key, s.code_base};
+  if (!mapping_holds(m_core, record.mapping, s.code_base)) return m_baseline.plain_entry(block);
+  record.validity = {s.jump_key_of(s.code_base), s.code_base};
   return record.code;
 }
 

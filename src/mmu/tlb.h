@@ -34,6 +34,11 @@ class Tlb {
  public:
   Tlb();
   TlbEntry* table(TlbContext context) { return m_tables[static_cast<usize>(context)].entries.data(); }
+  const TlbEntry* table(TlbContext context) const { return m_tables[static_cast<usize>(context)].entries.data(); }
+  // Of an entry that is in use.
+  bool is_global(TlbContext context, u64 linear) const {
+    return m_tables[static_cast<usize>(context)].attributes[slot(linear)] & kGlobal;
+  }
   static usize slot(u64 linear) { return (linear >> kPageBits) & (kTlbSize - 1); }
   static u64 invalid_tag(usize slot) { return static_cast<u64>(slot ^ 1) << kPageBits; }
 

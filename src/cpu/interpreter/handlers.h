@@ -71,7 +71,7 @@ VariantChoice variant_for(const RowSpec& row, const Insn& insn);
   do {                                                                                  \
     const u64 go_to_rip = (target);                                                     \
     const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];         \
-    if (cached.rip != go_to_rip || cached.key != (s)->jump_key) [[unlikely]] {             \
+    if (cached.rip != go_to_rip || cached.key != (s)->jump_key_of(go_to_rip)) [[unlikely]] {             \
       (s)->rip = go_to_rip;                                                             \
       (s)->insn = nullptr;                                                              \
       return;                                                                           \

@@ -31,7 +31,7 @@ u64 wrapped(u64 value, unsigned size) {
 Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Way way) {
   Block* block = Block::of(insn);
   const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(target)];
-  if (cached.rip != target || cached.key != s->jump_key) return nullptr;
+  if (cached.rip != target || cached.key != s->jump_key_of(target)) return nullptr;
   const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
   if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
       cached.block->count != kStaleCount) {

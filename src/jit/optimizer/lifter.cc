@@ -225,7 +225,8 @@ void Lifter::emit_entry() {
     auto* validity = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.validity)), m_pointer);
     auto* key = b.CreateAlignedLoad(m_i64, validity, llvm::Align(8));
     auto* rip = b.CreateAlignedLoad(m_i64, b.CreateConstInBoundsGEP1_64(m_i8, validity, offsetof(RegionValidity, rip)), llvm::Align(8));
-    auto* now = b.CreateAlignedLoad(m_i64, state_field(b, offsetof(CpuState, jump_key)), llvm::Align(8));
+    auto* half = b.CreateGEP(m_i64, state_field(b, offsetof(CpuState, jump_key)), b.CreateLShr(m_entry_base, 63));
+    auto* now = b.CreateAlignedLoad(m_i64, half, llvm::Align(8));
     auto* valid = llvm::BasicBlock::Create(m_context, "valid", m_function);
     auto* moved = llvm::BasicBlock::Create(m_context, "moved", m_function);
     auto* same = b.CreateICmpEQ(b.CreateOr(b.CreateXor(key, now), b.CreateXor(rip, m_entry_base)), number(0));

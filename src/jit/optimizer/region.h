@@ -19,7 +19,7 @@ struct RegionBlock {
 
 // Where a region on several pages was last found to be mapped as it was when it was chosen.
 struct RegionValidity {
-  u64 key = ~u64{0};  // CpuState::jump_key
+  u64 key = ~u64{0};  // CpuState::jump_key of the entry block's half
   u64 rip = 0;        // of the entry block
 };
 
