@@ -228,6 +228,8 @@ Exit CpuCore::run_loop(u64 budget) {
     }
     Block* block = lookup(s.rip);
     if (block->count > s.budget) block = lookup_once(s.rip);  // the last few of the budget go one by one
+    if ((__atomic_load_n(&s.attention, __ATOMIC_RELAXED) & kAttentionTrace) && m_translator && !is_once(block))
+      m_translator->block_entered(*block, s.rip);
     execute(block, s.rip);
   }
 }

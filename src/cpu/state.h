@@ -95,6 +95,7 @@ enum Attention : u32 {
   kAttentionInit = 16,
   kAttentionTranslator = 64,  // the translator has something to do between blocks
   kAttentionStep = 32,       // run one instruction at a time: shadow, TF, breakpoints
+  kAttentionTrace = 128,     // the translator wants to see the blocks that run
 };
 
 struct BoundInsn;

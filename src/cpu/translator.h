@@ -23,6 +23,8 @@ class Translator {
   virtual void segment_evicted(unsigned segment) = 0;
   // All blocks are gone. Comes only between blocks.
   virtual void blocks_cleared() = 0;
+  // The run loop enters a block while kAttentionTrace is set.
+  virtual void block_entered(Block& block, u64 rip) = 0;
   // The run loop saw kAttentionTranslator.
   virtual void attend() = 0;
   // Whether host code that runs for `running` was made from bytes of `written` too.

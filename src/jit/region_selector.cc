@@ -1,196 +1,196 @@
-// Walking the links between blocks.
+// From a trace of blocks to a region.
 #include "jit/region_selector.h"
 
 #include <algorithm>
-#include <cstring>
+#include <functional>
 #include <map>
-#include <string_view>
+#include <optional>
 
 #include "cpu/interpreter/handlers.h"
 #include "cpu/jump_cache.h"
-#include "cpu/opcodes.h"
 
 namespace vellum {
 
 namespace {
 
-// The cost of compiling grows faster than the region; the prototype found about 150 instructions a good limit.
-constexpr unsigned kMaxInsns = 160, kMaxBlocks = 48, kMaxExplored = 160;
+// The cost of compiling grows faster than the region. What does not come back to its start is worth less of it.
+constexpr unsigned kMaxInsns = 200, kMaxStraightInsns = 100, kMaxBlocks = 64;
+// A block joins if it runs at least once in so many entries of the region, and a target if once in so many of its block.
+constexpr unsigned kRarest = 8;
+// Instructions that a region runs already gain this part of what others do.
+constexpr u64 kGainAgain = 4;
+constexpr unsigned kMaxIndirectTargets = 4;
 
-// A block at a RIP; the same block may stand at two where its page is mapped twice.
+// A block at a RIP.
 struct Node {
   Block* block;
   i64 delta;
-  int taken = -1, next = -1;  // indices of nodes
-  int behind_call = -1;       // where its call returns to
-  int indirect = -1;          // where its indirect transfer goes at present
-  bool returns = false;       // ends with RET
-  std::vector<int> from;
-  bool returns_to_head = false;
+  u32 count = 0;             // how often it ran
+  std::map<i64, u32> after;  // what ran behind it: deltas, and how often
+  int number = -1;           // in the region
 };
 
 u64 wrapped(u64 value, unsigned size) {
   return size == 8 ? value : size == 4 ? static_cast<u32>(value) : static_cast<u16>(value);
 }
 
-Block* known(const CpuState& s, u64 rip) {
-  const JumpCacheEntry& entry = s.jump_cache[jump_cache_slot(rip)];
-  return entry.rip == rip && entry.key == s.jump_key_of(rip) && entry.block->count != kStaleCount ? entry.block : nullptr;
+// What a region cannot hold: code across pages, code whose RIP is not its linear address, and code of another mode.
+bool fits(const Block& block, const Block& head) {
+  return block.count != kStaleCount && !block.crosses_page && block.chainable && block.code_size && block.mode == head.mode;
 }
 
-class Explorer {
- public:
-  Explorer(const CpuState& s, Block& head, u64 rip) : m_s(s), m_rip(rip) {
-    node(&head, 0);
-    for (usize i = 0; i < m_nodes.size() && m_nodes.size() < kMaxExplored; ++i) follow(static_cast<int>(i));
-    // Whatever returns may return behind any of the calls.
-    for (usize i = 0; i < m_nodes.size(); ++i) {
-      const int site = m_nodes[i].behind_call;
-      if (site < 0) continue;
-      for (usize k = 0; k < m_nodes.size(); ++k)
-        if (m_nodes[k].returns) m_nodes[static_cast<usize>(site)].from.push_back(static_cast<int>(k));
-    }
-    if (!m_nodes.empty()) mark_loop();
-  }
-  std::vector<Node>& nodes() { return m_nodes; }
+using Nodes = std::map<i64, Node>;  // by delta
 
- private:
-  int node(Block* block, i64 delta) {
-    // What a region cannot hold: code across pages, and code whose RIP is not its linear address.
-    if (!block || block->count == kStaleCount || block->crosses_page || !block->chainable || !block->code_size) return -1;
-    const auto [place, added] = m_index.try_emplace({block, delta}, static_cast<int>(m_nodes.size()));
-    if (added) m_nodes.push_back({block, delta});
-    return place->second;
-  }
-  // The block at a RIP, on this page by its link, elsewhere by the jump cache.
-  int successor(const Node& from, Block* linked, u64 offset, unsigned size) {
-    if (linked) {
-      const i64 distance = static_cast<i64>(linked->ram_offset) - static_cast<i64>(from.block->ram_offset);
-      return node(linked, from.delta + distance);
-    }
-    const u64 rip = wrapped(m_rip + static_cast<u64>(from.delta) + offset, size);
-    Block* block = known(m_s, rip);
-    const bool same_mode = block && block->mode == from.block->mode;
-    return same_mode ? node(block, static_cast<i64>(rip - m_rip)) : -1;
-  }
-  // Where an indirect transfer through a word at a fixed place goes: calls of shared libraries.
-  int present_target(const Node& from, const BoundInsn& insn) {
-    const bool fixed = insn.memory && insn.index == kZeroSlot && (insn.base == kCodeBaseSlot || insn.base == kZeroSlot);
-    if (!fixed || insn.segment_mode != SegmentMode::Flat || insn.code_size_bytes == 2) return -1;
-    const u64 base = insn.base == kCodeBaseSlot ? m_rip + static_cast<u64>(from.delta) : 0;
-    const u64 linear = (base + static_cast<u64>(i64{insn.displacement})) & insn.address_mask();
-    const TlbEntry& entry = m_s.tlb[Tlb::slot(linear)];
-    const u64 x = linear ^ entry.read_tag;
-    if (x > kPageSize - insn.code_size_bytes) return -1;
-    u64 target = 0;
-    std::memcpy(&target, entry.host + x, insn.code_size_bytes);
-    Block* block = known(m_s, target);
-    return block && block->mode == from.block->mode ? node(block, static_cast<i64>(target - m_rip)) : -1;
-  }
-  void follow(int index) {
-    const Node from = m_nodes[static_cast<usize>(index)];
-    const Block& block = *from.block;
-    const BoundInsn& last = block.insns[block.real_count - 1];
-    const u8 variant = block.variants()[block.real_count - 1];
-    int taken = -1, next = -1, behind_call = -1, indirect = -1;
-    bool returns = false;
-    const u64 end = u64{last.offset} + last.length;
-    if (is_variant(variant)) {
-      const std::string_view mnemonic = opcode_rows()[last.row].mnemonic;
-      if (mnemonic == "call") behind_call = successor(from, nullptr, end, last.code_size_bytes);
-      returns = mnemonic == "ret";
-      switch (interpreter_row(last.row).flow) {
-        case Flow::Conditional:
-          next = successor(from, block.next, end, last.code_size_bytes);
-          [[fallthrough]];
-        case Flow::Direct:
-          taken = successor(from, block.taken, end + static_cast<u64>(last.immediate()), last.operand_size);
-          break;
-        case Flow::Next: next = successor(from, block.next, end, last.code_size_bytes); break;
-        case Flow::String: next = block.next ? successor(from, block.next, end, last.code_size_bytes) : -1; break;
-        case Flow::Indirect: indirect = present_target(from, last); break;
-        case Flow::Callout: break;
-      }
-    }
-    Node& node = m_nodes[static_cast<usize>(index)];
-    node.taken = taken;
-    node.next = next;
-    node.behind_call = behind_call;
-    node.indirect = indirect;
-    if (indirect >= 0) m_nodes[static_cast<usize>(indirect)].from.push_back(index);
-    node.returns = returns;
-    if (taken >= 0) m_nodes[static_cast<usize>(taken)].from.push_back(index);
-    if (next >= 0) m_nodes[static_cast<usize>(next)].from.push_back(index);
-  }
-  void mark_loop() {
-    std::vector<int> pending{0};
-    while (!pending.empty()) {
-      const int index = pending.back();
-      pending.pop_back();
-      for (const int from : m_nodes[static_cast<usize>(index)].from) {
-        Node& node = m_nodes[static_cast<usize>(from)];
-        if (node.returns_to_head) continue;
-        node.returns_to_head = true;
-        pending.push_back(from);
-      }
-    }
-  }
-
-  const CpuState& m_s;
-  u64 m_rip;
-  std::vector<Node> m_nodes;
-  std::map<std::pair<Block*, i64>, int> m_index;
+// Where control goes behind a block, as far as a region can follow it.
+struct Ways {
+  std::optional<i64> taken, next;  // deltas
+  bool indirect = false;
 };
+
+Ways ways_of(const Node& node, u64 head_rip) {
+  const Block& block = *node.block;
+  const unsigned position = block.real_count - 1u;
+  const BoundInsn& last = block.insns[position];
+  if (!is_variant(block.variants()[position])) return {};
+  const u64 end = head_rip + static_cast<u64>(node.delta) + last.offset + last.length;
+  const auto delta = [&](u64 rip, unsigned size) { return static_cast<i64>(wrapped(rip, size) - head_rip); };
+  Ways ways;
+  switch (interpreter_row(last.row).flow) {
+    case Flow::Conditional:
+      ways.next = delta(end, last.code_size_bytes);
+      [[fallthrough]];
+    case Flow::Direct: ways.taken = delta(end + static_cast<u64>(last.immediate()), last.operand_size); break;
+    case Flow::Next:
+    case Flow::String: ways.next = delta(end, last.code_size_bytes); break;
+    case Flow::Indirect: ways.indirect = true; break;
+    case Flow::Callout: break;
+  }
+  return ways;
+}
+
+Nodes nodes_of(std::span<const TraceStep> trace) {
+  Nodes nodes;
+  Node* before = nullptr;
+  for (const TraceStep& step : trace) {
+    if (!step.block || !fits(*step.block, *trace[0].block)) {
+      before = nullptr;
+      continue;
+    }
+    const i64 delta = static_cast<i64>(step.rip - trace[0].rip);
+    Node& node = nodes.try_emplace(delta, Node{step.block, delta}).first->second;
+    if (node.block != step.block) {  // mapped anew meanwhile
+      before = nullptr;
+      continue;
+    }
+    ++node.count;
+    if (before) ++before->after[delta];
+    before = &node;
+  }
+  return nodes;
+}
+
+// Often enough, in the order of how often.
+std::vector<Node*> choose(Nodes& nodes, u64 head_rip) {
+  Node& head = nodes.at(0);
+  const bool loop = head.count > 1;
+  const unsigned limit = loop ? kMaxInsns : kMaxStraightInsns;
+  std::vector<Node*> chosen, edge{&head};
+  unsigned insns = 0;
+  while (!edge.empty() && chosen.size() < kMaxBlocks) {
+    const auto most = std::ranges::max_element(edge, {}, [](const Node* node) { return node->count; });
+    Node* node = *most;
+    edge.erase(most);
+    if (!chosen.empty() && insns + node->block->real_count > limit) continue;
+    insns += node->block->real_count;
+    node->number = static_cast<int>(chosen.size());
+    chosen.push_back(node);
+    const Ways ways = ways_of(*node, head_rip);
+    for (const auto& [delta, times] : node->after) {
+      if (!ways.indirect && ways.taken != delta && ways.next != delta) continue;
+      Node& next = nodes.at(delta);
+      const bool known = next.number >= 0 || std::ranges::find(edge, &next) != edge.end();
+      if (!known && times * kRarest >= head.count) edge.push_back(&next);
+    }
+  }
+  return chosen;
+}
+
+Handler original_handler(const Block& block, unsigned position) {
+  const u8 variant = block.variants()[position];
+  switch (variant) {
+    case kNoVariant: return interpreter_callout;
+    case kInvalidVariant: return interpreter_invalid_opcode;
+    case kUnavailableVariant: return interpreter_fpu_unavailable;
+    default: return interpreter_row(block.insns[position].row).variant[variant];
+  }
+}
+
+RegionBlock copy_of(const Node& node, const Nodes& nodes, u64 head_rip) {
+  const Block& block = *node.block;
+  RegionBlock copy;
+  copy.original = &block;
+  copy.delta = node.delta;
+  copy.count = block.real_count;
+  copy.insns.assign(block.insns, block.insns + block.real_count + 1);
+  copy.variants.assign(block.variants(), block.variants() + block.real_count);
+  for (unsigned position = 0; position < block.real_count; ++position)
+    set_handler(copy.insns[position], original_handler(block, position));
+  set_handler(copy.insns[block.real_count], interpreter_fall_through);
+
+  const Ways ways = ways_of(node, head_rip);
+  const auto times = [&](i64 delta) {
+    const auto found = node.after.find(delta);
+    return found == node.after.end() ? 0 : found->second;
+  };
+  const auto number = [&](i64 delta) {
+    const auto found = nodes.find(delta);
+    return found == nodes.end() ? -1 : found->second.number;
+  };
+  if (ways.taken) {
+    copy.taken = number(*ways.taken);
+    copy.taken_weight = times(*ways.taken);
+  }
+  if (ways.next) {
+    copy.next = number(*ways.next);
+    copy.next_weight = times(*ways.next);
+  }
+  if (ways.indirect) {
+    std::vector<std::pair<u32, int>> targets;
+    for (const auto& [delta, how_often] : node.after)
+      if (number(delta) >= 0 && how_often * kRarest >= node.count) targets.push_back({how_often, number(delta)});
+    std::ranges::sort(targets, std::greater());
+    if (targets.size() > kMaxIndirectTargets) targets.resize(kMaxIndirectTargets);
+    for (const auto& [how_often, target] : targets) copy.indirect.push_back(target);
+  }
+  return copy;
+}
 
 }  // namespace
 
-Selection select_region(const CpuCore& core, Block& head, u64 rip) {
-  if (!is_variant(head.variants()[0])) return {};  // a callout: nothing would run before the region is left
-  Explorer explorer(core.s, head, rip);
-  std::vector<Node>& nodes = explorer.nodes();
+Selection select_region(std::span<const TraceStep> trace, const std::function<bool(const Block&)>& is_compiled) {
   Selection selection;
-  if (nodes.empty()) return selection;
-
-  // The loop in the order in which it was met, then, if there is none, what follows.
-  const bool loop = nodes[0].returns_to_head;
-  std::vector<int> number(nodes.size(), -1);
-  unsigned insns = 0;
-  for (usize i = 0; i < nodes.size() && selection.blocks.size() < kMaxBlocks; ++i) {
-    const Node& node = nodes[i];
-    if (loop && !node.returns_to_head) continue;
-    if (i > 0 && insns + node.block->real_count > kMaxInsns) continue;
-    insns += node.block->real_count;
-    number[i] = static_cast<int>(selection.blocks.size());
-    selection.blocks.push_back(node.block);
+  if (trace.empty() || !trace[0].block || !fits(*trace[0].block, *trace[0].block)) return selection;
+  if (!is_variant(trace[0].block->variants()[0])) return selection;  // a callout: nothing would run before the region is left
+  Nodes nodes = nodes_of(trace);
+  std::map<u64, bool> pages{{trace[0].rip & ~kPageMask, true}};
+  u64 ran = 0;
+  for (const Node* node : choose(nodes, trace[0].rip)) {
+    ran += u64{node->count} * node->block->real_count / (is_compiled(*node->block) ? kGainAgain : 1);
+    selection.blocks.push_back(node->block);
+    selection.region.blocks.push_back(copy_of(*node, nodes, trace[0].rip));
+    if (pages.try_emplace((trace[0].rip + static_cast<u64>(node->delta)) & ~kPageMask, true).second)
+      selection.mapping.push_back({node->delta, node->block});
   }
-  std::map<u64, bool> pages{{rip & ~kPageMask, true}};
-  for (usize i = 0; i < nodes.size(); ++i) {
-    if (number[i] < 0) continue;
-    const Node& node = nodes[i];
-    const Block& block = *node.block;
-    RegionBlock copy;
-    copy.original = &block;
-    copy.delta = node.delta;
-    copy.count = block.real_count;
-    copy.insns.assign(block.insns, block.insns + block.real_count + 1);
-    copy.variants.assign(block.variants(), block.variants() + block.real_count);
-    for (unsigned position = 0; position < block.real_count; ++position)
-      set_handler(copy.insns[position], interpreter_handler(block, position));
-    set_handler(copy.insns[block.real_count], interpreter_fall_through);
-    if (node.taken >= 0) copy.taken = number[static_cast<usize>(node.taken)];
-    if (node.next >= 0) copy.next = number[static_cast<usize>(node.next)];
-    if (node.indirect >= 0 && number[static_cast<usize>(node.indirect)] >= 0) copy.indirect.push_back(number[static_cast<usize>(node.indirect)]);
-    selection.region.blocks.push_back(std::move(copy));
-    if (pages.try_emplace((rip + static_cast<u64>(node.delta)) & ~kPageMask, true).second)
-      selection.mapping.push_back({node.delta, &block});
-  }
+  selection.insns_per_entry = ran / nodes.at(0).count;
   return selection;
 }
 
 bool mapping_holds(const CpuCore& core, std::span<const MappingCheck> checks, u64 rip) {
   return std::ranges::all_of(checks, [&](const MappingCheck& check) {
     const u64 place = rip + static_cast<u64>(check.delta);
-    return known(core.s, place) == check.block || core.maps_code(place, check.block->ram_offset & ~kPageMask);
+    const JumpCacheEntry& entry = core.s.jump_cache[jump_cache_slot(place)];
+    const bool known = entry.rip == place && entry.key == core.s.jump_key_of(place) && entry.block == check.block;
+    return known || core.maps_code(place, check.block->ram_offset & ~kPageMask);
   });
 }
 

@@ -1,6 +1,7 @@
-// Which blocks are worth compiling together, seen from one that runs often.
+// Which blocks are worth compiling together, seen from the blocks that ran one after another behind one that is hot.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -9,9 +10,15 @@
 
 namespace vellum {
 
-// A block of the selection that lies on another page than the first: the region may run only while this holds.
+// A block that the run loop entered. With nullptr it is gone, or something came between: an interrupt, a single step.
+struct TraceStep {
+  u64 rip;
+  Block* block;
+};
+
+// What a region rests on besides its entry block's page.
 struct MappingCheck {
-  i64 delta;           // its RIP minus the first block's
+  i64 delta;           // from the entry block's RIP
   const Block* block;  // what must be found there
 };
 
@@ -19,13 +26,14 @@ struct Selection {
   Region region;
   std::vector<Block*> blocks;         // as in the region
   std::vector<MappingCheck> mapping;  // one for each page besides the first block's
+  u64 insns_per_entry = 0;            // that ran each time its first block was entered, and would gain from the region
 };
 
-// Follows the links that have been taken, the jump cache where they leave the page, and calls to their returns. Prefers
-// what comes back to `head`: a loop. `rip` is head's.
-Selection select_region(const CpuCore& core, Block& head, u64 rip);
+// The blocks that ran often enough, starting with the trace's first one and as far as control came from there. `is_compiled`
+// says of a block whether a region holds it already.
+Selection select_region(std::span<const TraceStep> trace, const std::function<bool(const Block&)>& is_compiled);
 
-// Whether the jump cache still knows all of these, from the present mode and mapping.
+// Whether all of these lie where they did, from the present mode and mapping.
 bool mapping_holds(const CpuCore& core, std::span<const MappingCheck> checks, u64 rip);
 
 }  // namespace vellum

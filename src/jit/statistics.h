@@ -16,6 +16,7 @@ struct Statistics {
   u64 unproven_blocks = 0;     // left to the interpreter at first, because the guest often rewrites them
   u64 flushes = 0;             // of the whole code cache
   u64 blocks_evicted = 0, segments_evicted = 0, region_segments_evicted = 0;
+  u64 traces = 0;              // of blocks that ran behind a hot one
   u64 regions_chosen = 0, regions = 0, regions_failed = 0;  // asked for, installed, not compiled
   u64 region_insns = 0;
   u64 region_insns_run = 0;    // executed in regions; counted with EngineOptions::count_tiers only

@@ -74,6 +74,7 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
     table.line("blocks left to the interpreter at first", t.unproven_blocks, "their code is often rewritten");
     table.line("segments of the code cache evicted", t.segments_evicted);
     table.heading("Optimizing tier");
+    table.line("traces of hot blocks", t.traces);
     table.line("regions chosen", t.regions_chosen);
     table.line("regions translated", t.regions);
     table.line("regions given up", t.regions_failed);

@@ -73,6 +73,12 @@ constexpr u64 kMostSegments = 8;
 unsigned segments_for(u64 size) { return static_cast<unsigned>(std::clamp<u64>(size / kLeastSegment, 2, kMostSegments)); }
 // How soon a block that could not be compiled is looked at again: never.
 constexpr u32 kNever = 0;
+constexpr u64 kMaxHeat = u64{1} << 31;
+// Steps of a trace: enough to meet what is rare in a loop, few enough to cost less than a region of two instructions.
+// Who asks for regions soon gets short ones.
+constexpr usize kMinTraceLength = 16, kMaxTraceLength = 1024;
+// Instructions that gain about as much by running optimized as compiling one costs.
+constexpr u64 kInsnsPerCompiledInsn = 400'000;
 
 // What a hot block's counting runs. Goes on in the block's own code.
 VELLUM_HANDLER_ABI void count_spent(CpuState* s, const BoundInsn* insns) {
@@ -166,6 +172,9 @@ void Tiers::block_revived(Block& block) {
 
 void Tiers::block_stale(Block& block) {
   ++m_statistics.stale_blocks;
+  m_entered.erase(&block);
+  for (TraceStep& step : m_trace)
+    if (step.block == &block) step.block = nullptr;
   if (!m_core.blocks.evicting(&block)) m_baseline.close(block);  // nobody will lead to an evicted one
   const auto found = m_regions_of.find(&block);
   if (found == m_regions_of.end()) return;
@@ -189,6 +198,8 @@ void Tiers::blocks_cleared() {
   m_regions_of.clear();
   m_region_at.clear();
   m_failures.clear();
+  m_entered.clear();
+  m_trace.clear();
   m_region_memory->clear();
   m_baseline_code->use_segment(0);
 }
@@ -207,33 +218,89 @@ bool Tiers::shares_code(const Block& running, const Block& written) const {
   return false;
 }
 
+// Whether a region that holds the block is still being compiled.
+bool Tiers::is_pending(const Block& block) const {
+  const auto found = m_regions_of.find(&block);
+  return found != m_regions_of.end() && std::ranges::any_of(found->second, [&](u64 ticket) { return !m_regions.at(ticket)->code; });
+}
+
+// Lets the block be entered so often before it is hot again.
+void Tiers::give_heat(Block& block, u64 entries) {
+  block.heat = static_cast<u32>(std::min<u64>(entries, kMaxHeat));
+  m_entered[&block] += block.heat;
+}
+
 void Tiers::block_hot(Block& block) {
   block.heat = kNever;
   if (m_region_at.contains(&block)) return;
   if (log_enabled(LogItem::Exec)) return;  // inside a region nobody sees blocks being entered
+  m_entered.try_emplace(&block, m_options.hot_entries);
   if (const auto failed = m_failures.find(block.ram_offset); failed != m_failures.end() && failed->second.waiting > 0) {
     --failed->second.waiting;
-    block.heat = m_options.hot_entries;
+    give_heat(block, m_options.hot_entries);
+  } else if (!m_trace.empty() || is_pending(block)) {
+    give_heat(block, m_options.hot_entries);
+  } else {
+    begin_trace(block, m_core.s.code_base);
+  }
+}
+
+// From now on the run loop gets to see every block.
+void Tiers::begin_trace(Block& head, u64 rip) {
+  m_trace.reserve(kMaxTraceLength);
+  m_trace.push_back({rip, &head});
+  m_trace_events = m_core.counters.interrupts + m_core.counters.exceptions;
+  m_trace_begun = false;
+  __atomic_fetch_or(&m_core.s.attention, kAttentionTrace, __ATOMIC_RELAXED);
+}
+
+void Tiers::block_entered(Block& block, u64 rip) {
+  if (m_trace.empty()) {
+    __atomic_fetch_and(&m_core.s.attention, ~u32{kAttentionTrace}, __ATOMIC_RELAXED);
     return;
   }
-  Selection selection = select_region(m_core, block, m_core.s.code_base);
+  const u64 events = m_core.counters.interrupts + m_core.counters.exceptions;
+  if (events != m_trace_events) m_trace.push_back({0, nullptr});
+  m_trace_events = events;
+  // The head is on its way in when it asks for the trace.
+  if (m_trace_begun || &block != m_trace[0].block) m_trace.push_back({rip, &block});
+  m_trace_begun = true;
+  if (m_trace.size() >= std::clamp<usize>(m_options.hot_entries / 2, kMinTraceLength, kMaxTraceLength)) end_trace();
+}
+
+void Tiers::end_trace() {
+  __atomic_fetch_and(&m_core.s.attention, ~u32{kAttentionTrace}, __ATOMIC_RELAXED);
+  const std::vector<TraceStep> trace = std::exchange(m_trace, {});
+  ++m_statistics.traces;
+  if (!trace[0].block) return;
+  Block& head = *trace[0].block;
+  Selection selection = select_region(trace, [&](const Block& block) { return m_regions_of.contains(&block); });
   if (selection.blocks.empty()) return;
+  // Compiling pays once the region has run for about as long without it.
+  const u64 wanted = selection.region.instructions() * kInsnsPerCompiledInsn / std::max<u64>(selection.insns_per_entry, 1);
+  const u64 entered = m_entered[&head];
+  if (!m_options.wait_for_compiler && entered < wanted) return give_heat(head, wanted - entered);
+  compile(std::move(selection), trace[0].rip);
+}
+
+void Tiers::compile(Selection selection, u64 rip) {
+  Block& head = *selection.blocks[0];
   auto record = std::make_unique<RegionRecord>();
   const u64 ticket = record->ticket = m_next_ticket++;
   record->blocks = std::move(selection.blocks);
   record->mapping = std::move(selection.mapping);
-  record->rip = m_core.s.code_base;
+  record->rip = rip;
   if (m_options.count_tiers) selection.region.executed = &m_statistics.region_insns_run;
   for (const Block* part : record->blocks) {
     auto& tickets = m_regions_of[part];
     if (std::ranges::find(tickets, ticket) == tickets.end()) tickets.push_back(ticket);  // twice in it: mapped twice
   }
-  selection.region.fallback = reinterpret_cast<Handler>(const_cast<void*>(m_baseline.plain_entry(block)));
+  selection.region.fallback = reinterpret_cast<Handler>(const_cast<void*>(m_baseline.plain_entry(head)));
   if (!record->mapping.empty()) {
     selection.region.validity = &record->validity;
     selection.region.revalidate = revalidate_region;
   }
-  log(LogItem::Tiers, "region {}: {} blocks from {:#x}", ticket, record->blocks.size(), m_core.s.code_base);
+  log(LogItem::Tiers, "region {}: {} blocks from {:#x}", ticket, record->blocks.size(), rip);
   m_regions.emplace(ticket, std::move(record));
   ++m_statistics.regions_chosen;
   m_compiler->submit(ticket, std::move(selection.region));
@@ -319,6 +386,7 @@ void Tiers::retire(RegionRecord& record) {
 // The head of a region that is no more may become that of another.
 void Tiers::count_again(Block& head) {
   if (head.count == kStaleCount) return;
+  m_entered.erase(&head);
   head.heat = m_options.hot_entries;
   m_baseline.open(head);
 }

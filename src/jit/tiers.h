@@ -23,6 +23,7 @@ class Tiers final : public Translator {
   void block_revived(Block& block) override;
   void segment_evicted(unsigned segment) override;
   void blocks_cleared() override;
+  void block_entered(Block& block, u64 rip) override;
   void attend() override;
   bool shares_code(const Block& running, const Block& written) const override;
 
@@ -38,6 +39,11 @@ class Tiers final : public Translator {
  private:
   struct RegionRecord;
   class RegionMemory;
+  void give_heat(Block& block, u64 entries);
+  void begin_trace(Block& head, u64 rip);
+  void end_trace();
+  bool is_pending(const Block& block) const;
+  void compile(Selection selection, u64 rip);
   void install(RegionRecord& record, const CompiledRegion& code);
   void retire(RegionRecord& record);
   void count_again(Block& head);
@@ -61,6 +67,10 @@ class Tiers final : public Translator {
     unsigned waiting = 0;  // how often the block must get hot before the next try
   };
   std::unordered_map<u64, Failures> m_failures;
+  std::unordered_map<const Block*, u64> m_entered;                        // when it gets hot the next time, of blocks that were hot before
+  std::vector<TraceStep> m_trace;                                         // not empty: being recorded
+  bool m_trace_begun = false;                                             // its head has been seen to be entered
+  u64 m_trace_events = 0;                                                 // interrupts and exceptions before its last step
   u64 m_next_ticket = 1;
   std::unique_ptr<CompileThread> m_compiler;  // none: only the baseline
 };

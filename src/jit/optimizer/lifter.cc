@@ -354,7 +354,9 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
       case Flow::Conditional: {
         auto* taken = llvm::BasicBlock::Create(m_context, "taken", m_function);
         auto* next = llvm::BasicBlock::Create(m_context, "next", m_function);
-        b.CreateCondBr(b.CreateICmpNE(call, number(0)), taken, next);
+        llvm::MDNode* weights = nullptr;
+        if (block.taken_weight + block.next_weight) weights = llvm::MDBuilder(m_context).createBranchWeights(block.taken_weight + 1, block.next_weight + 1);
+        b.CreateCondBr(b.CreateICmpNE(call, number(0)), taken, next, weights);
         b.SetInsertPoint(taken);
         if (block.taken >= 0) go_to(b, block.taken);
         else leave(b, rip_of(b, target_offset, insn.operand_size));

@@ -14,7 +14,8 @@ struct RegionBlock {
   std::vector<u8> variants;         // by position: handler_index(), or kNoVariant
   u32 count = 0;                    // instructions
   int taken = -1, next = -1;        // successors inside the region, by index; -1: none
-  std::vector<int> indirect;        // where an indirect transfer at the end may go inside the region
+  std::vector<int> indirect;        // where an indirect transfer at the end may go inside the region, the likeliest first
+  u32 taken_weight = 0, next_weight = 0;  // how often each way was seen to be gone
 };
 
 // Where a region on several pages was last found to be mapped as it was when it was chosen.
