@@ -1,6 +1,8 @@
 // The thread and its queues.
 #include "jit/compile_thread.h"
 
+#include <pthread.h>
+
 #include <ctime>
 
 #include "state/log.h"
@@ -72,6 +74,7 @@ void CompileThread::resume() {
 }
 
 void CompileThread::run() {
+  pthread_setname_np(pthread_self(), "vellum-compiler");
   std::unique_ptr<RegionCompiler> compiler;
   std::string no_compiler;
   std::unique_lock lock(m_mutex);

@@ -21,7 +21,8 @@ struct Statistics {
   u64 region_insns = 0;
   u64 region_insns_run = 0;    // executed in regions; counted with EngineOptions::count_tiers only
   u64 region_bytes = 0;
-  u64 compile_nanoseconds = 0;  // CPU time of the compiling thread
+  u64 compile_nanoseconds = 0;  // CPU time of the compiling thread; of this:
+  u64 lift_nanoseconds = 0, simplify_nanoseconds = 0, generate_nanoseconds = 0;
 };
 
 }  // namespace vellum

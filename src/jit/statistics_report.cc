@@ -83,6 +83,9 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
     table.line("host code, bytes", t.region_bytes, fmt::format("{:.1f} per instruction", ratio(t.region_bytes, t.region_insns)));
     table.real("CPU time of the compiler, ms", static_cast<double>(t.compile_nanoseconds) / 1e6,
                fmt::format("{:.1f} us per instruction", ratio(t.compile_nanoseconds, t.region_insns) / 1e3));
+    for (const auto& [what, nanoseconds] : {std::pair("of these, lifting", t.lift_nanoseconds), std::pair("simplifying", t.simplify_nanoseconds),
+                                            std::pair("generating code", t.generate_nanoseconds)})
+      table.real(what, static_cast<double>(nanoseconds) / 1e6, percent(nanoseconds, t.compile_nanoseconds));
   }
   table.heading("Events");
   table.line("page walks for data", counters.data_walks, "TLB misses");

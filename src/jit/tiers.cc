@@ -361,6 +361,9 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   m_region_at[&head] = record.ticket;
   ++m_statistics.regions;
   m_statistics.region_insns += code.statistics.instructions;
+  m_statistics.lift_nanoseconds += code.statistics.lift_ns;
+  m_statistics.simplify_nanoseconds += code.statistics.simplify_ns;
+  m_statistics.generate_nanoseconds += code.statistics.generate_ns;
   m_statistics.region_bytes += code.code_size;
   for (const auto& observer : m_options.observers) observer->region_translated(record.rip, {code.code, code.code_size});
   log(LogItem::Tiers, "region {}: {} instructions, {} bytes", record.ticket, code.statistics.instructions, code.code_size);
