@@ -35,7 +35,7 @@ void output(CpuCore& cpu, u16 port, unsigned size) {
 // A repeated string instruction does at most this many iterations before the run loop looks up.
 constexpr unsigned kChunk = 1024;
 // What comes at any time from other threads must not decide how long a chunk is, which counts as one instruction.
-constexpr u32 kAttentionOfHost = kAttentionExit | kAttentionTranslator;
+constexpr u32 kAttentionOfHost = kAttentionExit | kAttentionTranslator | kAttentionTrace;
 
 // Runs `iteration` as REP says; each one is complete, with its registers, before the next starts.
 template <class Iteration>
