@@ -98,7 +98,7 @@ class Log(unittest.TestCase):
         lines = new[0].read_text().splitlines()
         new[0].unlink()
         for line in lines:
-            self.assertRegex(line, r"^[0-9a-f]+ [0-9a-f]+ guest_0x[0-9a-f]+_baseline(_cold)?$")
+            self.assertRegex(line, r"^[0-9a-f]+ [0-9a-f]+ guest_0x[0-9a-f]+_baseline$")
 
     @unittest.skipUnless("baseline" in ENGINES, "no stencils for this host")
     def test_jit_dump(self):
