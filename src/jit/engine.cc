@@ -46,6 +46,7 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   constexpr u32 kHotAtOnce = 2'000, kHotInBackground = 20'000;
   EngineOptions chosen = options;
   if (chosen.engine == Engine::Llvm) chosen.wait_for_compiler = true;
+  chosen.must_pay = !chosen.hot_entries && !chosen.wait_for_compiler;
   if (!chosen.hot_entries) chosen.hot_entries = chosen.engine == Engine::Llvm ? kHotAtOnce : kHotInBackground;
   if (auto added = add_observers(core, chosen); !added) return added;
   const auto backing = options.perf_map ? CodeCache::Backing::Anonymous : CodeCache::Backing::File;

@@ -39,7 +39,8 @@ struct EngineOptions {
   bool perf_map = false, jit_dump = false;   // files for perf; jit/perf_files.h
   std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code; use_engine() adds its own
   u64 code_cache_size = kDefaultCodeCacheSize;  // bytes of host code; -tb-size
-  u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best
+  u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best, and when it pays
+  bool must_pay = false;                // of use_engine()'s choosing: see hot_entries
   bool wait_for_compiler = false;       // the guest stands still meanwhile (Llvm does so always)
 };
 

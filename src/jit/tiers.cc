@@ -279,7 +279,7 @@ void Tiers::end_trace() {
   // Compiling pays once the region has run for about as long without it.
   const u64 wanted = selection.region.instructions() * kInsnsPerCompiledInsn / std::max<u64>(selection.insns_per_entry, 1);
   const u64 entered = m_entered[&head];
-  if (!m_options.wait_for_compiler && entered < wanted) return give_heat(head, wanted - entered);
+  if (m_options.must_pay && entered < wanted) return give_heat(head, wanted - entered);
   compile(std::move(selection), trace[0].rip);
 }
 

@@ -233,10 +233,10 @@ std::vector<u16> rows_of(const CpuModel& model, bool integer_only) {
 Machines make_machines(const CpuModel& model, const std::string& engines) {
   Machines machines;
   const auto names = engine_names();
-  const auto add = [&](Engine engine, std::string_view variant, u64 code_cache_size, u32 hot_entries, unsigned every) {
+  const auto add = [&](Engine engine, std::string_view variant, u64 code_cache_size, u32 hot_entries, unsigned every, bool waits = false) {
     const std::string_view name = names[static_cast<usize>(engine)];
     if (!engines.empty() && engines.find(name) == std::string::npos) return;
-    const EngineOptions options{.engine = engine, .code_cache_size = code_cache_size, .hot_entries = hot_entries};
+    const EngineOptions options{.engine = engine, .code_cache_size = code_cache_size, .hot_entries = hot_entries, .wait_for_compiler = waits};
     machines.push_back({std::make_unique<ProgramMachine>(std::string(name) + std::string(variant), model, options), every});
   };
   machines.push_back({std::make_unique<ProgramMachine>("interpreter", model, EngineOptions{.engine = Engine::Interpreter})});
@@ -250,8 +250,10 @@ Machines make_machines(const CpuModel& model, const std::string& engines) {
     add(Engine::Llvm, "", kLarge, kWhenRepeated, 1);
     add(Engine::Llvm, ", nearly all code hot", kLarge, kSoon, 64);
     add(Engine::Llvm, ", small code cache", kSmall, kSoon, 64);
-    add(Engine::Tiered, "", kLarge, kWhenRepeated, 1);
+    add(Engine::Tiered, "", kLarge, kSoon, 1);
     add(Engine::Tiered, ", small code cache", kMedium, kSoon, 64);
+    // In the background compiling is seldom done before a program ends.
+    add(Engine::Tiered, ", waiting for regions", kLarge, kWhenRepeated, 8, true);
   }
   machines.push_back({std::make_unique<ProgramMachine>("interpreter, single steps", model, EngineOptions{.engine = Engine::Interpreter},
                                                        ProgramMachine::Pace::SingleSteps), 8});
