@@ -73,7 +73,7 @@ class BlockCache {
  private:
   static constexpr usize kBuckets = 1 << 16;
   static constexpr u64 kChunkSize = 256 << 10;
-  static constexpr u64 kMaxBytes = 40 << 20;
+  static constexpr u64 kMaxBytes = 128 << 20;
   static constexpr unsigned kSegments = 8;
   static constexpr usize kMaxMmioInsns = 1 << 16;  // more only cost a restart at each access
   // How many stale blocks of one place and mode are kept. A loop that patches one instruction has few versions of it; more

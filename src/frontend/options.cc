@@ -460,7 +460,7 @@ constexpr Row kRows[] = {
     {"-rtc", "base=utc|localtime|DATE", "what the real-time clock shows at the start", option_rtc},
     {"-clock", "realtime|instructions", "virtual time follows the host (default), or the number of\nexecuted instructions, exactly repeatable", option_clock},
     {"-engine", "interpreter|baseline|llvm|tiered", "how guest code is run (default tiered where the host allows it)", option_engine},
-    {"-tb-size", "SIZE", "memory for translated code of each tier, 1M to 512M; M is meant\nwithout a suffix (default 64M)", option_code_cache},
+    {"-tb-size", "SIZE", "memory for translated code of each tier, 1M to 512M; M is meant\nwithout a suffix (default 256M, 32M on AArch64)", option_code_cache},
     {"-no-reboot", "", "end instead of restarting when the guest resets the machine", option_no_reboot},
     {"-S", "", "start stopped; the monitor command cont starts it", option_stopped},
     {"", "", "Firmware and kernel", nullptr},

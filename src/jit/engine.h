@@ -28,7 +28,7 @@ Engine default_engine();
 
 // On AArch64 several must lie within 128 MiB of the program.
 #if defined(__x86_64__)
-inline constexpr u64 kDefaultCodeCacheSize = u64{64} << 20;
+inline constexpr u64 kDefaultCodeCacheSize = u64{256} << 20;
 #else
 inline constexpr u64 kDefaultCodeCacheSize = u64{32} << 20;
 #endif
