@@ -75,8 +75,9 @@ unsigned segments_for(u64 size) { return static_cast<unsigned>(std::clamp<u64>(s
 constexpr u32 kNever = 0;
 constexpr u64 kMaxHeat = u64{1} << 31;
 // Steps of a trace: enough to meet what is rare in a loop, few enough to cost less than a region of two instructions.
-// Who asks for regions soon gets short ones.
+// Who asks for regions soon gets short ones, and who asks at the first entry a region of that block.
 constexpr usize kMinTraceLength = 16, kMaxTraceLength = 1024;
+usize trace_length(u32 hot_entries) { return hot_entries < 2 ? 1 : std::clamp<usize>(hot_entries / 2, kMinTraceLength, kMaxTraceLength); }
 // Instructions that gain about as much by running optimized as compiling one costs.
 constexpr u64 kInsnsPerCompiledInsn = 400'000;
 
@@ -251,6 +252,7 @@ void Tiers::begin_trace(Block& head, u64 rip) {
   m_trace.push_back({rip, &head});
   m_trace_events = m_core.counters.interrupts + m_core.counters.exceptions;
   m_trace_begun = false;
+  if (trace_length(m_options.hot_entries) == 1) return end_trace();
   __atomic_fetch_or(&m_core.s.attention, kAttentionTrace, __ATOMIC_RELAXED);
 }
 
@@ -265,7 +267,7 @@ void Tiers::block_entered(Block& block, u64 rip) {
   // The head is on its way in when it asks for the trace.
   if (m_trace_begun || &block != m_trace[0].block) m_trace.push_back({rip, &block});
   m_trace_begun = true;
-  if (m_trace.size() >= std::clamp<usize>(m_options.hot_entries / 2, kMinTraceLength, kMaxTraceLength)) end_trace();
+  if (m_trace.size() >= trace_length(m_options.hot_entries)) end_trace();
 }
 
 void Tiers::end_trace() {

@@ -36,9 +36,6 @@ inline void store_bytes(CpuState* s, const BoundInsn* insn, u64 linear, u32 size
   s->insn = insn;
   s->core->write_bytes(linear, data, size);
 }
-inline u8* update(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {
-  return engine_update_host(s, insn, linear, size);
-}
 // `what`: size of the access 7:0, of all of them 29:8, the access writes 30, one of them writes 31.
 inline u8* page(CpuState* s, const BoundInsn* insn, u64 linear, u64 low, u32 what) {
   const u32 span = what >> 8 & 0x3fffff;
@@ -78,7 +75,8 @@ inline u8* page(CpuState* s, const BoundInsn* insn, u64 linear, u64 low, u32 wha
     store_bytes(s, insn, linear, size, data);                                                                           \
   }                                                                                                                     \
   [[gnu::noinline, clang::abi]] u8* region_update##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u32 size) {   \
-    return update(s, insn, linear, size);                                                                               \
+    /* As a call, clang takes the stack's padding off into RCX, which this convention preserves. */                     \
+    [[clang::musttail]] return engine_update_host(s, insn, linear, size);                                               \
   }                                                                                                                     \
   [[gnu::noinline, clang::abi]] u8* region_page##suffix(CpuState* s, const BoundInsn* insn, u64 linear, u64 low,        \
                                                        u32 what) {                                                      \
