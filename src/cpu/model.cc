@@ -22,7 +22,6 @@ struct FeatureInfo {
   u32 leaf, subleaf;
   CpuidRegister reg;
   u8 bit;
-  bool implemented;
   std::initializer_list<Feature> needs;
 };
 
@@ -31,86 +30,86 @@ using F = Feature;
 
 // In the order of the leaves. `needs` are direct requirements: SDM Vol. 1 chapters 12 to 14; for paging Vol. 3A 4.1.4.
 const FeatureInfo kFeatures[] = {
-    {F::Fpu, "fpu", 1, 0, Edx, 0, true, {}},
-    {F::Vme, "vme", 1, 0, Edx, 1, true, {}},
-    {F::De, "de", 1, 0, Edx, 2, true, {}},
-    {F::Pse, "pse", 1, 0, Edx, 3, true, {}},
-    {F::Tsc, "tsc", 1, 0, Edx, 4, true, {}},
-    {F::Msr, "msr", 1, 0, Edx, 5, true, {}},
-    {F::Pae, "pae", 1, 0, Edx, 6, true, {}},
-    {F::Mce, "mce", 1, 0, Edx, 7, true, {}},
-    {F::Cx8, "cx8", 1, 0, Edx, 8, true, {}},
-    {F::Apic, "apic", 1, 0, Edx, 9, true, {F::Msr}},
-    {F::Sep, "sep", 1, 0, Edx, 11, true, {F::Msr}},
-    {F::Mtrr, "mtrr", 1, 0, Edx, 12, true, {F::Msr}},
-    {F::Pge, "pge", 1, 0, Edx, 13, true, {}},
-    {F::Mca, "mca", 1, 0, Edx, 14, true, {F::Mce, F::Msr}},
-    {F::Cmov, "cmov", 1, 0, Edx, 15, true, {}},
-    {F::Pat, "pat", 1, 0, Edx, 16, true, {F::Msr}},
-    {F::Pse36, "pse36", 1, 0, Edx, 17, true, {F::Pse}},
-    {F::Clflush, "clflush", 1, 0, Edx, 19, true, {}},
-    {F::Mmx, "mmx", 1, 0, Edx, 23, true, {F::Fpu}},
-    {F::Fxsr, "fxsr", 1, 0, Edx, 24, true, {F::Fpu}},
-    {F::Sse, "sse", 1, 0, Edx, 25, true, {F::Fxsr, F::Mmx}},
-    {F::Sse2, "sse2", 1, 0, Edx, 26, true, {F::Sse}},
-    {F::Sse3, "sse3", 1, 0, Ecx, 0, true, {F::Sse2}},
-    {F::Pclmulqdq, "pclmulqdq", 1, 0, Ecx, 1, true, {F::Sse2}},
-    {F::Monitor, "monitor", 1, 0, Ecx, 3, true, {}},
-    {F::Ssse3, "ssse3", 1, 0, Ecx, 9, true, {F::Sse3}},
-    {F::Fma, "fma", 1, 0, Ecx, 12, true, {F::Avx}},
-    {F::Cx16, "cx16", 1, 0, Ecx, 13, true, {F::Cx8, F::Lm}},
-    {F::Pcid, "pcid", 1, 0, Ecx, 17, true, {F::Lm, F::Pge}},
-    {F::Sse41, "sse4.1", 1, 0, Ecx, 19, true, {F::Ssse3}},
-    {F::Sse42, "sse4.2", 1, 0, Ecx, 20, true, {F::Sse41}},
-    {F::X2apic, "x2apic", 1, 0, Ecx, 21, true, {F::Apic}},
-    {F::Movbe, "movbe", 1, 0, Ecx, 22, true, {}},
-    {F::Popcnt, "popcnt", 1, 0, Ecx, 23, true, {}},
-    {F::TscDeadline, "tsc-deadline", 1, 0, Ecx, 24, true, {F::Apic, F::Tsc}},
-    {F::Aes, "aes", 1, 0, Ecx, 25, true, {F::Sse2}},
-    {F::Xsave, "xsave", 1, 0, Ecx, 26, true, {F::Fxsr}},
-    {F::Avx, "avx", 1, 0, Ecx, 28, true, {F::Xsave, F::Sse42}},
-    {F::F16c, "f16c", 1, 0, Ecx, 29, true, {F::Avx}},
-    {F::Rdrand, "rdrand", 1, 0, Ecx, 30, true, {}},
-    {F::Hypervisor, "hypervisor", 1, 0, Ecx, 31, true, {}},
-    {F::Arat, "arat", 6, 0, Eax, 2, true, {F::Apic}},
-    {F::Fsgsbase, "fsgsbase", 7, 0, Ebx, 0, true, {F::Lm}},
-    {F::TscAdjust, "tsc-adjust", 7, 0, Ebx, 1, true, {F::Tsc, F::Msr}},
-    {F::Bmi1, "bmi1", 7, 0, Ebx, 3, true, {}},
-    {F::Avx2, "avx2", 7, 0, Ebx, 5, true, {F::Avx}},
-    {F::Smep, "smep", 7, 0, Ebx, 7, true, {}},
-    {F::Bmi2, "bmi2", 7, 0, Ebx, 8, true, {}},
-    {F::Erms, "erms", 7, 0, Ebx, 9, true, {}},
-    {F::Invpcid, "invpcid", 7, 0, Ebx, 10, true, {}},
-    {F::Rdseed, "rdseed", 7, 0, Ebx, 18, true, {}},
-    {F::Adx, "adx", 7, 0, Ebx, 19, true, {}},
-    {F::Smap, "smap", 7, 0, Ebx, 20, true, {}},
-    {F::Clflushopt, "clflushopt", 7, 0, Ebx, 23, true, {F::Clflush}},
-    {F::Clwb, "clwb", 7, 0, Ebx, 24, true, {F::Clflush}},
-    {F::Sha, "sha-ni", 7, 0, Ebx, 29, true, {F::Sse2}},
-    {F::Umip, "umip", 7, 0, Ecx, 2, true, {}},
-    {F::Pku, "pku", 7, 0, Ecx, 3, true, {F::Lm, F::Xsave}},
-    {F::Vaes, "vaes", 7, 0, Ecx, 9, true, {F::Aes, F::Avx}},
-    {F::Vpclmulqdq, "vpclmulqdq", 7, 0, Ecx, 10, true, {F::Pclmulqdq, F::Avx}},
-    {F::La57, "la57", 7, 0, Ecx, 16, true, {F::Lm}},
-    {F::Rdpid, "rdpid", 7, 0, Ecx, 22, true, {}},
-    {F::Pks, "pks", 7, 0, Ecx, 31, true, {F::Lm}},
-    {F::Fsrm, "fsrm", 7, 0, Edx, 4, true, {F::Erms}},
-    {F::SpecCtrl, "spec-ctrl", 7, 0, Edx, 26, true, {F::Msr}},
-    {F::ArchCapabilities, "arch-capabilities", 7, 0, Edx, 29, true, {F::Msr}},
-    {F::Xsaveopt, "xsaveopt", 0xd, 1, Eax, 0, true, {F::Xsave}},
-    {F::Xsavec, "xsavec", 0xd, 1, Eax, 1, true, {F::Xsave}},
-    {F::Xgetbv1, "xgetbv1", 0xd, 1, Eax, 2, true, {F::Xsave}},
-    {F::Xsaves, "xsaves", 0xd, 1, Eax, 3, true, {F::Xsavec}},
-    {F::KvmPvIpi, "kvm-pv-ipi", 0x40000001, 0, Eax, 11, true, {F::Hypervisor, F::Apic}},
-    {F::LahfLm, "lahf-lm", 0x80000001, 0, Ecx, 0, true, {F::Lm}},
-    {F::Lzcnt, "lzcnt", 0x80000001, 0, Ecx, 5, true, {}},
-    {F::Prefetchw, "3dnowprefetch", 0x80000001, 0, Ecx, 8, true, {}},
-    {F::Syscall, "syscall", 0x80000001, 0, Edx, 11, true, {F::Msr}},
-    {F::Nx, "nx", 0x80000001, 0, Edx, 20, true, {F::Pae, F::Msr}},
-    {F::Pdpe1gb, "pdpe1gb", 0x80000001, 0, Edx, 26, true, {F::Lm}},
-    {F::Rdtscp, "rdtscp", 0x80000001, 0, Edx, 27, true, {F::Tsc}},
-    {F::Lm, "lm", 0x80000001, 0, Edx, 29, true, {F::Pae, F::Msr, F::Sse2}},
-    {F::Invtsc, "invtsc", 0x80000007, 0, Edx, 8, true, {F::Tsc}},
+    {F::Fpu, "fpu", 1, 0, Edx, 0, {}},
+    {F::Vme, "vme", 1, 0, Edx, 1, {}},
+    {F::De, "de", 1, 0, Edx, 2, {}},
+    {F::Pse, "pse", 1, 0, Edx, 3, {}},
+    {F::Tsc, "tsc", 1, 0, Edx, 4, {}},
+    {F::Msr, "msr", 1, 0, Edx, 5, {}},
+    {F::Pae, "pae", 1, 0, Edx, 6, {}},
+    {F::Mce, "mce", 1, 0, Edx, 7, {}},
+    {F::Cx8, "cx8", 1, 0, Edx, 8, {}},
+    {F::Apic, "apic", 1, 0, Edx, 9, {F::Msr}},
+    {F::Sep, "sep", 1, 0, Edx, 11, {F::Msr}},
+    {F::Mtrr, "mtrr", 1, 0, Edx, 12, {F::Msr}},
+    {F::Pge, "pge", 1, 0, Edx, 13, {}},
+    {F::Mca, "mca", 1, 0, Edx, 14, {F::Mce, F::Msr}},
+    {F::Cmov, "cmov", 1, 0, Edx, 15, {}},
+    {F::Pat, "pat", 1, 0, Edx, 16, {F::Msr}},
+    {F::Pse36, "pse36", 1, 0, Edx, 17, {F::Pse}},
+    {F::Clflush, "clflush", 1, 0, Edx, 19, {}},
+    {F::Mmx, "mmx", 1, 0, Edx, 23, {F::Fpu}},
+    {F::Fxsr, "fxsr", 1, 0, Edx, 24, {F::Fpu}},
+    {F::Sse, "sse", 1, 0, Edx, 25, {F::Fxsr, F::Mmx}},
+    {F::Sse2, "sse2", 1, 0, Edx, 26, {F::Sse}},
+    {F::Sse3, "sse3", 1, 0, Ecx, 0, {F::Sse2}},
+    {F::Pclmulqdq, "pclmulqdq", 1, 0, Ecx, 1, {F::Sse2}},
+    {F::Monitor, "monitor", 1, 0, Ecx, 3, {}},
+    {F::Ssse3, "ssse3", 1, 0, Ecx, 9, {F::Sse3}},
+    {F::Fma, "fma", 1, 0, Ecx, 12, {F::Avx}},
+    {F::Cx16, "cx16", 1, 0, Ecx, 13, {F::Cx8, F::Lm}},
+    {F::Pcid, "pcid", 1, 0, Ecx, 17, {F::Lm, F::Pge}},
+    {F::Sse41, "sse4.1", 1, 0, Ecx, 19, {F::Ssse3}},
+    {F::Sse42, "sse4.2", 1, 0, Ecx, 20, {F::Sse41}},
+    {F::X2apic, "x2apic", 1, 0, Ecx, 21, {F::Apic}},
+    {F::Movbe, "movbe", 1, 0, Ecx, 22, {}},
+    {F::Popcnt, "popcnt", 1, 0, Ecx, 23, {}},
+    {F::TscDeadline, "tsc-deadline", 1, 0, Ecx, 24, {F::Apic, F::Tsc}},
+    {F::Aes, "aes", 1, 0, Ecx, 25, {F::Sse2}},
+    {F::Xsave, "xsave", 1, 0, Ecx, 26, {F::Fxsr}},
+    {F::Avx, "avx", 1, 0, Ecx, 28, {F::Xsave, F::Sse42}},
+    {F::F16c, "f16c", 1, 0, Ecx, 29, {F::Avx}},
+    {F::Rdrand, "rdrand", 1, 0, Ecx, 30, {}},
+    {F::Hypervisor, "hypervisor", 1, 0, Ecx, 31, {}},
+    {F::Arat, "arat", 6, 0, Eax, 2, {F::Apic}},
+    {F::Fsgsbase, "fsgsbase", 7, 0, Ebx, 0, {F::Lm}},
+    {F::TscAdjust, "tsc-adjust", 7, 0, Ebx, 1, {F::Tsc, F::Msr}},
+    {F::Bmi1, "bmi1", 7, 0, Ebx, 3, {}},
+    {F::Avx2, "avx2", 7, 0, Ebx, 5, {F::Avx}},
+    {F::Smep, "smep", 7, 0, Ebx, 7, {}},
+    {F::Bmi2, "bmi2", 7, 0, Ebx, 8, {}},
+    {F::Erms, "erms", 7, 0, Ebx, 9, {}},
+    {F::Invpcid, "invpcid", 7, 0, Ebx, 10, {}},
+    {F::Rdseed, "rdseed", 7, 0, Ebx, 18, {}},
+    {F::Adx, "adx", 7, 0, Ebx, 19, {}},
+    {F::Smap, "smap", 7, 0, Ebx, 20, {}},
+    {F::Clflushopt, "clflushopt", 7, 0, Ebx, 23, {F::Clflush}},
+    {F::Clwb, "clwb", 7, 0, Ebx, 24, {F::Clflush}},
+    {F::Sha, "sha-ni", 7, 0, Ebx, 29, {F::Sse2}},
+    {F::Umip, "umip", 7, 0, Ecx, 2, {}},
+    {F::Pku, "pku", 7, 0, Ecx, 3, {F::Lm, F::Xsave}},
+    {F::Vaes, "vaes", 7, 0, Ecx, 9, {F::Aes, F::Avx}},
+    {F::Vpclmulqdq, "vpclmulqdq", 7, 0, Ecx, 10, {F::Pclmulqdq, F::Avx}},
+    {F::La57, "la57", 7, 0, Ecx, 16, {F::Lm}},
+    {F::Rdpid, "rdpid", 7, 0, Ecx, 22, {}},
+    {F::Pks, "pks", 7, 0, Ecx, 31, {F::Lm}},
+    {F::Fsrm, "fsrm", 7, 0, Edx, 4, {F::Erms}},
+    {F::SpecCtrl, "spec-ctrl", 7, 0, Edx, 26, {F::Msr}},
+    {F::ArchCapabilities, "arch-capabilities", 7, 0, Edx, 29, {F::Msr}},
+    {F::Xsaveopt, "xsaveopt", 0xd, 1, Eax, 0, {F::Xsave}},
+    {F::Xsavec, "xsavec", 0xd, 1, Eax, 1, {F::Xsave}},
+    {F::Xgetbv1, "xgetbv1", 0xd, 1, Eax, 2, {F::Xsave}},
+    {F::Xsaves, "xsaves", 0xd, 1, Eax, 3, {F::Xsavec}},
+    {F::KvmPvIpi, "kvm-pv-ipi", 0x40000001, 0, Eax, 11, {F::Hypervisor, F::Apic}},
+    {F::LahfLm, "lahf-lm", 0x80000001, 0, Ecx, 0, {F::Lm}},
+    {F::Lzcnt, "lzcnt", 0x80000001, 0, Ecx, 5, {}},
+    {F::Prefetchw, "3dnowprefetch", 0x80000001, 0, Ecx, 8, {}},
+    {F::Syscall, "syscall", 0x80000001, 0, Edx, 11, {F::Msr}},
+    {F::Nx, "nx", 0x80000001, 0, Edx, 20, {F::Pae, F::Msr}},
+    {F::Pdpe1gb, "pdpe1gb", 0x80000001, 0, Edx, 26, {F::Lm}},
+    {F::Rdtscp, "rdtscp", 0x80000001, 0, Edx, 27, {F::Tsc}},
+    {F::Lm, "lm", 0x80000001, 0, Edx, 29, {F::Pae, F::Msr, F::Sse2}},
+    {F::Invtsc, "invtsc", 0x80000007, 0, Edx, 8, {F::Tsc}},
 };
 
 // Other spellings that users of QEMU know; "_" counts as "-" in any name.
@@ -152,7 +151,7 @@ struct ModelInfo {
   u8 family, model, stepping;
   u32 max_leaf, max_extended_leaf;
   u8 physical_address_bits;
-  FeatureSet features;  // with those that are not implemented yet
+  FeatureSet features;
 };
 
 // "max": family, model and stepping of a client Skylake, so that guests choose their paths for a current CPU.
@@ -216,11 +215,7 @@ Result<void> set_feature(CpuModel& model, std::string_view name, bool on) {
     switch_off(model.features, *feature);
     return {};
   }
-  FeatureSet features = model.features;
-  switch_on(features, *feature);
-  if (const FeatureSet missing = features & ~implemented_features(); missing.any())
-    return failure(fmt::format("-cpu: feature '{}' is not implemented (try -cpu help for those that are)", name));
-  model.features = features;
+  switch_on(model.features, *feature);
   return {};
 }
 
@@ -302,7 +297,7 @@ const FeatureSet& implemented_features() {
     FeatureSet result;
     result.set(static_cast<usize>(Feature::Base));
     for (const FeatureInfo& info : kFeatures)
-      if (info.implemented) result.set(static_cast<usize>(info.feature));
+      result.set(static_cast<usize>(info.feature));
     return result;
   }();
   return set;
@@ -331,17 +326,11 @@ std::string cpu_model_help() {
   for (const ModelInfo& info : kModels) {
     text += fmt::format("  {:<10}{}", info.name, info.name == "max" ? "everything that is implemented (the default)"
                                                                     : info.brand);
-    std::string missing;
-    if (info.name != "max")
-      for (const FeatureInfo& feature : kFeatures)
-        if (has(info.features, feature.feature) && !feature.implemented) missing += fmt::format(" {}", feature.name);
-    if (!missing.empty()) text += fmt::format(" (without, as not implemented:{})", missing);
     text += '\n';
   }
   text += "\nFeatures, switched by +NAME, -NAME, NAME=on or NAME=off:\n";
   std::string line = " ";
   for (const FeatureInfo& feature : kFeatures) {
-    if (!feature.implemented) continue;
     if (line.size() + feature.name.size() > 78) {
       text += line + '\n';
       line = " ";
