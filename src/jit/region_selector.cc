@@ -115,16 +115,6 @@ std::vector<Node*> choose(Nodes& nodes, u64 head_rip) {
   return chosen;
 }
 
-Handler original_handler(const Block& block, unsigned position) {
-  const u8 variant = block.variants()[position];
-  switch (variant) {
-    case kNoVariant: return interpreter_callout;
-    case kInvalidVariant: return interpreter_invalid_opcode;
-    case kUnavailableVariant: return interpreter_fpu_unavailable;
-    default: return interpreter_row(block.insns[position].row).variant[variant];
-  }
-}
-
 RegionBlock copy_of(const Node& node, const Nodes& nodes, u64 head_rip) {
   const Block& block = *node.block;
   RegionBlock copy;
@@ -134,7 +124,7 @@ RegionBlock copy_of(const Node& node, const Nodes& nodes, u64 head_rip) {
   copy.insns.assign(block.insns, block.insns + block.real_count + 1);
   copy.variants.assign(block.variants(), block.variants() + block.real_count);
   for (unsigned position = 0; position < block.real_count; ++position)
-    set_handler(copy.insns[position], original_handler(block, position));
+    set_handler(copy.insns[position], interpreter_handler(block, position));
   set_handler(copy.insns[block.real_count], interpreter_fall_through);
 
   const Ways ways = ways_of(node, head_rip);

@@ -29,6 +29,12 @@ class EmulatedCpu::Board final : public BareEnvironment {
   u64 m_time = 0;
 };
 
+CpuModel model_for_tests() {
+  CpuModel model = *parse_cpu_model("max");
+  model.features.set(static_cast<usize>(Feature::Base));
+  return model;
+}
+
 EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries) {
   m_ram = std::move(*GuestRam::create(kRamSize));
   m_memory = std::make_unique<AddressSpace>(*m_ram);

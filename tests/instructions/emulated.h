@@ -9,6 +9,9 @@
 
 namespace vellum::instructions {
 
+// Everything that is implemented.
+CpuModel model_for_tests();
+
 class EmulatedCpu {
  public:
   // Code becomes a region when it was entered `hot_entries` times.

@@ -39,12 +39,6 @@ const Case kCases[] = {
 };
 constexpr u64 kStates = 200;
 
-CpuModel model() {
-  CpuModel model = *parse_cpu_model("max");
-  model.features.set(static_cast<usize>(Feature::Base));
-  return model;
-}
-
 Outcome run(auto& cpu, const Case& wanted, u64 state) {
   TestCase test;
   test.code = wanted.code;
@@ -62,7 +56,7 @@ TEST_CASE("Flags of results that nobody reads, and results of operands that are 
   const auto names = engine_names();
   const auto index = GENERATE_COPY(range<usize>(0, names.size()));
   if (index > 0 && static_cast<Engine>(index) > default_engine()) return;
-  EmulatedCpu reference(model(), Engine::Interpreter), cpu(model(), static_cast<Engine>(index));
+  EmulatedCpu reference(model_for_tests(), Engine::Interpreter), cpu(model_for_tests(), static_cast<Engine>(index));
   for (const Case& wanted : kCases)
     for (u64 state = 1; state <= kStates; ++state) {
       INFO(names[index] << ", " << wanted.text << ", state " << state);

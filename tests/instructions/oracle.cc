@@ -334,12 +334,6 @@ std::vector<u16> rows_to_test(const Options& options, const Exceptions& exceptio
   return rows;
 }
 
-CpuModel model_for_tests() {
-  CpuModel model = *parse_cpu_model("max");
-  model.features.set(static_cast<usize>(Feature::Base));
-  return model;
-}
-
 int check(const Options& options, const Exceptions&) {
   u64 cases = 0;
   const std::vector<u8> data = Recording::read(options.check, cases);

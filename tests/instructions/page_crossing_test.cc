@@ -21,19 +21,13 @@ const Case kCases[] = {
     {"add [rax], ecx; mov [rax + 4], rdx; inc word [rax + 5]", {0x01, 0x08, 0x48, 0x89, 0x50, 0x04, 0x66, 0xff, 0x40, 0x05}},
 };
 
-CpuModel model() {
-  CpuModel model = *parse_cpu_model("max");
-  model.features.set(static_cast<usize>(Feature::Base));
-  return model;
-}
-
 }  // namespace
 
 TEST_CASE("Accesses across two pages") {
   const auto names = engine_names();
   const auto index = GENERATE_COPY(range<usize>(0, names.size()));
   if (index > 0 && static_cast<Engine>(index) > default_engine()) return;
-  EmulatedCpu reference(model(), Engine::Interpreter), cpu(model(), static_cast<Engine>(index));
+  EmulatedCpu reference(model_for_tests(), Engine::Interpreter), cpu(model_for_tests(), static_cast<Engine>(index));
   for (const Case& wanted : kCases)
     for (u64 state = 1; state <= 40; ++state) {
       INFO(names[index] << ", " << wanted.text << ", state " << state);

@@ -56,19 +56,13 @@ TestCase test_case(const Case& wanted) {
   return test;
 }
 
-CpuModel model() {
-  CpuModel model = *parse_cpu_model("max");
-  model.features.set(static_cast<usize>(Feature::Base));
-  return model;
-}
-
 }  // namespace
 
 TEST_CASE("An access to the stack raises #SS, one to the operand #GP") {
   const auto names = engine_names();
   const auto index = GENERATE_COPY(range<usize>(0, names.size()));
   if (index > 0 && static_cast<Engine>(index) > default_engine()) return;
-  EmulatedCpu cpu(model(), static_cast<Engine>(index));
+  EmulatedCpu cpu(model_for_tests(), static_cast<Engine>(index));
   for (const Case& wanted : kCases) {
     INFO(names[index] << ", " << environment_name(wanted.environment) << ", " << wanted.name);
     Outcome outcome;
