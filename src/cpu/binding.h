@@ -54,12 +54,6 @@ class Binding {
   VELLUM_INLINE CpuState& state() { return *m_s; }
   template <usize N>
   VELLUM_INLINE u64 operand() { return m_fields.template operand<N>(); }
-  // Of a general register.
-  template <usize N>
-  VELLUM_INLINE u64 gpr_operand() {
-    if constexpr (requires { m_fields.template gpr_offset<N>(); }) return m_fields.template gpr_offset<N>();
-    else return m_fields.template operand<N>();
-  }
   VELLUM_INLINE i64 immediate() { return m_fields.immediate(); }
   VELLUM_INLINE u64 wide() { return m_fields.wide(); }
   VELLUM_INLINE u16 immediate2() { return m_fields.immediate2(); }
@@ -100,7 +94,7 @@ class Binding {
   VELLUM_INLINE u8* bulk_host(u64 offset, AccessType access, u64& bytes) {
     bytes = 0;
     if (m_fields.segment_mode() != SegmentMode::Flat) return nullptr;
-    const TlbEntry& entry = tlb()[Tlb::slot(offset)];
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(offset)];
     const u64 x = offset ^ (access == AccessType::Write ? entry.write_tag : entry.read_tag);
     if (x >= kPageSize) return nullptr;
     bytes = kPageSize - x;
@@ -120,7 +114,7 @@ class Binding {
       if constexpr (Fields::Opaque::template kHas<T>) return Fields::Opaque::template load<T>(m_s, m_fields.insn(), linear);
       else return load_out_of_line<T>(linear);
     }
-    const TlbEntry& entry = tlb()[Tlb::slot(linear)];
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
     const u64 x = linear ^ entry.read_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
@@ -141,7 +135,7 @@ class Binding {
       else store_out_of_line<T>(linear, value);
       return;
     }
-    const TlbEntry& entry = tlb()[Tlb::slot(linear)];
+    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
     const u64 x = linear ^ entry.write_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
@@ -296,10 +290,6 @@ class Binding {
   VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
 
  private:
-  VELLUM_INLINE const TlbEntry* tlb() {
-    if constexpr (requires { m_fields.tlb(); }) return m_fields.tlb();
-    else return m_s->tlb;
-  }
   VELLUM_INLINE u64 slot(u64 offset) {
     u64 value;
     std::memcpy(&value, reinterpret_cast<const char*>(m_s->gpr.data()) + offset, 8);
@@ -311,7 +301,7 @@ class Binding {
     if constexpr (kOpaque) {
       return Fields::Opaque::template update_host<Size>(m_s, m_fields.insn(), linear);
     } else {
-      const TlbEntry& entry = tlb()[Tlb::slot(linear)];
+      const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
       const u64 x = linear ^ entry.write_tag;
       if (x <= kPageSize - Size && linear_readable(entry, linear)) [[likely]] return entry.host + x;
       return engine_update_host(m_s, m_fields.insn(), linear, Size);

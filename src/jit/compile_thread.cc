@@ -19,7 +19,8 @@ u64 thread_nanoseconds() {
 
 }  // namespace
 
-CompileThread::CompileThread(CodeMemory& memory, std::function<void()> done) : m_memory(memory), m_done(std::move(done)) {}
+CompileThread::CompileThread(CodeMemory& memory, CodeGenerator generator, std::function<void()> done)
+    : m_memory(memory), m_generator(generator), m_done(std::move(done)) {}
 
 CompileThread::~CompileThread() {
   {
@@ -89,7 +90,7 @@ void CompileThread::run() {
     std::expected<CompiledRegion, std::string> code = std::unexpected(no_compiler);
     if (!compiler && no_compiler.empty()) {
 #if VELLUM_LLVM
-      auto created = RegionCompiler::create(m_memory);
+      auto created = RegionCompiler::create(m_memory, {.cpu = {}, .features = {}, .generator = m_generator});
       if (created) compiler = std::move(*created);
       else code = std::unexpected(no_compiler = created.error());
 #endif

@@ -20,7 +20,7 @@ class CompileThread {
     RegionTexts texts;  // with -d op
   };
   // `done` is called in the compiling thread whenever a result waits.
-  CompileThread(CodeMemory& memory, std::function<void()> done);
+  CompileThread(CodeMemory& memory, CodeGenerator generator, std::function<void()> done);
   ~CompileThread();
 
   void submit(u64 ticket, Region region);
@@ -44,6 +44,7 @@ class CompileThread {
   void run();
 
   CodeMemory& m_memory;
+  CodeGenerator m_generator;
   std::function<void()> m_done;
   std::mutex m_mutex;
   std::condition_variable m_changed;

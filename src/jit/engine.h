@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/cpu.h"
+#include "jit/code_generator.h"
 #include "jit/statistics.h"
 #include "jit/translation_observer.h"
 #include "state/error.h"
@@ -40,6 +41,7 @@ struct EngineOptions {
   std::vector<std::shared_ptr<TranslationObserver>> observers;  // are told of translated code; use_engine() adds its own
   u64 code_cache_size = kDefaultCodeCacheSize;  // bytes of host code; -tb-size
   u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best, and when it pays
+  CodeGenerator generator = CodeGenerator::Fitting;  // Llvm always has its own
   bool must_pay = false;                // of use_engine()'s choosing: see hot_entries
   bool wait_for_compiler = false;       // the guest stands still meanwhile (Llvm does so always)
 };

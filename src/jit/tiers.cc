@@ -123,7 +123,7 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
   core.blocks.set_segments(segments);
   for (const auto& observer : options.observers) m_baseline.add_observer(observer);
   if (options.engine == Engine::Baseline) return;
-  m_compiler = std::make_unique<CompileThread>(*m_region_memory, [&state = core.s] {
+  m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, [&state = core.s] {
     __atomic_fetch_or(&state.attention, kAttentionTranslator, __ATOMIC_RELAXED);
   });
 }
@@ -362,6 +362,7 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   record.code = reinterpret_cast<const void*>(code.entry);
   m_region_at[&head] = record.ticket;
   ++m_statistics.regions;
+  m_statistics.quick_regions += code.statistics.quick;
   m_statistics.region_insns += code.statistics.instructions;
   m_statistics.lift_nanoseconds += code.statistics.lift_ns;
   m_statistics.simplify_nanoseconds += code.statistics.simplify_ns;

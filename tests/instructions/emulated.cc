@@ -41,7 +41,9 @@ EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries) 
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
   m_board = std::make_unique<Board>();
   m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
-  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = hot_entries}); !done) throw std::runtime_error(done.error().message);
+  // Regions of one instruction are LLVM's otherwise.
+  const CodeGenerator generator = engine == Engine::Tiered ? CodeGenerator::Quick : CodeGenerator::Fitting;
+  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = hot_entries, .generator = generator, .wait_for_compiler = engine == Engine::Tiered}); !done) throw std::runtime_error(done.error().message);
   build_tables();
 
   enter_long_mode(m_cpu->s, 0);

@@ -161,11 +161,6 @@ class Context : public E {
       if constexpr (sizeof(T) < kVectorBytes) write_raw<V128>(offset + 16, V128{});
     }
   }
-  template <usize N>
-  VELLUM_INLINE u64 register_slot() {
-    if constexpr (F.operand[N].vector) return this->template operand<N>();
-    else return this->template gpr_operand<N>();
-  }
   template <class T>
   VELLUM_INLINE T gpr(unsigned index) { return read_slot<T>(index * 8); }
   template <class T>
@@ -186,7 +181,7 @@ class Context : public E {
   VELLUM_INLINE Type<N> read() {
     using T = Type<N>;
     constexpr Place place = F.operand[N].place;
-    if constexpr (place == Place::Register) return read_slot<T>(register_slot<N>());
+    if constexpr (place == Place::Register) return read_slot<T>(this->template operand<N>());
     else if constexpr (place == Place::Memory) return this->template load<T>(address(Bytes<T>::kSize, AccessType::Read));
     else if constexpr (place == Place::Immediate) return static_cast<T>(this->immediate());
     else if constexpr (place == Place::WideImmediate) return static_cast<T>(this->wide());
@@ -200,7 +195,7 @@ class Context : public E {
     if constexpr (form.place == Place::Memory) this->template store<T>(address(Bytes<T>::kSize, AccessType::Write), value);
     else if constexpr (form.vector && F.vex) write_vector<T>(this->template operand<N>(), value);
     else if constexpr (form.vector) write_raw<T>(this->template operand<N>(), value);
-    else write_gpr<T>(register_slot<N>(), value);
+    else write_gpr<T>(this->template operand<N>(), value);
   }
   // Replaces operand N by f(old) and returns the old value; with LOCK, atomically. f must be pure.
   template <usize N, class Function>

@@ -24,6 +24,10 @@
 #include "jit/optimizer/lifter.h"
 #include "jit/optimizer/memory_expansion.h"
 #include "jit/optimizer/region_helpers.h"
+#if defined(__x86_64__)
+#include "jit/optimizer/x86_64/emission.h"
+#include "jit/optimizer/x86_64/selection.h"
+#endif
 
 namespace vellum {
 
@@ -142,6 +146,8 @@ class Compiler final : public RegionCompiler {
 
  private:
   void run(llvm::FunctionPassManager& passes, llvm::Function& function);
+  bool generate_quickly(llvm::Function& function, CompiledRegion& result);
+  std::expected<void, std::string> generate_with_llvm(llvm::Function& function, const Region& region, CompiledRegion& result);
   std::unique_ptr<llvm::Module> extract(llvm::Function& function);
   void write_dump(const llvm::Module& module, const llvm::SmallVectorImpl<char>& object);
 
@@ -157,6 +163,7 @@ class Compiler final : public RegionCompiler {
   llvm::StringMap<const void*> m_symbols;
   std::string m_dump;
   RegionTexts* m_texts = nullptr;
+  CodeGenerator m_generator = CodeGenerator::Fitting;
   unsigned m_dumped = 0;
 };
 
@@ -177,6 +184,7 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   const llvm::Target* target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target) return std::unexpected(error);
   std::string cpu = wanted.cpu, features = wanted.features;
+  m_generator = wanted.generator;
   const auto host_features = llvm::sys::getHostCPUFeatures();
 #if defined(__x86_64__)
   // The bitcode uses it (bitcode/meson.build).
@@ -357,6 +365,39 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const u64 simplify_done = now_ns();
   if (m_texts) m_texts->optimized = text_of(function);
 
+  const bool quick = m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !region.is_small());
+  statistics.quick = quick && generate_quickly(function, result);
+  if (statistics.quick) function.eraseFromParent();
+  else if (auto done = generate_with_llvm(function, region, result); !done) return std::unexpected(done.error());
+  statistics.code_size = result.code_size;
+  statistics.lift_ns = lift_done - start;
+  statistics.simplify_ns = simplify_done - lift_done;
+  statistics.generate_ns = now_ns() - simplify_done;
+  return result;
+}
+
+// False: the region has instructions that only LLVM knows, or there is no room.
+bool Compiler::generate_quickly([[maybe_unused]] llvm::Function& function, [[maybe_unused]] CompiledRegion& result) {
+#if defined(__x86_64__)
+  const auto code = x86_64::select_instructions(function, m_symbols);
+  if (!code) return false;
+  x86_64::Assembler assembler;
+  x86_64::emit_code(*code, x86_64::allocate(*code), m_symbols.lookup("region_exit"), assembler);
+  const usize size = assembler.bytes().size();
+  const CodeMemory::Place place = m_memory.allocate(size, 16);
+  if (!place.writable || !assembler.finish(place.executable)) return false;
+  std::memcpy(place.writable, assembler.bytes().data(), size);
+  m_memory.publish(place, size);
+  result.entry = reinterpret_cast<Handler>(reinterpret_cast<u64>(place.executable));
+  result.code = place.executable;
+  result.code_size = size;
+  return true;
+#else
+  return false;
+#endif
+}
+
+std::expected<void, std::string> Compiler::generate_with_llvm(llvm::Function& function, const Region& region, CompiledRegion& result) {
   const std::unique_ptr<llvm::Module> module = extract(function);
   llvm::SmallVector<char, 0> object;
   {
@@ -372,7 +413,6 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
     if (!m_dump.empty()) passes.add(llvm::createVerifierPass());
     passes.run(*module);
   }
-  const u64 generate_done = now_ns();
   if (!m_dump.empty()) write_dump(*module, object);
 
   Loader loader(m_memory, m_symbols);
@@ -387,13 +427,8 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   loader.publish();
   result.entry = reinterpret_cast<Handler>(linker.getSymbol("region").getAddress());
   result.code = loader.code();
-  result.code_size = statistics.code_size = loader.code_size();
-  const u64 link_done = now_ns();
-  statistics.lift_ns = lift_done - start;
-  statistics.simplify_ns = simplify_done - lift_done;
-  statistics.generate_ns = generate_done - simplify_done;
-  statistics.link_ns = link_done - generate_done;
-  return result;
+  result.code_size = loader.code_size();
+  return {};
 }
 
 }  // namespace

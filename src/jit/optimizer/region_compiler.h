@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "jit/code_generator.h"
 #include "jit/optimizer/region.h"
 
 namespace vellum {
@@ -28,9 +29,10 @@ class CodeMemory {
 
 // CPU time of each phase.
 struct RegionStatistics {
-  u64 lift_ns = 0, simplify_ns = 0, generate_ns = 0, link_ns = 0;
+  u64 lift_ns = 0, simplify_ns = 0, generate_ns = 0;
   unsigned instructions = 0, accesses = 0, checks = 0, cached_pages = 0;
   usize code_size = 0;  // bytes
+  bool quick = false;   // the quick generator made it
 };
 
 struct CompiledRegion {
@@ -48,6 +50,7 @@ struct RegionTexts {
 // A CPU as LLVM names it, with its features ("+avx2,-sse4a"); empty: the host's own.
 struct RegionTarget {
   std::string cpu, features;
+  CodeGenerator generator = CodeGenerator::Fitting;
 };
 
 class RegionCompiler {

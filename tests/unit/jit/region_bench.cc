@@ -104,9 +104,9 @@ int main(int count, char** arguments) {
       time = std::min(time, run_guest(again));
     }
     const RegionStatistics& s = best;
-    std::printf("%-10s native %7.2f ms | interpreter %6.2fx | region %5.2fx | %u insns: lift %llu simplify %llu generate %llu link %llu us, %zu bytes, %u accesses %u checks %u pages\n",
+    std::printf("%-10s native %7.2f ms | interpreter %6.2fx | region %5.2fx | %u insns: lift %llu simplify %llu generate %llu us, %zu bytes, %u accesses %u checks %u pages\n",
                 program.name, native * 1e3, interpreted / native, time / native, s.instructions, (unsigned long long)s.lift_ns / 1000,
-                (unsigned long long)s.simplify_ns / 1000, (unsigned long long)s.generate_ns / 1000, (unsigned long long)s.link_ns / 1000, s.code_size, s.accesses, s.checks, s.cached_pages);
+                (unsigned long long)s.simplify_ns / 1000, (unsigned long long)s.generate_ns / 1000, s.code_size, s.accesses, s.checks, s.cached_pages);
     std::fflush(stdout);
   }
 }
