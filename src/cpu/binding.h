@@ -47,6 +47,8 @@ class Binding {
  public:
   // The code runs only while MXCSR masks all exceptions.
   static constexpr bool kSseMasked = Fields::kSseMasked;
+  // Likewise of x87, and none is pending.
+  static constexpr bool kX87Masked = requires { typename Fields::Opaque; };
 
   template <class... Arguments>
   VELLUM_INLINE Binding(CpuState* s, Arguments... arguments) : m_s(s), m_fields(arguments...) {}
@@ -60,6 +62,16 @@ class Binding {
   VELLUM_INLINE unsigned scale() { return m_fields.scale(); }
   VELLUM_INLINE bool code64() { return m_fields.code_size_bytes() == 8; }
 
+  // The x87 status word's TOP.
+  VELLUM_INLINE unsigned x87_top() {
+    if constexpr (requires { m_fields.x87_top(); })
+      if (m_fields.x87_top() < 8) return static_cast<unsigned>(m_fields.x87_top());
+    return (m_s->x87.status >> 11) & 7;
+  }
+  // Optimized code gives up in front of this instruction, with nothing of it done.
+  [[noreturn]] VELLUM_INLINE void leave_region() { Fields::Opaque::leave(m_fields.insn()); }
+
+  VELLUM_INLINE bool is_flat() { return m_fields.segment_mode() == SegmentMode::Flat; }
   VELLUM_INLINE unsigned memory_segment() { return m_fields.segment(); }
   VELLUM_INLINE u64 plain_offset() { return slot(m_fields.base_offset()) + static_cast<u64>(m_fields.displacement()); }
   VELLUM_INLINE u64 effective_offset() {

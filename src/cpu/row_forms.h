@@ -133,6 +133,14 @@ consteval bool count_decides() {
   else return false;
 }
 
+// How the instruction moves the x87 register stack's TOP; kNoX87: none of its business.
+inline constexpr i8 kNoX87 = -128;
+template <class S>
+consteval i8 x87_step() {
+  if constexpr (requires { S::kX87Step; }) return S::kX87Step;
+  else return kNoX87;
+}
+
 template <class S>
 consteval bool never_faults() {
   if constexpr (requires { S::kNeverFaults; }) return S::kNeverFaults;

@@ -418,7 +418,7 @@ void clear_exceptions(CpuState& s) {
 }
 
 void set_control(CpuState& s, u16 value) {
-  s.x87.control = (value & 0x1f7f) | 0x40;
+  s.x87.control = (value & kControlWritable) | kControlAlwaysSet;
   update_summary(s);
 }
 

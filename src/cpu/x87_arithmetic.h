@@ -9,6 +9,8 @@ namespace vellum::x87 {
 inline constexpr u16 kInvalid = 1, kDenormal = 2, kZeroDivide = 4, kOverflow = 8, kUnderflow = 16, kPrecision = 32,
                      kExceptions = 63, kStackFault = 64, kSummary = 128, kC0 = 0x100, kC1 = 0x200, kC2 = 0x400,
                      kC3 = 0x4000, kConditions = kC0 | kC1 | kC2 | kC3, kBusy = 0x8000;
+// Of the control word.
+inline constexpr u16 kControlWritable = 0x1f7f, kControlAlwaysSet = 0x40;
 
 // The guest's control and status words before the operation.
 struct Environment {

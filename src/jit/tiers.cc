@@ -252,6 +252,7 @@ void Tiers::begin_trace(Block& head, u64 rip) {
   m_trace.push_back({rip, &head});
   m_trace_events = m_core.counters.interrupts + m_core.counters.exceptions;
   m_trace_begun = false;
+  m_trace_x87_top = (m_core.s.x87.status >> 11) & 7;
   if (trace_length(m_options.hot_entries) == 1) return end_trace();
   __atomic_fetch_or(&m_core.s.attention, kAttentionTrace, __ATOMIC_RELAXED);
 }
@@ -278,6 +279,7 @@ void Tiers::end_trace() {
   Block& head = *trace[0].block;
   Selection selection = select_region(trace, [&](const Block& block) { return m_regions_of.contains(&block); });
   if (selection.blocks.empty()) return;
+  selection.region.x87_top = m_trace_x87_top;
   // Compiling pays once the region has run for about as long without it.
   const u64 wanted = selection.region.instructions() * kInsnsPerCompiledInsn / std::max<u64>(selection.insns_per_entry, 1);
   const u64 entered = m_entered[&head];

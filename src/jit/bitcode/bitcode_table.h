@@ -8,12 +8,12 @@ namespace vellum {
 // Register operands, memory, memory with LOCK; each for operand sizes of 16, 32 and 64 bits.
 inline constexpr unsigned kBitcodePlaces = 3, kBitcodeVariants = 3 * kBitcodePlaces;
 // The arguments behind CpuState and BoundInsn: the fields of BitcodeFields.
-inline constexpr unsigned kBitcodeFields = 20;
+inline constexpr unsigned kBitcodeFields = 21;
 
 struct CpuState;
 struct BoundInsn;
 using BitcodeFunction = u64 (*)(CpuState*, const BoundInsn*, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64,
-                                u64, u64, u64, u64, u64, u64, u64);
+                                u64, u64, u64, u64, u64, u64, u64, u64);
 struct BitcodeRow {
   BitcodeFunction of[kBitcodeVariants];
 };

@@ -17,6 +17,7 @@
 
 #include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
+#include "cpu/x87_arithmetic.h"
 #include "jit/bitcode/bitcode_table.h"
 
 namespace vellum {
@@ -28,29 +29,7 @@ using SlotSet = std::bitset<kMaxSlots>;
 
 constexpr u32 kVectorBegin = offsetof(CpuState, vector), kVectorEnd = kVectorBegin + sizeof(CpuState::vector);
 constexpr u32 kX87Begin = offsetof(CpuState, x87), kX87End = kX87Begin + sizeof(X87State);
-
-// The slot that an offset belongs to, apart from the vector registers' width; nullopt: memory.
-struct SlotShape {
-  u32 offset, size;
-  bool read_only;
-};
-std::optional<SlotShape> shape_at(u32 offset) {
-  constexpr u32 kFlagsBegin = offsetof(CpuState, flag_operation), kFlagsEnd = offsetof(CpuState, flag_b) + 8;
-  constexpr u32 kGprEnd = (kCodeBaseSlot + 1) * 8;
-  if (offset < kGprEnd) return SlotShape{offset & ~7u, 8, offset / 8 == kZeroSlot};
-  if (offset >= kExcessSlot * 8u && offset < (kAddressMaskSlot + 3) * 8u) return SlotShape{offset & ~7u, 8, true};
-  if (offset >= kFlagsBegin && offset < kFlagsEnd) return SlotShape{offset & ~7u, 8, false};
-  if (offset >= offsetof(CpuState, rflags) && offset < offsetof(CpuState, rflags) + 4) return SlotShape{offsetof(CpuState, rflags), 4, false};
-  if (offset >= offsetof(CpuState, budget) && offset < offsetof(CpuState, budget) + 8) return SlotShape{offsetof(CpuState, budget), 8, false};
-  if (offset >= offsetof(CpuState, tlb) && offset < offsetof(CpuState, tlb) + 8) return SlotShape{offsetof(CpuState, tlb), 8, true};
-  if (offset >= kVectorBegin && offset < kVectorEnd)
-    return SlotShape{kVectorBegin + (offset - kVectorBegin) / u32{sizeof(VectorRegister)} * u32{sizeof(VectorRegister)}, 16, false};
-  for (unsigned segment = kEs; segment <= kGs; ++segment) {
-    const u32 base = static_cast<u32>(offsetof(CpuState, segment) + segment * sizeof(SegmentRegister) + offsetof(SegmentRegister, base));
-    if (offset >= base && offset < base + 8) return SlotShape{base, 8, true};
-  }
-  return std::nullopt;
-}
+constexpr u8 kUnknownTop = 8;
 
 // What a slot always holds, if that is known.
 std::optional<u64> constant_slot(u32 offset) {
@@ -68,13 +47,70 @@ std::optional<u64> constant_slot(u32 offset) {
 // Helpers that need the state complete but leave it alone, apart from faults.
 bool only_observes(llvm::StringRef name) { return name.contains("engine_"); }
 // Functions that touch nothing of the state but what no slot holds, and never fault.
-bool minds_no_slot(llvm::StringRef name) { return name.contains("6vellum3x87") || name.contains("sync_mxcsr"); }
+bool minds_no_slot(llvm::StringRef name) { return name.contains("sync_mxcsr"); }
+
+unsigned x87_top_behind(const BoundInsn& insn, unsigned top) {
+  const i8 step = interpreter_row(insn.row).x87_step;
+  return step == row_forms::kNoX87 || top == kUnknownTop ? top : (top + static_cast<unsigned>(step)) & 7;
+}
 
 bool is_lifetime_marker(const llvm::Instruction& instruction) {
   return instruction.isLifetimeStartOrEnd() || llvm::isa<llvm::DbgInfoIntrinsic>(instruction);
 }
 
 }  // namespace
+
+// The slot that an offset belongs to, apart from the vector registers' width; nullopt: memory.
+struct Lifter::SlotShape {
+  u32 offset, size;
+  bool read_only;
+};
+std::optional<Lifter::SlotShape> Lifter::shape_at(u32 offset) const {
+  constexpr u32 kFlagsBegin = offsetof(CpuState, flag_operation), kFlagsEnd = offsetof(CpuState, flag_b) + 8;
+  constexpr u32 kGprEnd = (kCodeBaseSlot + 1) * 8;
+  if (offset < kGprEnd) return SlotShape{offset & ~7u, 8, offset / 8 == kZeroSlot};
+  if (offset >= kExcessSlot * 8u && offset < (kAddressMaskSlot + 3) * 8u) return SlotShape{offset & ~7u, 8, true};
+  if (offset >= kFlagsBegin && offset < kFlagsEnd) return SlotShape{offset & ~7u, 8, false};
+  if (offset >= offsetof(CpuState, rflags) && offset < offsetof(CpuState, rflags) + 4) return SlotShape{offsetof(CpuState, rflags), 4, false};
+  if (offset >= offsetof(CpuState, budget) && offset < offsetof(CpuState, budget) + 8) return SlotShape{offsetof(CpuState, budget), 8, false};
+  if (offset >= offsetof(CpuState, tlb) && offset < offsetof(CpuState, tlb) + 8) return SlotShape{offsetof(CpuState, tlb), 8, true};
+  if (offset >= kVectorBegin && offset < kVectorEnd)
+    return SlotShape{kVectorBegin + (offset - kVectorBegin) / u32{sizeof(VectorRegister)} * u32{sizeof(VectorRegister)}, 16, false};
+  for (unsigned segment = kEs; segment <= kGs; ++segment) {
+    const u32 base = static_cast<u32>(offsetof(CpuState, segment) + segment * sizeof(SegmentRegister) + offsetof(SegmentRegister, base));
+    if (offset >= base && offset < base + 8) return SlotShape{base, 8, true};
+    const u32 selector = static_cast<u32>(offsetof(CpuState, segment) + segment * sizeof(SegmentRegister) + offsetof(SegmentRegister, selector));
+    if (offset >= selector && offset < selector + 2) return SlotShape{selector, 2, true};
+  }
+  return offset >= kX87Begin && offset < kX87End ? x87_shape_at(offset) : std::nullopt;
+}
+
+// The x87 registers are values where TOP is known: each access then has a place of its own.
+std::optional<Lifter::SlotShape> Lifter::x87_shape_at(u32 offset) const {
+  if (!m_uses_x87) return std::nullopt;
+  constexpr u32 kRegistersEnd = kX87Begin + sizeof(X87State::registers);
+  if (offset < kRegistersEnd) {
+    if (!m_x87_tops_known) return std::nullopt;
+    const u32 begin = kX87Begin + (offset - kX87Begin) / u32{sizeof(X87Register)} * u32{sizeof(X87Register)};
+    constexpr u32 kSignExponent = offsetof(X87Register, sign_exponent);
+    if (offset < begin + kSignExponent) return SlotShape{begin, kSignExponent, false};
+    if (offset < begin + kSignExponent + 2) return SlotShape{begin + kSignExponent, 2, false};
+    return std::nullopt;
+  }
+  const auto field = [&](usize begin, u32 size) { return offset >= kX87Begin + begin && offset < kX87Begin + begin + size; };
+#define VELLUM_X87_FIELD(name) \
+  if (field(offsetof(X87State, name), sizeof(X87State::name))) \
+    return SlotShape{kX87Begin + u32{offsetof(X87State, name)}, u32{sizeof(X87State::name)}, false};
+  VELLUM_X87_FIELD(control)
+  VELLUM_X87_FIELD(status)
+  VELLUM_X87_FIELD(valid)
+  VELLUM_X87_FIELD(last_instruction)
+  VELLUM_X87_FIELD(last_data)
+  VELLUM_X87_FIELD(last_code_selector)
+  VELLUM_X87_FIELD(last_data_selector)
+#undef VELLUM_X87_FIELD
+  return std::nullopt;
+}
 
 Lifter::Lifter(SemanticsLibrary& library, const Region& region)
     : m_library(library), m_region(region), m_context(library.module().getContext()) {
@@ -138,6 +174,39 @@ void Lifter::find_loop_heads() {
   visit(visit, 0);
 }
 
+// Follows TOP through the region, which every instruction moves in the same way wherever it comes from. MMX instructions set
+// it, and use the registers by other names.
+void Lifter::find_x87_tops() {
+  m_x87_top.assign(m_region.blocks.size(), kUnknownTop);
+  bool uses_mmx = false;
+  for (const RegionBlock& block : m_region.blocks)
+    for (u32 i = 0; i < block.count; ++i) {
+      m_uses_x87 |= interpreter_row(block.insns[i].row).x87_step != row_forms::kNoX87;
+      uses_mmx |= opcode_rows()[block.insns[i].row].has(kUsesMmx);
+    }
+  if (!m_uses_x87 || uses_mmx) return;
+  m_x87_top[0] = m_region.x87_top;
+  std::vector<usize> pending{0};
+  bool agree = true;
+  while (!pending.empty()) {
+    const usize index = pending.back();
+    pending.pop_back();
+    const RegionBlock& block = m_region.blocks[index];
+    unsigned top = m_x87_top[index];
+    for (u32 i = 0; i < block.count; ++i) top = x87_top_behind(block.insns[i], top);
+    for_successors(index, [&](int successor) {
+      u8& known = m_x87_top[static_cast<usize>(successor)];
+      if (known == kUnknownTop) {
+        known = static_cast<u8>(top);
+        pending.push_back(static_cast<usize>(successor));
+      } else if (known != top) {
+        agree = false;
+      }
+    });
+  }
+  m_x87_tops_known = agree;
+}
+
 // Instructions that may run from here on before the next check. Covering them all lets blocks between go unchecked.
 u64 Lifter::longest_path(int index) {
   u64& known = m_path[static_cast<usize>(index)];
@@ -167,6 +236,7 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
 
   find_returns();
   find_loop_heads();
+  find_x87_tops();
   m_path.assign(m_region.blocks.size(), 0);
   emit_entry();
   for (usize i = 0; i < m_region.blocks.size(); ++i) emit_block(static_cast<int>(i));
@@ -180,6 +250,7 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
   };
   for (const InlinedInsn& insn : m_inlined)
     if (!inline_insn(insn)) return exclude(insn);
+  leave_for_handlers();
   llvm::removeUnreachableBlocks(*m_function);
   for (const InlinedInsn& insn : m_inlined)
     if (!collect_accesses(insn)) return exclude(insn);
@@ -242,6 +313,14 @@ void Lifter::emit_entry() {
   auto* unmasked = b.CreateAlignedLoad(m_i8, state_field(b, offsetof(CpuState, sse_unmasked)), llvm::Align(1));
   llvm::Value* ok = b.CreateICmpSGE(budget, number(longest_path(0)));
   ok = b.CreateAnd(ok, b.CreateICmpEQ(b.CreateOr(attention, b.CreateZExt(unmasked, m_i32)), b.getInt32(0)));
+  if (m_uses_x87) {
+    // All exceptions masked, none pending, and TOP where the region expects it.
+    static_assert(offsetof(X87State, status) == offsetof(X87State, control) + 2 && offsetof(X87State, control) % 4 == 0);
+    auto* words = b.CreateAlignedLoad(m_i32, state_field(b, kX87Begin + offsetof(X87State, control)), llvm::Align(4));
+    const u32 examined = x87::kExceptions | (x87::kSummary | (m_x87_tops_known ? 0x3800u : 0u)) << 16;
+    const u32 wanted = x87::kExceptions | (m_x87_tops_known ? u32{m_region.x87_top} << 27 : 0u);
+    ok = b.CreateAnd(ok, b.CreateICmpEQ(b.CreateAnd(words, b.getInt32(examined)), b.getInt32(wanted)));
+  }
   auto* refused = llvm::BasicBlock::Create(m_context, "refused", m_function);
   // The slots' variables are filled right behind these checks.
   m_entry_end = b.GetInsertBlock();
@@ -311,7 +390,7 @@ llvm::Value* Lifter::rip_of(llvm::IRBuilderBase& b, u64 offset, unsigned code_si
 }
 
 llvm::CallInst* Lifter::call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
-                                       const RegionBlock& block, unsigned position) {
+                                       const RegionBlock& block, unsigned position, unsigned x87_top) {
   const BoundInsn& insn = block.insns[position];
   auto* address = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(block.original->insns + position)), m_pointer);
   llvm::Value* arguments[] = {
@@ -320,13 +399,14 @@ llvm::CallInst* Lifter::call_semantics(llvm::IRBuilder<>& b, llvm::Function* fun
       number(insn.index), number(insn.scale), number(static_cast<u64>(i64{insn.displacement})), number(insn.address_mask()),
       number(insn.segment), number(static_cast<u64>(insn.segment_mode)), number(static_cast<u64>(insn.stack_mode)),
       number(insn.operand_size), number(insn.address_size), number(insn.code_size_bytes), number(insn.offset),
-      number(insn.length)};
+      number(insn.length), number(x87_top)};
   static_assert(std::size(arguments) == kBitcodeFields + 2);
   return b.CreateCall(function, arguments);
 }
 
 void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
   const RegionBlock& block = m_region.blocks[static_cast<usize>(index)];
+  unsigned x87_top = m_x87_tops_known ? m_x87_top[static_cast<usize>(index)] : kUnknownTop;
   for (unsigned i = 0; i < block.count; ++i) {
     const BoundInsn& insn = block.insns[i];
     const u8 variant = block.variants[i];
@@ -339,8 +419,9 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
       return;
     }
     auto* shadow = new llvm::AllocaInst(m_i8, 0, "", m_entry->begin());
-    llvm::CallInst* call = call_semantics(b, function, shadow, block, i);
-    m_inlined.push_back({call, shadow, insn.row, variant});
+    llvm::CallInst* call = call_semantics(b, function, shadow, block, i, x87_top);
+    x87_top = x87_top_behind(insn, x87_top);
+    m_inlined.push_back({call, shadow, block.original->insns + i, insn.row, variant});
     const u64 target_offset = u64{insn.offset} + insn.length + static_cast<u64>(insn.immediate());
     const u64 next_offset = u64{insn.offset} + insn.length;
     switch (interpreter_row(insn.row).flow) {
@@ -396,10 +477,24 @@ bool Lifter::inline_insn(const InlinedInsn& insn) {
     }
     for (llvm::CallBase* inner : info.InlinedCallSites) {
       llvm::Function* callee = inner->getCalledFunction();
-      if (callee && !callee->isIntrinsic() && m_library.materialize(*callee)) pending.push_back(inner);
+      if (!callee || callee->isIntrinsic()) continue;
+      if (m_library.opaque(*callee).kind == OpaqueKind::Leave) m_leaves.push_back({inner, interpreter_row(insn.row).variant[insn.variant], insn.original});
+      else if (m_library.materialize(*callee)) pending.push_back(inner);
     }
   }
   return true;
+}
+
+// Where an instruction gives up, its handler goes on with it, as where a region lacks one.
+void Lifter::leave_for_handlers() {
+  for (const Leave& leave : m_leaves) {
+    llvm::BasicBlock* block = leave.call->getParent();
+    while (&block->back() != leave.call) block->back().eraseFromParent();
+    leave.call->eraseFromParent();
+    llvm::IRBuilder<> b(block);
+    b.CreateCall(m_spill_marker);
+    tail_call(b, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(leave.handler)), m_pointer), leave.original);
+  }
 }
 
 // Slots ---------------------------------------------------------------------------------------------------------------
@@ -430,7 +525,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
       if (auto* gep = llvm::dyn_cast<llvm::GetElementPtrInst>(instruction)) {
         llvm::APInt offset(64, pointer.offset);
         if (gep->accumulateConstantOffset(layout, offset)) pending.push_back({gep, offset.getZExtValue()});
-        else if (!in_x87) return refuse(*instruction);
+        else if (!in_x87 || m_x87_tops_known) return refuse(*instruction);
         continue;
       }
       if (auto* load = llvm::dyn_cast<llvm::LoadInst>(instruction)) {
@@ -449,7 +544,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
         const llvm::Function* callee = call->getCalledFunction();
         if (!callee || callee->getName().contains("write_mxcsr")) return refuse(*instruction);
         if (callee->isIntrinsic()) {
-          if (!in_x87) return refuse(*instruction);
+          if (!in_x87 || m_x87_tops_known) return refuse(*instruction);
           continue;
         }
         if (m_library.opaque(*callee).kind != OpaqueKind::None || minds_no_slot(callee->getName())) continue;
@@ -457,7 +552,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
         (only_observes(callee->getName()) ? m_observing : m_synchronizing).push_back(call);
         continue;
       }
-      if (!in_x87) return refuse(*instruction);
+      if (!in_x87 || m_x87_tops_known) return refuse(*instruction);
     }
   }
   return true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <expected>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,7 @@ class Lifter {
   struct InlinedInsn {
     llvm::CallInst* call;
     llvm::AllocaInst* shadow;  // stands for CpuState in the inlined code until its accesses are rewritten
+    const BoundInsn* original;
     u16 row;
     u8 variant;
   };
@@ -67,6 +69,7 @@ class Lifter {
   template <class Function>
   void for_successors(usize block, Function function) const;
   void find_loop_heads();
+  void find_x87_tops();
   u64 longest_path(int block);
   void emit_entry();
   void emit_block(int index);
@@ -76,10 +79,14 @@ class Lifter {
   void return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip);
   void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
   llvm::CallInst* call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
-                                 const RegionBlock& block, unsigned position);
+                                 const RegionBlock& block, unsigned position, unsigned x87_top);
   bool inline_insn(const InlinedInsn& insn);
   bool collect_accesses(const InlinedInsn& insn);
+  struct SlotShape;
+  std::optional<SlotShape> shape_at(u32 offset) const;
+  std::optional<SlotShape> x87_shape_at(u32 offset) const;
   int slot_at(u32 offset, u32 size) const;
+  void leave_for_handlers();
   void make_slots();
   bool rewrite(const Access& access);
   llvm::Value* read_part(llvm::IRBuilderBase& b, const Slot& slot, u32 inner, llvm::Type* type);
@@ -105,6 +112,16 @@ class Lifter {
   std::vector<bool> m_checked;                        // loop heads and the entry
   std::vector<u64> m_path;                            // longest way to the next check, in instructions; 0: not known yet
   std::vector<std::vector<int>> m_indirect;           // by region block: where its indirect transfer may go
+  bool m_uses_x87 = false;
+  // By region block: TOP when it is entered, or kUnknownTop. Unless known everywhere the x87 registers stay in memory.
+  std::vector<u8> m_x87_top;
+  bool m_x87_tops_known = false;
+  struct Leave {
+    llvm::CallBase* call;
+    Handler handler;
+    const BoundInsn* original;
+  };
+  std::vector<Leave> m_leaves;  // where an instruction gives up
   std::vector<InlinedInsn> m_inlined;
   std::vector<Access> m_accesses;
   std::vector<llvm::CallInst*> m_synchronizing;  // calls that get CpuState: they may read and write all of it

@@ -26,6 +26,7 @@ struct RegionValidity {
 
 struct Region {
   std::vector<RegionBlock> blocks;  // the first is the entry
+  u8 x87_top = 0;  // TOP of the x87 registers where they are used: with another the region does not run
   // Enters the entry block some other way, like Block::entry: where the region cannot run.
   Handler fallback = nullptr;
   // Unless nullptr: the region runs only under this key and at this RIP. Otherwise it goes on in `revalidate`, which may set

@@ -50,6 +50,7 @@ bool SemanticsLibrary::read_tables() {
   }
   if (const llvm::Function* f = m_module->getFunction("vellum_condition")) m_opaque[f] = {OpaqueKind::Condition};
   if (const llvm::Function* f = m_module->getFunction("vellum_flags")) m_opaque[f] = {OpaqueKind::Flags};
+  if (const llvm::Function* f = m_module->getFunction("vellum_leave_region")) m_opaque[f] = {OpaqueKind::Leave};
   m_condition_body = m_module->getFunction("vellum_condition_body");
   m_flags_body = m_module->getFunction("vellum_flags_body");
   return m_condition_body && m_flags_body && materialize(*m_condition_body) && materialize(*m_flags_body);

@@ -13,7 +13,7 @@
 
 namespace vellum {
 
-enum class OpaqueKind : u8 { None, Load, Store, Update, Condition, Flags };
+enum class OpaqueKind : u8 { None, Load, Store, Update, Condition, Flags, Leave };
 struct Opaque {
   OpaqueKind kind = OpaqueKind::None;
   u8 size = 0;  // bytes of an access
