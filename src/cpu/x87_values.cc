@@ -14,18 +14,38 @@ Answer answer(const X87Register& value, u32 status) {
 }
 Answer answer(const Result& result) { return answer(result.value, result.status); }
 Answer answer(const StoreResult& result) { return {result.low, u32{result.status & kNewStatus} << 16}; }
+Answer answer(const Computed& result);
+
+// The six arithmetic operations on normal numbers and zeros, rounded to nearest with 64 bits.
+VELLUM_INLINE Computed simple(Binary op, Number x, Number y) {
+  if (every(is_normal(x), is_normal(y))) [[likely]] {
+    switch (op) {
+      case Binary::Add: return added(x, y);
+      case Binary::Multiply: return multiplied(x, y);
+      case Binary::Subtract: return added(x, negated(y));
+      case Binary::SubtractReverse: return added(y, negated(x));
+      case Binary::Divide: return divided(x, y);
+      default: return divided(y, x);
+    }
+  }
+  const u32 sign = (x.sign_exponent ^ y.sign_exponent) & kSignBit;
+  if (op == Binary::Multiply) return {{0, sign}, 0, every(either(is_zero(x), is_zero(y)), either(is_normal(x), is_zero(x)), either(is_normal(y), is_zero(y)))};
+  if (op == Binary::Divide) return {{0, sign}, 0, every(is_zero(x), is_normal(y))};
+  if (op == Binary::DivideReverse) return {{0, sign}, 0, every(is_zero(y), is_normal(x))};
+  const Number a = op == Binary::SubtractReverse ? negated(x) : x, b = op == Binary::Subtract ? negated(y) : y;
+  if (is_zero(a)) return {b, 0, is_normal(b)};
+  return {a, 0, every(is_normal(a), is_zero(b))};
+}
 Answer answer(const Computed& result) { return {result.value.significand, result.value.sign_exponent | result.status << 16}; }
 
 }  // namespace
 
 Answer value_of(Binary op, u64 a, u64 b, u32 sign_exponents, u32 environment) {
   const u32 first = sign_exponents & 0xffff, second = sign_exponents >> 16;
-  if (op == Binary::Divide || op == Binary::DivideReverse) {
-    const Number x{a, first}, y{b, second};
-    if (rounds_simply(environment) && is_normal(x) && is_normal(y)) {
-      const Computed quotient = op == Binary::Divide ? divided(x, y) : divided(y, x);
-      if (quotient.right) [[likely]] return answer(quotient);
-    }
+  const Number x{a, first}, y{b, second};
+  if (rounds_simply(environment) && op <= Binary::DivideReverse) {
+    const Computed result = simple(op, x, y);
+    if (result.right) [[likely]] return answer(result);
   }
   return answer(binary(op, in_register(a, first), in_register(b, second), unpacked(environment)));
 }

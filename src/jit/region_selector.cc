@@ -20,6 +20,8 @@ constexpr unsigned kRarest = 8;
 // Instructions that a region runs already gain this part of what others do.
 constexpr u64 kGainAgain = 4;
 constexpr unsigned kMaxIndirectTargets = 4;
+// An x87 instruction gains as much by being optimized as so many others: the baseline leaves it to the interpreter's handler.
+constexpr u32 kX87Gain = 10;
 
 // A block at a RIP.
 struct Node {
@@ -115,6 +117,16 @@ std::vector<Node*> choose(Nodes& nodes, u64 head_rip) {
   return chosen;
 }
 
+// What each run of a block gains, in instructions.
+u64 gain_of(const Block& block) {
+  u64 gain = 0;
+  for (unsigned i = 0; i < block.real_count; ++i) {
+    const bool x87 = is_variant(block.variants()[i]) && interpreter_row(block.insns[i].row).x87_step != row_forms::kNoX87;
+    gain += x87 ? kX87Gain : 1;
+  }
+  return gain;
+}
+
 RegionBlock copy_of(const Node& node, const Nodes& nodes, u64 head_rip) {
   const Block& block = *node.block;
   RegionBlock copy;
@@ -165,7 +177,7 @@ Selection select_region(std::span<const TraceStep> trace, const std::function<bo
   std::map<u64, bool> pages{{trace[0].rip & ~kPageMask, true}};
   u64 ran = 0;
   for (const Node* node : choose(nodes, trace[0].rip)) {
-    ran += u64{node->count} * node->block->real_count / (is_compiled(*node->block) ? kGainAgain : 1);
+    ran += u64{node->count} * gain_of(*node->block) / (is_compiled(*node->block) ? kGainAgain : 1);
     selection.blocks.push_back(node->block);
     selection.region.blocks.push_back(copy_of(*node, nodes, trace[0].rip));
     if (pages.try_emplace((trace[0].rip + static_cast<u64>(node->delta)) & ~kPageMask, true).second)
