@@ -91,7 +91,7 @@ def split(lines):
         hot[-2:] = [host.inverted(hot[-2], 'vellum_branch'), host.JUMP + 'vellum_next']
     if hot[-1] in [host.JUMP + target for target in ('vellum_continue', 'vellum_next', 'vellum_taken', 'vellum_indirect')]:
         hot.pop()  # that is what follows
-    return hot, [line for piece in cold for line in piece]
+    return host.shortened(hot, [line for piece in cold for line in piece])
 
 
 def transform(assembly):
@@ -202,6 +202,8 @@ def extract(elf):
                 if symbol_section == 0:
                     if symbol_name in SYMBOLS:
                         hole = SYMBOLS[symbol_name]
+                        if not host.check_hole(elf.sections[number][1], offset, kind, symbol_name):
+                            fail(f'{name}: the hole for {symbol_name} is not where it was taken to be')
                     elif HELPER.match(symbol_name):
                         if symbol_name not in helpers:
                             helpers.append(symbol_name)

@@ -59,3 +59,73 @@ def parted(piece):
             label = Label.new()
             return piece[:i] + [inverted(line, label), JUMP + 'vellum_continue'], [label + ':'] + piece[i + 1:]
     return piece, None
+
+
+# The state is reached from r12, which takes four bytes of displacement and one for the base. Stencils hand on r14, which is
+# MIDDLE bytes further (src/jit/hole_fields.h): from there one byte reaches all slots and what every block uses.
+STATE, MIDDLE_REGISTER, MIDDLE = '%r12', '%r14', 128
+OPERAND = re.compile(r'([\w+-]*)\(%r12(,[^)]*)?\)')
+READ = re.compile(r'\t(mov|add|sub|xor|or|and|cmp|test)q\t%r12, [^(]*$')
+SHORT_HOLE = re.compile(r'vellum_hole_(base|index|gpr\d)$')
+R_X86_64_8, IMMEDIATES = 14, {10: 4, 11: 4, 12: 2}
+PLACEHOLDER = 0xab
+OPERAND_BYTES = {'b': 1, 'w': 2, 'l': 4, 'q': 4}
+# An immediate that is a symbol may get another size late, when the places behind it are settled already: it becomes a number
+# of the larger size, with the relocation beside it.
+SYMBOL_IMMEDIATE = re.compile(r'\t((?!mov|sh|sa|ro|rc|bt|v|p)\w+([wlq]))\t\$([\w+-]*vellum_hole[\w+-]*)(, .*)$')
+WIDE_PLACEHOLDER = 0x12345678
+IMMEDIATE_RELOCATION = {'w': 'R_X86_64_16', 'l': 'R_X86_64_32', 'q': 'R_X86_64_32S'}
+
+
+def immediate_bytes(line):
+    """Bytes of the immediate, which stand behind the displacement."""
+    mnemonic, _, operands = line.strip().partition('\t')
+    if not operands.startswith('$'):
+        return 0
+    value = operands[1:].split(',')[0]
+    if re.match(r'(sh[lr]|sa[lr]|ro[lr]|rc[lr]|bt)|v?p', mnemonic):
+        return 1
+    short = re.match(r'-?\d+$', value) and -128 <= int(value) <= 127
+    return 1 if short and not re.match('mov|test', mnemonic) else OPERAND_BYTES[mnemonic[-1]]
+
+
+def shortened(hot, cold):
+    """The same with the state's first 256 bytes addressed from their middle."""
+    for line in hot + cold:
+        if re.search(r'%r14[dwb]?\b', line):
+            return hot, cold
+        if re.search(r'%r12[dwb]?\b', OPERAND.sub('', line)) and not READ.match(line) and not re.search(r'\([^)]*,%r12', line) and not re.search(r'\([^)]*, %r12', line):
+            return hot, cold
+
+    def one(line):
+        match = SYMBOL_IMMEDIATE.match(line)
+        if match:
+            mnemonic, size, symbol, rest = match.groups()
+            number = WIDE_PLACEHOLDER & (0xffff if size == 'w' else 0xffffffff)
+            label = Label.new()
+            return one(f'\t{mnemonic}\t${number}{rest}') + [label + ':', f'\t.reloc {label}-{OPERAND_BYTES[size]}, {IMMEDIATE_RELOCATION[size]}, {symbol}']
+        match = OPERAND.search(line)
+        if not match:
+            return [line]
+        displacement, index = match.group(1), match.group(2) or ''
+        if SHORT_HOLE.match(displacement):
+            label = Label.new()
+            changed = line[:match.start()] + f'{PLACEHOLDER - 256}({MIDDLE_REGISTER}{index})' + line[match.end():]
+            return [changed, label + ':', f'\t.reloc {label}-{1 + immediate_bytes(line)}, R_X86_64_8, {displacement}-{MIDDLE}']
+        if re.match(r'-?\d*$', displacement):
+            displacement = str(int(displacement or 0) - MIDDLE)
+        else:
+            displacement += f'-{MIDDLE}'
+        return [line[:match.start()] + f'{displacement}({MIDDLE_REGISTER}{index})' + line[match.end():]]
+
+    return [new for line in hot for new in one(line)], [new for line in cold for new in one(line)]
+
+
+def check_hole(code, offset, kind, symbol):
+    """Whether a short displacement's place was computed rightly."""
+    if kind == R_X86_64_8 and SHORT_HOLE.match(symbol):
+        return code[offset:offset + 1] == bytes([PLACEHOLDER])
+    if kind in IMMEDIATES:
+        size = IMMEDIATES[kind]
+        return code[offset:offset + size] in (bytes(size), WIDE_PLACEHOLDER.to_bytes(4, 'little')[:size])
+    return True

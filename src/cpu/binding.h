@@ -54,8 +54,16 @@ class Binding {
   VELLUM_INLINE Binding(CpuState* s, Arguments... arguments) : m_s(s), m_fields(arguments...) {}
 
   VELLUM_INLINE CpuState& state() { return *m_s; }
+  static constexpr bool kHandsFlags = requires(Fields fields) { fields.handed_flags(); };
+  VELLUM_INLINE HandedFlags& handed_flags() requires kHandsFlags { return m_fields.handed_flags(); }
   template <usize N>
   VELLUM_INLINE u64 operand() { return m_fields.template operand<N>(); }
+  // Of a general register.
+  template <usize N>
+  VELLUM_INLINE u64 gpr_operand() {
+    if constexpr (requires { m_fields.template gpr_offset<N>(); }) return m_fields.template gpr_offset<N>();
+    else return m_fields.template operand<N>();
+  }
   VELLUM_INLINE i64 immediate() { return m_fields.immediate(); }
   VELLUM_INLINE u64 wide() { return m_fields.wide(); }
   VELLUM_INLINE u16 immediate2() { return m_fields.immediate2(); }
@@ -106,7 +114,7 @@ class Binding {
   VELLUM_INLINE u8* bulk_host(u64 offset, AccessType access, u64& bytes) {
     bytes = 0;
     if (m_fields.segment_mode() != SegmentMode::Flat) return nullptr;
-    const TlbEntry& entry = m_s->tlb[Tlb::slot(offset)];
+    const TlbEntry& entry = tlb()[Tlb::slot(offset)];
     const u64 x = offset ^ (access == AccessType::Write ? entry.write_tag : entry.read_tag);
     if (x >= kPageSize) return nullptr;
     bytes = kPageSize - x;
@@ -126,14 +134,15 @@ class Binding {
       if constexpr (Fields::Opaque::template kHas<T>) return Fields::Opaque::template load<T>(m_s, m_fields.insn(), linear);
       else return load_out_of_line<T>(linear);
     }
-    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+    const TlbEntry& entry = tlb()[Tlb::slot(linear)];
     const u64 x = linear ^ entry.read_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
+      const u8* host = host_of(linear);
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
-        return ordered_load<T>(entry.host + x);
+        return ordered_load<T>(host + x);
       } else {
         T value{};
-        std::memcpy(&value, entry.host + x, Bytes<T>::kSize);
+        std::memcpy(&value, host + x, Bytes<T>::kSize);
         order_bulk_access();
         return value;
       }
@@ -147,14 +156,15 @@ class Binding {
       else store_out_of_line<T>(linear, value);
       return;
     }
-    const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+    const TlbEntry& entry = tlb()[Tlb::slot(linear)];
     const u64 x = linear ^ entry.write_tag;
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
+      u8* host = host_of(linear);
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
-        ordered_store<T>(entry.host + x, value);
+        ordered_store<T>(host + x, value);
       } else {
         order_bulk_access();
-        std::memcpy(entry.host + x, &value, Bytes<T>::kSize);
+        std::memcpy(host + x, &value, Bytes<T>::kSize);
       }
       return;
     }
@@ -293,15 +303,41 @@ class Binding {
   }
   VELLUM_INLINE bool unknown_condition(u8 code, const LazyFlags& f) {
     if constexpr (kOpaque) return Fields::Opaque::condition(code, f);
-    else return engine_condition(code, f.operation, f.result, f.a, f.b);
+    switch (code >> 1) {  // a constant: most conditions need not know what left the flags, or little of it
+      case 1:
+        if (is_sum_or_difference(f.operation)) [[likely]] return (static_cast<i64>(carries_or_borrows_out(f)) < 0) != (code & 1);
+        break;
+      case 2:
+        if (f.operation != FlagOperation::Explicit) [[likely]] return (f.result == 0) != (code & 1);
+        break;
+      case 4:
+        if (f.operation != FlagOperation::Explicit) [[likely]] return (static_cast<i64>(f.result) < 0) != (code & 1);
+        break;
+      default: break;
+    }
+    return engine_condition(code, f.operation, f.result, f.a, f.b);
   }
   VELLUM_INLINE u32 arithmetic_flags_of(const LazyFlags& f) {
     if constexpr (kOpaque) return Fields::Opaque::flags(f);
-    else return engine_arithmetic_flags(f.operation, f.result, f.a, f.b);
+    if (f.operation == FlagOperation::Explicit) return static_cast<u32>(f.a);
+    return engine_arithmetic_flags(f.operation, f.result, f.a, f.b);
   }
   VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
 
  private:
+  VELLUM_INLINE const TlbEntry* tlb() {
+    if constexpr (requires { m_fields.tlb(); }) return m_fields.tlb();
+    else return m_s->tlb;
+  }
+  // Of the entry for `linear`, whose tag matches. Compilers would keep the entry's address and spend an instruction on it, when
+  // the table's and the offset are in registers already.
+  VELLUM_INLINE u8* host_of(u64 linear) {
+    usize offset = Tlb::slot(linear) * sizeof(TlbEntry);
+    if constexpr (requires { m_fields.tlb(); }) asm("" : "+r"(offset));
+    u8* host;
+    std::memcpy(&host, reinterpret_cast<const char*>(tlb()) + offset + offsetof(TlbEntry, host), sizeof host);
+    return host;
+  }
   VELLUM_INLINE u64 slot(u64 offset) {
     u64 value;
     std::memcpy(&value, reinterpret_cast<const char*>(m_s->gpr.data()) + offset, 8);
@@ -313,7 +349,7 @@ class Binding {
     if constexpr (kOpaque) {
       return Fields::Opaque::template update_host<Size>(m_s, m_fields.insn(), linear);
     } else {
-      const TlbEntry& entry = m_s->tlb[Tlb::slot(linear)];
+      const TlbEntry& entry = tlb()[Tlb::slot(linear)];
       const u64 x = linear ^ entry.write_tag;
       if (x <= kPageSize - Size && linear_readable(entry, linear)) [[likely]] return entry.host + x;
       return engine_update_host(m_s, m_fields.insn(), linear, Size);

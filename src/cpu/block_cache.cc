@@ -44,7 +44,7 @@ constexpr unsigned kMostEmptied = 8, kMostIdleWrites = 256;
 
 }  // namespace
 
-BlockCache::BlockCache(GuestRam& ram) : m_ram(ram), m_buckets(kBuckets), m_found(kBuckets), m_segments(kSegments) {}
+BlockCache::BlockCache(GuestRam& ram) : m_ram(ram), m_buckets(kBuckets), m_found(kBuckets), m_memory(kMaxBytes), m_used(kSegments) {}
 BlockCache::~BlockCache() = default;
 
 // --- Finding ----------------------------------------------------------------------------------------------------------
@@ -119,15 +119,10 @@ Block* BlockCache::allocate(u64 ram_offset, u32 mode, unsigned insns, unsigned b
   if (block) {
     allocated = block->allocated * u64{16};
   } else {
-    Segment& segment = m_segments[m_segment];
-    while (segment.chunk < segment.chunks.size() && segment.chunks[segment.chunk].used + size > kChunkSize) ++segment.chunk;
-    if (segment.chunk == segment.chunks.size()) {
-      if ((segment.chunks.size() + 1) * kChunkSize > kMaxBytes / m_segment_count) return nullptr;
-      segment.chunks.push_back({std::make_unique_for_overwrite<u8[]>(kChunkSize)});
-    }
-    Chunk& chunk = segment.chunks[segment.chunk];
-    block = reinterpret_cast<Block*>(chunk.memory.get() + chunk.used);
-    chunk.used += size;
+    u64& used = m_used[m_segment];
+    if (used + size > kMaxBytes / m_segment_count) return nullptr;
+    block = reinterpret_cast<Block*>(m_memory.data() + segment_start(m_segment) + used);
+    used += size;
   }
   block->ram_offset = ram_offset;
   block->mode = mode;
@@ -301,15 +296,12 @@ void BlockCache::forget(u64 ram_offset) {
 
 void BlockCache::evict() {
   const unsigned index = (m_segment + 1) % m_segment_count;
-  Segment& segment = m_segments[index];
   u64 blocks = 0;
   const auto for_all = [&](auto function) {
-    for (Chunk& chunk : segment.chunks) {
-      for (u64 offset = 0; offset < chunk.used;) {
-        auto& block = *reinterpret_cast<Block*>(chunk.memory.get() + offset);
-        offset += block.allocated * u64{16};
-        function(block);
-      }
+    for (u64 offset = 0; offset < m_used[index];) {
+      auto& block = *reinterpret_cast<Block*>(m_memory.data() + segment_start(index) + offset);
+      offset += block.allocated * u64{16};
+      function(block);
     }
   };
   for_all([&](Block& block) {
@@ -319,8 +311,7 @@ void BlockCache::evict() {
     ++blocks;
   });
   for_all([&](Block& block) { isolate(block); });
-  for (Chunk& chunk : segment.chunks) chunk.used = 0;
-  segment.chunk = 0;
+  m_used[index] = 0;
   m_segment = index;
   std::erase_if(m_pages, [&](const auto& page) {
     if (!page.second.code) m_ram.clear_flag(page.first, kPageHoldsCode);
@@ -341,10 +332,7 @@ void BlockCache::clear() {
   m_pages.clear();
   m_last_offset = ~u64{0};
   m_mmio_insns.clear();
-  for (Segment& segment : m_segments) {
-    for (Chunk& chunk : segment.chunks) chunk.used = 0;
-    segment.chunk = 0;
-  }
+  std::ranges::fill(m_used, 0);
   m_segment = 0;
   if (m_translator) m_translator->blocks_cleared();
 }
@@ -352,15 +340,13 @@ void BlockCache::clear() {
 void BlockCache::set_segments(unsigned count) {
   VELLUM_ASSERT(count >= 2);
   clear();
-  m_segments.clear();
-  m_segments.resize(count);
+  m_used.assign(count, 0);
   m_segment_count = count;
 }
 
 u64 BlockCache::bytes_used() const {
   u64 bytes = 0;
-  for (const Segment& segment : m_segments)
-    for (const Chunk& chunk : segment.chunks) bytes += chunk.used;
+  for (const u64 used : m_used) bytes += used;
   return bytes;
 }
 

@@ -8,6 +8,7 @@
 
 #include "cpu/block.h"
 #include "mmu/guest_ram.h"
+#include "mmu/host_pages.h"
 
 namespace vellum {
 
@@ -71,8 +72,8 @@ class BlockCache {
   }
 
  private:
-  static constexpr usize kBuckets = 1 << 16;
-  static constexpr u64 kChunkSize = 256 << 10;
+  static constexpr unsigned kBucketBits = 18;  // about as many as there is memory for blocks
+  static constexpr usize kBuckets = usize{1} << kBucketBits;
   static constexpr u64 kMaxBytes = 128 << 20;
   static constexpr unsigned kSegments = 8;
   static constexpr usize kMaxMmioInsns = 1 << 16;  // more only cost a restart at each access
@@ -90,17 +91,11 @@ class BlockCache {
     unsigned emptied = 0;                     // how often the last code went
     unsigned idle_writes = 0;                 // seen since
   };
-  struct Chunk {
-    std::unique_ptr<u8[]> memory;
-    u64 used = 0;
-  };
-  struct Segment {
-    std::vector<Chunk> chunks;
-    usize chunk = 0;  // that new blocks come from
-  };
+  u64 segment_start(unsigned segment) const { return kMaxBytes / m_segment_count * segment; }
 
   static u64 key_of(u64 ram_offset, u32 mode) { return ram_offset << 16 | mode; }
-  static usize bucket(u64 ram_offset, u32 mode) { return ((ram_offset ^ (ram_offset >> 16)) + mode * 0x9e37u) & (kBuckets - 1); }
+  // Multiplication by the golden ratio spreads neighbours.
+  static usize bucket(u64 ram_offset, u32 mode) { return key_of(ram_offset, mode) * 0x9e3779b97f4a7c15u >> (64 - kBucketBits); }
   Page* page_at(u64 page) const;
   template <class Function>
   static void for_blocks(const Page& page, u64 first, u64 last, Function function);
@@ -114,18 +109,19 @@ class BlockCache {
 
   GuestRam& m_ram;
   Translator* m_translator = nullptr;
-  std::vector<Block*> m_buckets;
+  mutable HostTable<Block*> m_buckets;
   // In front of the buckets: with the key beside it, a block is found without following a chain through memory.
   struct Found {
     u64 key;
     Block* block;
   };
-  mutable std::vector<Found> m_found;
+  mutable HostTable<Found> m_found;
   mutable std::unordered_map<u64, Page> m_pages;
   mutable u64 m_last_offset = ~u64{0};  // the page looked for last
   mutable Page* m_last_page = nullptr;
   std::unordered_map<u64, bool> m_mmio_insns;
-  std::vector<Segment> m_segments;
+  HostPages m_memory;
+  std::vector<u64> m_used;  // bytes of each segment
   unsigned m_segment_count = kSegments, m_segment = 0;
   u64 m_invalidated = 0, m_revived = 0, m_evicted = 0;
 };

@@ -208,7 +208,7 @@ Exit CpuCore::run_loop(u64 budget) {
     if (m_code_flush) {
       m_code_flush = false;
       blocks.clear();
-      clear_jump_cache();
+      forget_jump_cache();
     }
     if (m_eviction) evict_blocks();
     bool single_step = false;

@@ -98,7 +98,11 @@ class CpuCore final : public Cpu, public MemoryListener {
   // Whether the RIP is known to lie in this page of RAM now.
   bool maps_code(u64 rip, u64 ram_page) const;
   void flush_tlb();              // all entries
-  void flush_tlb_non_global();
+  void flush_tlb_non_global();   // of all process contexts
+  // A new CR3 in 64-bit mode. `keep`: what is known of its process context stays valid, SDM Vol. 3A 4.10.4.1.
+  void switch_address_space(u64 cr3, bool keep);
+  // All non-global entries of a process context that is not the current one.
+  void forget_address_space(u64 pcid);
   void flush_tlb_page(u64 linear);
 
   // Delivers an event through the IDT (or IVT), SDM Vol. 3A 6.12, 6.14, 20.3 (callouts/interrupts.cc). The state has
@@ -190,6 +194,16 @@ class CpuCore final : public Cpu, public MemoryListener {
   int m_delivering = -1;         // vector of the event being delivered, -1: none
   bool m_layout_changed = false, m_code_flush = false, m_eviction = false;
   bool m_upper_half_local = false;  // the jump cache holds a RIP of the upper half whose translation is not global
+  bool m_lower_half_global = false; // and one of the lower half whose translation is
+  // Process contexts that may come back as they were left, by PCID.
+  struct AddressSpaceRecord {
+    u64 cr3 = kNoAddressSpace;
+    u32 generation = 0;  // of the lower half of the jump cache
+  };
+  static constexpr u64 kNoAddressSpace = ~u64{0};
+  static unsigned address_space_slot(u64 cr3) { return cr3 & (Tlb::kUserTables - 1); }
+  std::array<AddressSpaceRecord, Tlb::kUserTables> m_address_spaces{};
+  u32 m_newest_generation = 0;
   std::unique_ptr<Translator> m_translator;
   bool m_trap_suppressed = false;
   u64 m_deliveries = 0;          // events delivered since an instruction last retired
@@ -197,7 +211,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   Exit m_exit = Exit::BudgetSpent;
   u64 m_retired_before = 0;      // instructions retired before the current budget was handed out
   i64 m_budget_given = 0;
-  std::vector<JumpCacheEntry> m_jump_cache;
+  HostTable<JumpCacheEntry> m_jump_cache;
   std::unique_ptr<u8[]> m_once;  // the block of lookup_once()
   // Code segments whose entries the jump cache holds, where RIP is not the linear address; one per hash slot.
   struct CodeSegment {

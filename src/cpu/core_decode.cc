@@ -335,7 +335,10 @@ Block* CpuCore::lookup(u64 rip) {
   const FetchPage page = fetch_page(linear);
   const u64 ram_offset = page.ram_offset + (linear & kPageMask);
   const u32 mode = s.mode & kBlockModeMask;
-  Block* block = page.host ? blocks.find(ram_offset, mode) : nullptr;
+  // The jump cache's entry may be of another generation only: what it remembers is most often what is mapped again.
+  const bool remembered = entry.rip == rip && entry.block && page.host && entry.block->count != kStaleCount && entry.block->ram_offset == ram_offset &&
+                          entry.block->mode == mode;
+  Block* block = remembered ? entry.block : page.host ? blocks.find(ram_offset, mode) : nullptr;
   if (page.host && !block) block = blocks.find_stale(ram_offset, mode);
   if (block && block->crosses_page) {
     const FetchPage second = fetch_page(linear_sum(linear & ~kPageMask, kPageSize));
@@ -348,7 +351,8 @@ Block* CpuCore::lookup(u64 rip) {
   // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
   if (!is_once(block) && !log_enabled(LogItem::Exec)) {
     entry = {rip, s.jump_key_of(rip), block, reinterpret_cast<void*>(block->entry)};
-    if (!page.global || block->crosses_page) m_upper_half_local |= rip >> 63 != 0;
+    if (rip >> 63) m_upper_half_local |= !page.global || block->crosses_page;
+    else m_lower_half_global |= page.global || block->crosses_page;
   }
   return block;
 }

@@ -46,25 +46,57 @@ void CpuCore::flush_tlb() {
 
 void CpuCore::flush_tlb_non_global() {
   tlb.flush_non_global();
+  m_address_spaces.fill({});
   clear_jump_cache_half(0);
   if (m_upper_half_local) clear_jump_cache_half(1);
 }
 
+// The jump cache's generation stands for what is known of a context's lower half: the translations that it rests on are
+// those that a processor would have kept, too. In the upper half all contexts share what is global.
+void CpuCore::switch_address_space(u64 cr3, bool keep) {
+  m_address_spaces[address_space_slot(s.cr3)] = {s.cr3, s.jump_generation[0]};
+  const AddressSpaceRecord& record = m_address_spaces[address_space_slot(cr3)];
+  const bool kept = keep && record.cr3 == cr3;
+  const u32 generation = record.generation;
+  s.cr3 = cr3;
+  tlb.switch_user_table(address_space_slot(cr3), kept);
+  if (m_upper_half_local) clear_jump_cache_half(1);
+  if (kept) {
+    s.jump_generation[0] = generation;
+    s.update_jump_key();
+  } else {
+    clear_jump_cache_half(0);
+  }
+}
+
+void CpuCore::forget_address_space(u64 pcid) {
+  AddressSpaceRecord& record = m_address_spaces[address_space_slot(pcid)];
+  if ((record.cr3 & 0xfff) == pcid) record = {};
+}
+
 void CpuCore::flush_tlb_page(u64 linear) {
   tlb.flush_page(linear);
+  if (m_lower_half_global) m_address_spaces.fill({});
   if (s.code64()) clear_jump_cache_half(linear >> 63);
   else clear_jump_cache();  // RIPs of 32 bits are not linear addresses
 }
 
 void CpuCore::clear_jump_cache() {
+  m_address_spaces.fill({});
+  m_lower_half_global = false;
   clear_jump_cache_half(0);
   clear_jump_cache_half(1);
 }
 
 void CpuCore::clear_jump_cache_half(unsigned half) {
-  u32& generation = s.jump_generation[half];
-  generation = (generation + 1) & ((1u << kJumpGenerationBits) - 1);
-  if (generation == 0) forget_jump_cache();  // wrapped: entries of the first generation would come alive again
+  m_newest_generation = (m_newest_generation + 1) & ((1u << kJumpGenerationBits) - 1);
+  if (m_newest_generation == 0) {  // wrapped: entries of the first generations would come alive again
+    forget_jump_cache();
+    m_address_spaces.fill({});
+    s.jump_generation.fill(0);
+    m_code_flush = true;  // and so would regions that were found to fit the mapping
+  }
+  s.jump_generation[half] = m_newest_generation;
   if (half == 1) m_upper_half_local = false;
   s.update_jump_key();
 }

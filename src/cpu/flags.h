@@ -27,6 +27,17 @@ struct LazyFlags {
 VELLUM_INLINE u64 carries_out(const LazyFlags& f) { return (f.a & f.b) | ((f.a | f.b) & ~f.result); }
 VELLUM_INLINE u64 borrows_out(const LazyFlags& f) { return (~f.a & f.b) | ((~f.a | f.b) & f.result); }
 
+// Both at once; a - b is ~(~a + b).
+VELLUM_INLINE bool is_sum_or_difference(FlagOperation operation) {
+  static_assert(static_cast<u64>(FlagOperation::Add) == 1 && static_cast<u64>(FlagOperation::AddCarry) == 2 &&
+                static_cast<u64>(FlagOperation::Subtract) == 3 && static_cast<u64>(FlagOperation::SubtractBorrow) == 4);
+  return static_cast<u64>(operation) - 1 < 4;
+}
+VELLUM_INLINE u64 carries_or_borrows_out(const LazyFlags& f) {
+  const u64 difference = f.operation >= FlagOperation::Subtract ? ~u64{0} : 0;
+  return carries_out({f.operation, f.result ^ difference, f.a ^ difference, f.b});
+}
+
 VELLUM_INLINE bool carry_flag(const LazyFlags& f) {
   switch (f.operation) {
     case FlagOperation::Explicit: return f.a & kCf;

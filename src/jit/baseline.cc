@@ -22,6 +22,8 @@ struct Baseline::Piece {
   StencilRef ref;
   const BoundInsn* insn = nullptr;
   const void* handler = nullptr;  // of glue: where it goes
+  int position = -1;              // of the instruction whose code it is
+  BoundInsn* entered_by = nullptr;  // whose handler leads here
   bool has_value = false;         // of glue: what its immediate or target offset is
   u64 value = 0;
   u32 hot = 0, cold = 0;          // offsets into the code cache
@@ -47,9 +49,10 @@ std::optional<StencilMode> mode_of(const BoundInsn& insn, u32 block_mode) {
 
 bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect; }
 
-StencilRef stencil_of(const Block& block, unsigned position) {
+// `may_hand_flags`: the instruction in front of it has a stencil.
+StencilRef stencil_of(const Block& block, unsigned position, bool may_hand_flags) {
   const BoundInsn& insn = block.insns[position];
-  const u8 variant = block.variants()[position];
+  u8 variant = block.variants()[position];
   if (!is_variant(variant)) return {};
   const RowSpec& spec = opcode_rows()[insn.row];
   if ((block.mode & kModeSseUnmasked) && (spec.attributes & (kUsesSse | kUsesAvx))) return {};  // stencils take exceptions for masked
@@ -61,6 +64,8 @@ StencilRef stencil_of(const Block& block, unsigned position) {
   // A jump of nearly 2 GiB: counted from the block's start it does not fit into a hole.
   const i64 target = i64{insn.offset} + insn.length + insn.immediate();
   if (is_transfer(row.flow) && row.flow != Flow::Indirect && target != static_cast<i32>(target)) return {};
+  if (may_hand_flags && known_producer(variant) != FlagProducer::Unknown && interpreter_row(block.insns[position - 1].row).flags.written)
+    variant = handed_variant(variant);
   if (*mode == StencilMode::Long && insn.memory) {
     const auto scaled = static_cast<StencilMode>(static_cast<u8>(StencilMode::LongScale1) + insn.scale);
     if (const StencilRef ref = find_stencil(insn.row, scaled, variant)) return ref;
@@ -70,10 +75,14 @@ StencilRef stencil_of(const Block& block, unsigned position) {
 
 u64 hole_value(Hole hole, const BoundInsn& insn) {
   switch (hole) {
-    case Hole::Operand0: return insn.operand[0];
-    case Hole::Operand1: return insn.operand[1];
-    case Hole::Operand2: return insn.operand[2];
-    case Hole::Operand3: return insn.operand[3];
+    case Hole::Operand0:
+    case Hole::Gpr0: return insn.operand[0];
+    case Hole::Operand1:
+    case Hole::Gpr1: return insn.operand[1];
+    case Hole::Operand2:
+    case Hole::Gpr2: return insn.operand[2];
+    case Hole::Operand3:
+    case Hole::Gpr3: return insn.operand[3];
     case Hole::Immediate: return static_cast<u64>(insn.immediate());
     case Hole::Immediate2: return insn.immediate2();
     case Hole::Wide: return insn.wide();
@@ -220,26 +229,37 @@ Baseline::Piece Baseline::enter_piece(const Block& block) {
 Baseline::Outcome Baseline::translate(Block& block) {
   const auto started = std::chrono::steady_clock::now();
   const unsigned count = block.real_count;
-  Piece pieces[kMaxBlockInsns + 5];
+  Piece pieces[2 * kMaxBlockInsns + 8];
   unsigned used = 0;
   if (m_counts) pieces[used++] = count_piece(block);
-  const unsigned entry = used;
+  pieces[used++].ref = find_glue(Glue::Prepare);
   pieces[used++] = enter_piece(block);
+  // An instruction behind one that runs its handler is reached through its own, which leads to its code, or is its handler.
   unsigned handlers = 0;
+  bool behind_handler = false;
   for (unsigned i = 0; i < count; ++i) {
+    const StencilRef ref = stencil_of(block, i, i > 0 && !behind_handler);
+    const bool was_behind_handler = behind_handler;
+    behind_handler = !ref;
+    handlers += behind_handler;
+    if (was_behind_handler && behind_handler) continue;
+    if (was_behind_handler) {
+      pieces[used].ref = find_glue(Glue::Prepare);
+      pieces[used++].entered_by = &block.insns[i];
+    }
     Piece& piece = pieces[used++];
     piece.insn = &block.insns[i];
-    piece.ref = stencil_of(block, i);
-    if (!piece.ref) {
+    piece.position = static_cast<int>(i);
+    piece.ref = ref;
+    if (!ref) {
       piece.ref = find_glue(Glue::CallHandler);
       piece.handler = reinterpret_cast<const void*>(handler_of(block.insns[i]));
-      ++handlers;
     }
   }
 
   // The ways out. Those that may be linked keep room for either form.
   const BoundInsn& last = block.insns[count - 1];
-  const bool last_runs_handler = pieces[used - 1].handler != nullptr;
+  const bool last_runs_handler = behind_handler;
   const Flow flow = !is_variant(block.variants()[count - 1]) ? Flow::Callout : interpreter_row(last.row).flow;
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
   const auto exit_to = [&](const BoundInsn* insn, u64 offset, Handler find) {
@@ -248,6 +268,10 @@ Baseline::Outcome Baseline::translate(Block& block) {
   };
   int next_exit = -1, taken_exit = -1;
   if (!is_transfer(flow) && flow != Flow::Callout && !repeated) {
+    if (last_runs_handler) {
+      pieces[used].ref = find_glue(Glue::Prepare);
+      pieces[used++].entered_by = &block.insns[count];
+    }
     next_exit = static_cast<int>(used);
     pieces[used++] = exit_to(&block.insns[count], block.insns[count].offset, interpreter_next_slow);
   } else if (is_transfer(flow) && !last_runs_handler) {
@@ -272,6 +296,11 @@ Baseline::Outcome Baseline::translate(Block& block) {
     hot += hot_size(pieces[i]);
     cold += pieces[i].ref.stencil->cold_size;
   }
+  // Callouts go to the first instruction when they have entered the block.
+  const bool enter_first = !pieces[m_counts ? 3 : 2].handler;
+  Piece first;
+  first.ref = find_glue(Glue::PrepareFirst);
+  if (enter_first) cold += first.ref.stencil->hot_size;
   const u32 start = m_cache.allocate(hot + cold);
   if (start == CodeCache::kFull) return hot + cold > m_cache.segment_size() ? Outcome::TooLong : Outcome::Full;
   u32 hot_at = start, cold_at = start + hot;
@@ -284,6 +313,12 @@ Baseline::Outcome Baseline::translate(Block& block) {
   const u8* taken = taken_exit >= 0 ? m_cache.executable(pieces[taken_exit].hot) : nullptr;
   for (unsigned i = 0; i < used; ++i)
     fill(m_cache, pieces[i], {m_cache.executable(i + 1 < used ? pieces[i + 1].hot : start + hot), taken});
+  if (enter_first) {
+    first.hot = cold_at;
+    first.handler = m_cache.executable(pieces[m_counts ? 3 : 2].hot);
+    fill(m_cache, first, {});
+    set_handler(block.insns[0], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(first.hot))));
+  }
   m_cache.publish(start, hot + cold);
 
   block.code_offset = start;
@@ -294,10 +329,8 @@ Baseline::Outcome Baseline::translate(Block& block) {
   };
   block.next_exit = exit_offset(next_exit);
   block.taken_exit = exit_offset(taken_exit);
-  for (unsigned i = 0; i < count; ++i)
-    set_handler(block.insns[i], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[entry + 1 + i].hot))));
-  if (next_exit >= 0 && !is_transfer(flow))
-    set_handler(block.insns[count], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[next_exit].hot))));
+  for (unsigned i = 0; i < used; ++i)
+    if (pieces[i].entered_by) set_handler(*pieces[i].entered_by, reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[i].hot))));
   block.entry = reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(start)));
 
   ++m_statistics.blocks;
@@ -308,16 +341,26 @@ Baseline::Outcome Baseline::translate(Block& block) {
 
   if (!m_observers.empty()) {
     std::vector<CodePart> parts;
-    unsigned position = 0;  // of the next instruction
+    int position = -1;  // of the last instruction seen
+    // Those that run their handlers behind another one's have no code.
+    const auto add_up_to = [&](i64 next, u32 at) {
+      while (position + 1 < next)
+        parts.push_back({.kind = CodePart::Kind::Handler, .position = static_cast<u8>(++position),
+                         .handler = reinterpret_cast<const void*>(handler_of(block.insns[position])), .hot = at, .hot_size = 0, .cold = 0, .cold_size = 0});
+    };
     for (unsigned i = 0; i < used; ++i) {
-      const bool insn = position < count && reinterpret_cast<const u8*>(handler_of(block.insns[position])) == m_cache.executable(pieces[i].hot);
-      const auto kind = insn ? pieces[i].handler ? CodePart::Kind::Handler : CodePart::Kind::Stencil
-                             : position == 0 ? CodePart::Kind::Entry : CodePart::Kind::Exit;
-      if (insn) ++position;
-      parts.push_back({.kind = kind, .position = static_cast<u8>(position ? position - 1 : 0), .handler = insn ? pieces[i].handler : nullptr,
+      if (pieces[i].position >= 0) add_up_to(pieces[i].position, pieces[i].hot - start);
+      if (pieces[i].entered_by) add_up_to(pieces[i].entered_by - block.insns, pieces[i].hot - start);
+      if (pieces[i].position >= 0) position = pieces[i].position;
+      const bool runs_handler = pieces[i].position >= 0 && pieces[i].handler;
+      auto kind = position < 0 ? CodePart::Kind::Entry : CodePart::Kind::Exit;
+      if (runs_handler || pieces[i].entered_by) kind = CodePart::Kind::Handler;
+      else if (pieces[i].position >= 0) kind = CodePart::Kind::Stencil;
+      parts.push_back({.kind = kind, .position = static_cast<u8>(std::max(position, 0)), .handler = runs_handler ? pieces[i].handler : nullptr,
                        .hot = pieces[i].hot - start, .hot_size = pieces[i].ref.stencil->hot_size,
                        .cold = pieces[i].cold - start, .cold_size = pieces[i].ref.stencil->cold_size});
     }
+    add_up_to(count, hot);
     for (const auto& observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
   }
   return Outcome::Translated;
@@ -329,7 +372,7 @@ void Baseline::link(Block& block) {
     if (!exit || !to || !to->code_size) return;
     // Backward jumps close loops: they are counted, and enter what has taken the block's place.
     const bool backward = to->ram_offset <= block.ram_offset;
-    put(linked_exit(block, *to, backward ? reinterpret_cast<const void*>(to->entry) : plain_entry(*to)), block.code_offset + exit);
+    put(linked_exit(block, *to, backward && m_counts ? reinterpret_cast<const void*>(to->entry) : linked_entry(*to)), block.code_offset + exit);
     ++m_statistics.links;
   };
   link_exit(block.taken_exit, block.taken);
@@ -349,6 +392,11 @@ const void* Baseline::plain_entry(const Block& block) const {
   return m_cache.executable(block.code_offset) + (m_counts ? find_glue(Glue::Count).stencil->hot_size : 0);
 }
 
+// Where other blocks' stencils come in.
+const void* Baseline::linked_entry(const Block& block) const {
+  return static_cast<const u8*>(plain_entry(block)) + find_glue(Glue::Prepare).stencil->hot_size;
+}
+
 void Baseline::put(Piece piece, u32 place) {
   piece.hot = place;
   fill(m_cache, piece, {m_cache.executable(place + piece.ref.stencil->hot_size), nullptr});
@@ -361,7 +409,8 @@ void Baseline::close(Block& block) {
   Piece leave;
   leave.ref = find_glue(Glue::Leave);
   put(leave, block.code_offset);
-  if (m_counts) put(leave, m_cache.offset_of(plain_entry(block)));
+  put(leave, m_cache.offset_of(plain_entry(block)));
+  put(leave, m_cache.offset_of(linked_entry(block)));
 }
 
 void Baseline::open(Block& block) {
@@ -374,7 +423,10 @@ void Baseline::open(Block& block) {
     put(piece, place);
   };
   if (m_counts) restore(count_piece(block), block.code_offset);
-  restore(enter_piece(block), m_cache.offset_of(plain_entry(block)));
+  Piece prepare;
+  prepare.ref = find_glue(Glue::Prepare);
+  restore(prepare, m_cache.offset_of(plain_entry(block)));
+  restore(enter_piece(block), m_cache.offset_of(linked_entry(block)));
 }
 
 void Baseline::redirect(Block& block, const void* target) {

@@ -45,6 +45,7 @@ class Baseline {
   void add_observer(std::shared_ptr<TranslationObserver> observer) { m_observers.push_back(std::move(observer)); }
   // The block's own code, behind the counting.
   const void* plain_entry(const Block& block) const;
+  const void* linked_entry(const Block& block) const;
 
   struct Piece;
 

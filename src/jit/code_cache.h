@@ -1,4 +1,4 @@
-// Memory for host code, reused in segments: written through one mapping and run through another, near the program's own code.
+// Memory for host code, reused in segments, near the program's own code.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace vellum {
 
-// One mapping of the same memory is writable and the other executable, never both. The executable one lies so near the
-// program that 32-bit distances reach from either to the other.
+// Where the host forbids memory that is both writable and executable, the same memory is mapped twice. The executable
+// mapping lies so near the program that 32-bit distances reach from either to the other.
 class CodeCache {
  public:
   // Perf looks into its map file (-perfmap) for addresses that belong to no file.

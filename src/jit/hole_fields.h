@@ -6,6 +6,7 @@
 // A hole's value is its symbol's address, patched in when the stencil is copied.
 extern "C" {
 extern char vellum_hole_operand0[], vellum_hole_operand1[], vellum_hole_operand2[], vellum_hole_operand3[];
+extern char vellum_hole_gpr0[], vellum_hole_gpr1[], vellum_hole_gpr2[], vellum_hole_gpr3[];  // of general registers
 extern char vellum_hole_immediate[], vellum_hole_immediate2[], vellum_hole_base[], vellum_hole_index[], vellum_hole_scale[];
 extern char vellum_hole_displacement[], vellum_hole_segment[], vellum_hole_segment_base[];
 extern char vellum_hole_offset[], vellum_hole_end_offset[], vellum_hole_target_offset[];
@@ -40,10 +41,18 @@ template <SegmentMode Segment, StackMode Stack, u8 AddressSize, u8 CodeSizeBytes
 class HoleFields {
  public:
   static constexpr bool kSseMasked = true;
+  VELLUM_INLINE HoleFields(const TlbEntry* tlb, HandedFlags* flags) : m_tlb(tlb), m_flags(flags) {}
+  VELLUM_INLINE HandedFlags& handed_flags() { return *m_flags; }
+  VELLUM_INLINE const TlbEntry* tlb() const { return m_tlb; }
   VELLUM_INLINE const BoundInsn* insn() const { return reinterpret_cast<const BoundInsn*>(VELLUM_WIDE_HOLE(insn)); }
   template <usize N>
   VELLUM_INLINE u64 operand() const {
     constexpr char* kHoles[] = {vellum_hole_operand0, vellum_hole_operand1, vellum_hole_operand2, vellum_hole_operand3};
+    return reinterpret_cast<u64>(kHoles[N]);
+  }
+  template <usize N>
+  VELLUM_INLINE u64 gpr_offset() const {
+    constexpr char* kHoles[] = {vellum_hole_gpr0, vellum_hole_gpr1, vellum_hole_gpr2, vellum_hole_gpr3};
     return reinterpret_cast<u64>(kHoles[N]);
   }
   VELLUM_INLINE i64 immediate() const { return reinterpret_cast<i64>(vellum_hole_immediate); }
@@ -71,6 +80,19 @@ class HoleFields {
   VELLUM_INLINE u64 offset() const { return reinterpret_cast<u64>(vellum_hole_offset); }
   VELLUM_INLINE u64 end_offset() const { return reinterpret_cast<u64>(vellum_hole_end_offset); }
   VELLUM_INLINE u64 target_offset() const { return reinterpret_cast<u64>(vellum_hole_target_offset); }
+
+ private:
+  const TlbEntry* m_tlb;
+  HandedFlags* m_flags;
 };
+
+// Stencils have the signature of handlers, but need not be given their instruction, and hand on to each other what their
+// block's entry has loaded: the middle of the first 256 bytes of the state, which short displacements reach from there
+// (tools/stencils_x86_64.py uses it), and the TLB. The others, of HandedFlags, hold something only behind an instruction that
+// has set them.
+#define VELLUM_STENCIL_PARAMETERS \
+  vellum::CpuState *s, const vellum::BoundInsn *insn, char *middle, const vellum::TlbEntry *tlb, vellum::u64 flag_result, vellum::u64 flag_a, vellum::u64 flag_b
+using StencilFunction = void(VELLUM_HANDLER_ABI*)(CpuState*, const BoundInsn*, char*, const TlbEntry*, u64, u64, u64);
+inline constexpr u64 kStateMiddle = 128;
 
 }  // namespace vellum

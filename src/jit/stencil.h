@@ -11,6 +11,7 @@ namespace vellum {
 // What a hole is filled with. tools/stencils.py reads this list: symbol vellum_hole_NAME, in snake case.
 enum class Hole : u8 {
   Operand0, Operand1, Operand2, Operand3,
+  Gpr0, Gpr1, Gpr2, Gpr3,  // the same, of a general register
   Immediate, Immediate2, Wide,
   Base, Index, Scale, Displacement,
   Segment, SegmentBase,

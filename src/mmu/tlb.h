@@ -2,9 +2,9 @@
 #pragma once
 
 #include <array>
-#include <vector>
 
 #include "mmu/address.h"
+#include "mmu/host_pages.h"
 #include "state/integers.h"
 
 namespace vellum {
@@ -32,12 +32,16 @@ enum class TlbContext : u8 {
 
 class Tlb {
  public:
+  // Processes have tables of their own, so that those that take turns find what they left. There are as many as an operating
+  // system keeps process-context identifiers in use; Linux has six.
+  static constexpr unsigned kUserTables = 8;
+
   Tlb();
-  TlbEntry* table(TlbContext context) { return m_tables[static_cast<usize>(context)].entries.data(); }
-  const TlbEntry* table(TlbContext context) const { return m_tables[static_cast<usize>(context)].entries.data(); }
+  TlbEntry* table(TlbContext context) { return table_of(context).entries.data(); }
+  const TlbEntry* table(TlbContext context) const { return table_of(context).entries.data(); }
   // Of an entry that is in use.
   bool is_global(TlbContext context, u64 linear) const {
-    return m_tables[static_cast<usize>(context)].attributes[slot(linear)] & kGlobal;
+    return table_of(context).attributes[slot(linear)] & kGlobal;
   }
   static usize slot(u64 linear) { return (linear >> kPageBits) & (kTlbSize - 1); }
   static u64 invalid_tag(usize slot) { return static_cast<u64>(slot ^ 1) << kPageBits; }
@@ -49,6 +53,8 @@ class Tlb {
 
   void flush_all();
   void flush_non_global();
+  // Another process: its table for user code, as it was left if it is `kept`. Supervisors keep what is global.
+  void switch_user_table(unsigned number, bool kept);
   // INVLPG: every translation of the page that contains `linear`, in all contexts, whatever its size.
   void flush_page(u64 linear);
   // Takes the write permission from every entry that maps this host page (code was found there, or it must be logged):
@@ -67,14 +73,28 @@ class Tlb {
   static void permit_writes(TlbEntry* entries, u64 linear) { entries[slot(linear)].write_tag = linear & ~kPageMask; }
 
  private:
-  static constexpr u8 kUsed = 1, kGlobal = 2, kLarge = 4, kWatched = 8;
+  static constexpr u8 kGlobal = 1, kLarge = 2, kWatched = 4;
+  static constexpr u8 kListedLocal = 8, kListedGlobal = 16;  // the slot stands in that list
+  struct List {
+    std::array<u16, kTlbSize> slots;
+    u32 count;
+  };
   struct Table {
     std::array<TlbEntry, kTlbSize> entries;
     std::array<u8, kTlbSize> attributes;
-    std::vector<u16> used;
+    List local, global;  // slots in use, by what they last held
+    u64 large_regions;   // bit n: pieces of large pages in gigabytes whose number ends with n may be held
   };
-  void clear(Table& table, usize slot);
-  std::array<Table, static_cast<usize>(TlbContext::Count)> m_tables;
+  // One of each context, of which User's is the first process's, then the other processes'.
+  static constexpr usize kTables = static_cast<usize>(TlbContext::Count) + kUserTables - 1;
+  static usize user_table(unsigned number) { return number ? static_cast<usize>(TlbContext::Count) + number - 1 : 0; }
+  Table& table_of(TlbContext context) { return m_tables.data()[context == TlbContext::User ? m_user : static_cast<usize>(context)]; }
+  const Table& table_of(TlbContext context) const { return const_cast<Tlb*>(this)->table_of(context); }
+  static void clear(Table& table, usize slot);
+  static void flush(List& list, Table& table);
+  static void flush_local(Table& table);
+  HostTable<Table> m_tables;
+  usize m_user = 0;  // index of the current process's table
 };
 
 }  // namespace vellum

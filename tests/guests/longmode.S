@@ -4,6 +4,14 @@
 #define PML4     0x110000
 #define PDPT     0x111000
 #define PD       0x112000
+// Of another process; the two have different code at WINDOW64, which the low 2 MiB pages CODE_A and CODE_B hold.
+#define PML4_B   0x113000
+#define PDPT_B   0x114000
+#define WINDOW_A 0x115000
+#define WINDOW_B 0x116000
+#define WINDOW64 0x40000000
+#define CODE_A   0x600000
+#define CODE_B   0x800000
 #define IDT64    0x5000
 #define V_HANDLER_RSP 0x540
 #define SEL_SYS_SS    0x48
@@ -375,6 +383,92 @@ gate_target:
   popfq
   int 0x30
   END64 0x30, 0, "NT cleared"
+  // 4.10.4: what a process context is known to map outlives the run of another.
+  mov dword ptr [CODE_A], 0x90c301b0                    // mov al, 1; ret
+  mov dword ptr [CODE_B], 0x90c302b0                    // mov al, 2; ret
+  mov dword ptr [PML4_B], PDPT_B + 7
+  mov dword ptr [PDPT_B], PD + 7
+  mov dword ptr [PDPT + 8], WINDOW_A + 7
+  mov dword ptr [PDPT_B + 8], WINDOW_B + 7
+  mov dword ptr [WINDOW_A], CODE_A + 0x87
+  mov dword ptr [WINDOW_B], CODE_B + 0x87
+  TRY64
+  mov rax, cr4
+  or eax, 0x20080                                       // PCIDE, PGE
+  mov cr4, rax
+  mov edi, SCRATCH
+  mov r15d, WINDOW64
+  mov r14, PML4 + 1
+  mov r13, PML4_B + 2
+  mov cr3, r14
+  call r15
+  stosb
+  mov cr3, r13
+  call r15
+  stosb
+  bts r14, 63
+  bts r13, 63
+  mov ecx, 20
+1: mov cr3, r14
+  call r15
+  stosb
+  mov cr3, r13
+  call r15
+  stosb
+  dec ecx
+  jnz 1b
+  // INVPCID of the other context's page, then of the whole context, while the first is not current.
+  mov dword ptr [WINDOW_A], CODE_B + 0x87
+  mov qword ptr [SCRATCH + 0x80], 1
+  mov qword ptr [SCRATCH + 0x88], r15
+  xor eax, eax
+  invpcid rax, [SCRATCH + 0x80]
+  mov cr3, r14
+  call r15
+  stosb
+  mov cr3, r13
+  mov dword ptr [WINDOW_A], CODE_A + 0x87
+  mov eax, 1
+  invpcid rax, [SCRATCH + 0x80]
+  mov cr3, r14
+  call r15
+  stosb
+  // INVLPG in the current one; then CR3 without bit 63.
+  mov dword ptr [WINDOW_A], CODE_B + 0x87
+  invlpg [r15]
+  call r15
+  stosb
+  mov dword ptr [WINDOW_A], CODE_A + 0x87
+  btr r14, 63
+  mov cr3, r14
+  call r15
+  stosb
+  // A global page survives neither INVLPG nor all-context INVPCID in any of them.
+  mov dword ptr [WINDOW_B], CODE_A + 0x187
+  mov dword ptr [WINDOW_A], CODE_A + 0x187
+  mov eax, 2
+  invpcid rax, [SCRATCH + 0x80]
+  mov cr3, r13
+  call r15
+  bts r14, 63
+  mov cr3, r14
+  call r15
+  mov dword ptr [WINDOW_A], CODE_B + 0x87
+  mov dword ptr [WINDOW_B], CODE_B + 0x87
+  invlpg [r15]
+  call r15
+  stosb
+  mov cr3, r13
+  call r15
+  stosb
+  int 0x30
+  END64 0x30, 0, "process contexts"
+  EXPECT_EQUAL [SCRATCH], 0x02010201, "each context has its own code"
+  EXPECT_EQUAL [SCRATCH+38], 0x02010201, "after twenty turns, too"
+  EXPECT_EQUAL [SCRATCH+42], 0x01020102, "INVPCID of a page, INVPCID of a context, INVLPG, CR3"
+  mov eax, dword ptr [SCRATCH + 46]
+  and eax, 0xffff
+  EXPECT_REG eax, 0x0202, "INVLPG of a global page holds in all contexts"
   jmp done
 
 .code64

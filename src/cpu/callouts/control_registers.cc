@@ -83,14 +83,15 @@ void write_cr0(CpuCore& cpu, u64 value) {
 
 void write_cr3(CpuCore& cpu, u64 value) {
   CpuState& s = cpu.s;
-  bool flush = true;
   if (s.long_mode()) {
-    if ((s.cr4 & kCr4Pcide) && (value >> 63)) {
-      // Bit 63 asks to keep the translations of the PCID. The TLB has no PCIDs and must drop them when they change.
-      flush = ((value ^ s.cr3) << 1) != 0;
-      value &= ~(u64{1} << 63);
-    }
+    const bool contexts = s.cr4 & kCr4Pcide, keep = contexts && (value >> 63);
+    if (contexts) value &= ~(u64{1} << 63);
     if (value & ~physical_address_mask(cpu)) cpu.raise_general_protection();
+    if (contexts) {
+      if (!keep || value != s.cr3) cpu.switch_address_space(value, keep);
+      s.paging.cr3 = value;
+      return;
+    }
   } else {
     value = static_cast<u32>(value);
     if (s.paging.mode == PagingMode::Pae) {
@@ -101,7 +102,7 @@ void write_cr3(CpuCore& cpu, u64 value) {
   }
   s.cr3 = value;
   s.paging.cr3 = value;
-  if (flush) cpu.flush_tlb_non_global();
+  cpu.flush_tlb_non_global();
 }
 
 void write_cr4(CpuCore& cpu, u64 value) {
@@ -245,10 +246,11 @@ VELLUM_CALLOUT(invalidate_pcid) {
   if (type > 3 || (type < 2 && (pcid >> 12)) || (!(cpu.s.cr4 & kCr4Pcide) && type < 2 && pcid != 0) ||
       (type == 0 && !canonical_in_register(cpu.model, descriptor[1])))
     cpu.raise_general_protection();
-  // The TLB holds only the current PCID's translations and global ones.
   const bool current = pcid == (cpu.s.cr4 & kCr4Pcide ? cpu.s.cr3 & 0xfff : 0);
   if (type == 0 && current) cpu.flush_tlb_page(descriptor[1]);
-  if ((type == 1 && current) || type == 3) cpu.flush_tlb_non_global();
+  else if (type == 1 && current) cpu.switch_address_space(cpu.s.cr3, false);
+  else if (type < 2) cpu.forget_address_space(pcid);
+  if (type == 3) cpu.flush_tlb_non_global();
   if (type == 2) cpu.flush_tlb();
 }
 

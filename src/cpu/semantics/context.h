@@ -59,6 +59,11 @@ enum class Repeat : u8 { No, WhileEqual, WhileNotEqual };  // F3 (also plain REP
 // Which operation left the flags, when the decoder knows: lets a condition become one compare.
 enum class FlagProducer : u8 { Unknown, Subtract, Logic };
 
+// What stencils of one block hand on in registers beside the state, when the next instruction reads flags.
+struct HandedFlags {
+  u64 result, a, b;
+};
+
 // Everything that selects one specialization of a row's semantics. A structural type: it is a template argument.
 struct Form {
   OperandForm operand[4];
@@ -69,6 +74,7 @@ struct Form {
   bool vex = false;     // VEX-encoded
   bool flags_dead = false;  // nobody will read the arithmetic flags that this instruction writes
   FlagProducer producer = FlagProducer::Unknown;
+  bool flags_handed = false;  // the producer is the instruction in front, and hands them on
   Repeat repeat = Repeat::No;
   bool operator==(const Form&) const = default;
 };
@@ -114,6 +120,7 @@ enum class Flow : u8 {
 //   u64 target_rip()                                         next_rip() + immediate, wrapped to operand and code size
 //   void push<T>(T), T pop<T>(), …                           stack accesses by the stack's mode
 //   [[noreturn]] void raise(Vector, error code)
+//   kHandsFlags, HandedFlags& handed_flags()                 what the next instruction may be given, and what this one was
 // A semantics reads everything, computes, makes the accesses that may fault, and only then writes registers and flags.
 template <class E, Form F>
 class Context : public E {
@@ -161,6 +168,11 @@ class Context : public E {
       if constexpr (sizeof(T) < kVectorBytes) write_raw<V128>(offset + 16, V128{});
     }
   }
+  template <usize N>
+  VELLUM_INLINE u64 register_slot() {
+    if constexpr (F.operand[N].vector) return this->template operand<N>();
+    else return this->template gpr_operand<N>();
+  }
   template <class T>
   VELLUM_INLINE T gpr(unsigned index) { return read_slot<T>(index * 8); }
   template <class T>
@@ -181,7 +193,7 @@ class Context : public E {
   VELLUM_INLINE Type<N> read() {
     using T = Type<N>;
     constexpr Place place = F.operand[N].place;
-    if constexpr (place == Place::Register) return read_slot<T>(this->template operand<N>());
+    if constexpr (place == Place::Register) return read_slot<T>(register_slot<N>());
     else if constexpr (place == Place::Memory) return this->template load<T>(address(Bytes<T>::kSize, AccessType::Read));
     else if constexpr (place == Place::Immediate) return static_cast<T>(this->immediate());
     else if constexpr (place == Place::WideImmediate) return static_cast<T>(this->wide());
@@ -195,7 +207,7 @@ class Context : public E {
     if constexpr (form.place == Place::Memory) this->template store<T>(address(Bytes<T>::kSize, AccessType::Write), value);
     else if constexpr (form.vector && F.vex) write_vector<T>(this->template operand<N>(), value);
     else if constexpr (form.vector) write_raw<T>(this->template operand<N>(), value);
-    else write_gpr<T>(this->template operand<N>(), value);
+    else write_gpr<T>(register_slot<N>(), value);
   }
   // Replaces operand N by f(old) and returns the old value; with LOCK, atomically. f must be pure.
   template <usize N, class Function>
@@ -227,6 +239,8 @@ class Context : public E {
       s.flag_result = sign_extended(result);
       s.flag_a = sign_extended(a);
       s.flag_b = sign_extended(b);
+      if constexpr (E::kHandsFlags && Operation == FlagOperation::Subtract)
+        this->handed_flags() = {sign_extended(result), sign_extended(a), sign_extended(b)};
     }
   }
   template <class T>
@@ -235,6 +249,7 @@ class Context : public E {
       CpuState& s = this->state();
       s.flag_operation = FlagOperation::Logic;
       s.flag_result = sign_extended(result);
+      if constexpr (E::kHandsFlags) this->handed_flags().result = sign_extended(result);
     }
   }
   template <FlagOperation Operation, class T>
@@ -267,6 +282,10 @@ class Context : public E {
   }
   VELLUM_INLINE LazyFlags flags() {
     LazyFlags f = lazy_flags(this->state());
+    if constexpr (F.flags_handed) {
+      const HandedFlags& handed = this->handed_flags();
+      f = {f.operation, handed.result, handed.a, handed.b};
+    }
     if constexpr (F.producer == FlagProducer::Subtract) f.operation = FlagOperation::Subtract;
     if constexpr (F.producer == FlagProducer::Logic) f.operation = FlagOperation::Logic;
     return f;
