@@ -70,11 +70,16 @@ class Binding {
   VELLUM_INLINE unsigned scale() { return m_fields.scale(); }
   VELLUM_INLINE bool code64() { return m_fields.code_size_bytes() == 8; }
 
-  // The x87 status word's TOP.
+  // The x87 status word's TOP, and X87State::valid.
   VELLUM_INLINE unsigned x87_top() {
-    if constexpr (requires { m_fields.x87_top(); })
-      if (m_fields.x87_top() < 8) return static_cast<unsigned>(m_fields.x87_top());
+    if constexpr (kX87Masked)
+      if (m_fields.knows_x87_stack()) return m_fields.x87_stack() & 7;
     return (m_s->x87.status >> 11) & 7;
+  }
+  VELLUM_INLINE u8 x87_valid() {
+    if constexpr (kX87Masked)
+      if (m_fields.knows_x87_stack()) return static_cast<u8>(m_fields.x87_stack() >> 8);
+    return m_s->x87.valid;
   }
   // Optimized code gives up in front of this instruction, with nothing of it done.
   [[noreturn]] VELLUM_INLINE void leave_region() { Fields::Opaque::leave(m_fields.insn()); }

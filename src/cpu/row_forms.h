@@ -133,12 +133,11 @@ consteval bool count_decides() {
   else return false;
 }
 
-// How the instruction moves the x87 register stack's TOP; kNoX87: none of its business.
-inline constexpr i8 kNoX87 = -128;
+// What becomes of the x87 register stack, for semantics that have to do with it.
 template <class S>
-consteval i8 x87_step() {
-  if constexpr (requires { S::kX87Step; }) return S::kX87Step;
-  else return kNoX87;
+consteval X87Effect x87_effect() {
+  if constexpr (requires { S::kX87Effect; }) return S::kX87Effect;
+  else return {};
 }
 
 template <class S>

@@ -121,7 +121,7 @@ std::vector<Node*> choose(Nodes& nodes, u64 head_rip) {
 u64 gain_of(const Block& block) {
   u64 gain = 0;
   for (unsigned i = 0; i < block.real_count; ++i) {
-    const bool x87 = is_variant(block.variants()[i]) && interpreter_row(block.insns[i].row).x87_step != row_forms::kNoX87;
+    const bool x87 = is_variant(block.variants()[i]) && interpreter_row(block.insns[i].row).x87.any;
     gain += x87 ? kX87Gain : 1;
   }
   return gain;

@@ -253,6 +253,7 @@ void Tiers::begin_trace(Block& head, u64 rip) {
   m_trace_events = m_core.counters.interrupts + m_core.counters.exceptions;
   m_trace_begun = false;
   m_trace_x87_top = (m_core.s.x87.status >> 11) & 7;
+  m_trace_x87_valid = m_core.s.x87.valid;
   if (trace_length(m_options.hot_entries) == 1) return end_trace();
   __atomic_fetch_or(&m_core.s.attention, kAttentionTrace, __ATOMIC_RELAXED);
 }
@@ -280,6 +281,7 @@ void Tiers::end_trace() {
   Selection selection = select_region(trace, [&](const Block& block) { return m_regions_of.contains(&block); });
   if (selection.blocks.empty()) return;
   selection.region.x87_top = m_trace_x87_top;
+  selection.region.x87_valid = m_trace_x87_valid;
   // Compiling pays once the region has run for about as long without it.
   const u64 wanted = selection.region.instructions() * kInsnsPerCompiledInsn / std::max<u64>(selection.insns_per_entry, 1);
   const u64 entered = m_entered[&head];

@@ -70,7 +70,7 @@ class Tiers final : public Translator {
   std::unordered_map<const Block*, u64> m_entered;                        // when it gets hot the next time, of blocks that were hot before
   std::vector<TraceStep> m_trace;                                         // not empty: being recorded
   bool m_trace_begun = false;                                             // its head has been seen to be entered
-  u8 m_trace_x87_top = 0;  // when the trace was asked for
+  u8 m_trace_x87_top = 0, m_trace_x87_valid = 0;  // when it was asked for
   u64 m_trace_events = 0;                                                 // interrupts and exceptions before its last step
   u64 m_next_ticket = 1;
   std::unique_ptr<CompileThread> m_compiler;  // none: only the baseline

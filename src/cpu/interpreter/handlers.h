@@ -20,7 +20,7 @@ struct RowHandlers {
   Callout callout;
   bool never_faults;  // in register form: its semantics says so
   bool count_decides; // flags are read (kept) only when the count is 0
-  i8 x87_step;        // what it adds to TOP while exceptions are masked, or row_forms::kNoX87
+  X87Effect x87;
 };
 
 // What selects a variant, apart from the row.
@@ -220,7 +220,7 @@ constexpr RowHandlers row_handlers() {
   handlers.callout = callout_of<S>();
   handlers.never_faults = never_faults<S>() && !Row::kSpec.has(kUsesMmx);  // MMX reports x87 exceptions
   handlers.count_decides = count_decides<S>();
-  handlers.x87_step = x87_step<S>();
+  handlers.x87 = x87_effect<S>();
   if constexpr (flow_of<S>() != Flow::Callout) {
     fill_width<Row, 2>(handlers, 0);
     fill_width<Row, 4>(handlers, 1);

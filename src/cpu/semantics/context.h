@@ -95,6 +95,19 @@ struct FlagEffect {
   u32 read = 0;
 };
 
+// What an x87 instruction does to the register stack when nothing is wrong with it and its exceptions are masked.
+enum class X87Tags : u8 {
+  Stack,    // what is pushed is filled, what is popped emptied
+  Fills,    // before that the operand is filled
+  Empties,  // or emptied
+  Alone,    // only TOP moves
+};
+struct X87Effect {
+  bool any = false;  // the instruction has to do with it at all
+  i8 step = 0;       // what is added to TOP
+  X87Tags tags = X87Tags::Stack;
+};
+
 // How control goes on after a semantics' op().
 enum class Flow : u8 {
   Next,         // void op(c)

@@ -8,10 +8,9 @@
 
 namespace vellum::semantics {
 
-// How an instruction moves TOP when its exceptions are masked; other semantics than those of x87 leave it alone.
-template <int Step>
+template <int Step, X87Tags Tags = X87Tags::Stack>
 struct X87Steps {
-  static constexpr int kX87Step = Step;
+  static constexpr X87Effect kX87Effect{true, Step, Tags};
 };
 
 // A pending exception is reported by the next waiting instruction, SDM Vol. 1 8.7. With CR0.NE clear the board's
@@ -44,10 +43,10 @@ VELLUM_INLINE void x87_record_data(C& c, u64 offset) {
 template <class C>
 class X87Stack {
  public:
-  VELLUM_INLINE explicit X87Stack(C& c) : m_x(c.state().x87), m_top(c.x87_top()) {}
+  VELLUM_INLINE explicit X87Stack(C& c) : m_x(c.state().x87), m_top(c.x87_top()), m_valid(c.x87_valid()) {}
 
   VELLUM_INLINE bool masked() const { return C::kX87Masked || (m_x.control & x87::kExceptions) == x87::kExceptions; }
-  VELLUM_INLINE bool holds(unsigned i) const { return m_x.valid & bit(i); }
+  VELLUM_INLINE bool holds(unsigned i) const { return m_valid & bit(i); }
   // Nothing unmasked can come of it, and ST(i) is there.
   VELLUM_INLINE bool ready(unsigned i) const { return x87::every(masked(), holds(i)); }
   VELLUM_INLINE bool ready(unsigned i, unsigned j) const { return x87::every(masked(), holds(i), holds(j)); }
@@ -61,9 +60,12 @@ class X87Stack {
     X87Register& target = m_x.registers[index(i)];
     target.significand = value.significand;
     target.sign_exponent = static_cast<u16>(value.sign_exponent);
-    m_x.valid |= bit(i);
   }
-  VELLUM_INLINE void release(unsigned i) { m_x.valid &= static_cast<u8>(~bit(i)); }
+  VELLUM_INLINE void fill(unsigned i, x87::Number value) {
+    set(i, value);
+    m_x.valid = m_valid |= bit(i);
+  }
+  VELLUM_INLINE void release(unsigned i) { m_x.valid = m_valid &= static_cast<u8>(~bit(i)); }
   VELLUM_INLINE u32 control() const { return m_x.control; }
   VELLUM_INLINE u32 environment() const { return m_x.control | u32{m_x.status} << 16; }
   // Condition codes under `mask` and C1 become those of `status`, its exceptions are added, and TOP moves.
@@ -84,6 +86,7 @@ class X87Stack {
 
   X87State& m_x;
   const unsigned m_top;
+  u8 m_valid;
 };
 
 // What is rare. Optimized code leaves for the interpreter in front of the instruction.
@@ -258,6 +261,8 @@ struct X87OnPair : X87Steps<Pops> {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     x87_wait(c);
+    if constexpr (C::kX87Masked)
+      if (!X87Stack(c).ready(0, 1)) [[unlikely]] c.leave_region();
     x87_record(c);
     x87::do_binary(c.state(), Op, 0, 1, Dest, Pops);
   }
@@ -442,7 +447,7 @@ struct X87CompareToFlags : X87Steps<Pops> {
 
 template <class C>
 VELLUM_INLINE void x87_push(X87Stack<C>& stack, x87::Number value, u32 status = 0) {
-  stack.set(7, value);
+  stack.fill(7, value);
   stack.finish(status, -1);
 }
 
@@ -503,6 +508,8 @@ struct X87LoadDecimal : X87Steps<-1> {
   VELLUM_INLINE static void op(C& c) {
     u64 offset;
     const Float80 value = x87_load(c, offset);
+    if constexpr (C::kX87Masked)
+      if (!X87Stack(c).has_room()) [[unlikely]] c.leave_region();
     x87_record_data(c, offset);
     x87::push_bcd(c.state(), value.significand, value.sign_exponent);
   }
@@ -612,7 +619,7 @@ struct X87StoreDecimal : X87Steps<1> {
   }
 };
 template <unsigned Pops>
-struct X87StoreRegister : X87Steps<Pops> {
+struct X87StoreRegister : X87Steps<Pops, X87Tags::Fills> {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     x87_wait(c);
@@ -624,18 +631,22 @@ struct X87StoreRegister : X87Steps<Pops> {
         x87::store_register(c.state(), i, Pops);
       });
     x87_record(c);
-    stack.set(i, stack.get(0));
+    stack.fill(i, stack.get(0));
     stack.pop(Pops);
     stack.finish(0, Pops);
   }
 };
 
-struct X87StoreRegisterIfAny : X87Steps<1> {
+struct X87StoreRegisterIfAny : X87Steps<1, X87Tags::Fills> {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    x87_wait(c);
-    x87_record(c);
-    x87::store_register_if_any(c.state(), static_cast<unsigned>(c.template operand<0>()));
+    if (!X87Stack(c).holds(0)) [[unlikely]]
+      return x87_otherwise(c, [&] {
+        x87_wait(c);
+        x87_record(c);
+        x87::store_register_if_any(c.state(), static_cast<unsigned>(c.template operand<0>()));
+      });
+    X87StoreRegister<1>::op(c);
   }
 };
 
@@ -678,7 +689,7 @@ struct X87MoveIf : X87Steps<0> {
   }
 };
 template <unsigned Pops>
-struct X87Free : X87Steps<Pops> {
+struct X87Free : X87Steps<Pops, X87Tags::Empties> {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     x87_wait(c);
@@ -690,7 +701,7 @@ struct X87Free : X87Steps<Pops> {
   }
 };
 template <int Step>
-struct X87Rotate : X87Steps<Step> {
+struct X87Rotate : X87Steps<Step, X87Tags::Alone> {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     x87_wait(c);

@@ -9,6 +9,7 @@ namespace vellum {
 inline constexpr unsigned kBitcodePlaces = 3, kBitcodeVariants = 3 * kBitcodePlaces;
 // The arguments behind CpuState and BoundInsn: the fields of BitcodeFields.
 inline constexpr unsigned kBitcodeFields = 21;
+inline constexpr u64 kUnknownX87Stack = 8;
 
 struct CpuState;
 struct BoundInsn;

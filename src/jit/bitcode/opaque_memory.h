@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/binding.h"
+#include "jit/bitcode/bitcode_table.h"
 
 extern "C" {
 vellum::u8 vellum_load_1(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
@@ -79,12 +80,12 @@ class BitcodeFields {
   VELLUM_INLINE BitcodeFields(const BoundInsn* insn, u64 operand0, u64 operand1, u64 operand2, u64 operand3, u64 immediate,
                               u64 wide, u64 immediate2, u64 base, u64 index, u64 scale, u64 displacement,
                               u64 address_mask, u64 segment, u64 segment_mode, u64 stack_mode, u64 operand_size,
-                              u64 address_size, u64 code_size_bytes, u64 offset, u64 length, u64 x87_top)
+                              u64 address_size, u64 code_size_bytes, u64 offset, u64 length, u64 x87_stack)
       : m_insn(insn), m_operand{operand0, operand1, operand2, operand3}, m_immediate(immediate), m_wide(wide),
         m_immediate2(immediate2), m_base(base), m_index(index), m_scale(scale), m_displacement(displacement),
         m_address_mask(address_mask), m_segment(segment), m_segment_mode(segment_mode), m_stack_mode(stack_mode),
         m_operand_size(operand_size), m_address_size(address_size), m_code_size_bytes(code_size_bytes), m_offset(offset),
-        m_length(length), m_x87_top(x87_top) {}
+        m_length(length), m_x87_stack(x87_stack) {}
 
   VELLUM_INLINE const BoundInsn* insn() const { return m_insn; }
   template <usize N>
@@ -108,7 +109,9 @@ class BitcodeFields {
   VELLUM_INLINE u8 code_size_bytes() const { return static_cast<u8>(m_code_size_bytes); }
   VELLUM_INLINE u64 offset() const { return m_offset; }
   VELLUM_INLINE u64 length() const { return m_length; }
-  VELLUM_INLINE u64 x87_top() const { return m_x87_top; }  // 8: known only when it runs
+  // TOP, and X87State::valid above it, where they are the same each time.
+  VELLUM_INLINE bool knows_x87_stack() const { return m_x87_stack != kUnknownX87Stack; }
+  VELLUM_INLINE u32 x87_stack() const { return static_cast<u32>(m_x87_stack); }
   VELLUM_INLINE u64 end_offset() const { return m_offset + m_length; }
   VELLUM_INLINE u64 target_offset() const { return end_offset() + m_immediate; }
 
@@ -116,7 +119,7 @@ class BitcodeFields {
   const BoundInsn* m_insn;
   u64 m_operand[4];
   u64 m_immediate, m_wide, m_immediate2, m_base, m_index, m_scale, m_displacement, m_address_mask, m_segment,
-      m_segment_mode, m_stack_mode, m_operand_size, m_address_size, m_code_size_bytes, m_offset, m_length, m_x87_top;
+      m_segment_mode, m_stack_mode, m_operand_size, m_address_size, m_code_size_bytes, m_offset, m_length, m_x87_stack;
 };
 
 }  // namespace vellum

@@ -29,7 +29,6 @@ using SlotSet = std::bitset<kMaxSlots>;
 
 constexpr u32 kVectorBegin = offsetof(CpuState, vector), kVectorEnd = kVectorBegin + sizeof(CpuState::vector);
 constexpr u32 kX87Begin = offsetof(CpuState, x87), kX87End = kX87Begin + sizeof(X87State);
-constexpr u8 kUnknownTop = 8;
 
 // What a slot always holds, if that is known.
 std::optional<u64> constant_slot(u32 offset) {
@@ -49,9 +48,20 @@ bool only_observes(llvm::StringRef name) { return name.contains("engine_"); }
 // Functions that touch nothing of the state but what no slot holds, and never fault.
 bool minds_no_slot(llvm::StringRef name) { return name.contains("sync_mxcsr"); }
 
-unsigned x87_top_behind(const BoundInsn& insn, unsigned top) {
-  const i8 step = interpreter_row(insn.row).x87_step;
-  return step == row_forms::kNoX87 || top == kUnknownTop ? top : (top + static_cast<unsigned>(step)) & 7;
+// The register stack behind an instruction, by the one in front of it.
+u64 x87_stack_behind(const BoundInsn& insn, u64 stack) {
+  const X87Effect effect = interpreter_row(insn.row).x87;
+  if (!effect.any || stack == kUnknownX87Stack) return stack;
+  const unsigned top = stack & 7;
+  u64 valid = stack >> 8;
+  const auto bit = [&](unsigned i) { return u64{1} << ((top + i) & 7); };
+  if (effect.tags == X87Tags::Fills) valid |= bit(static_cast<unsigned>(insn.operand[0]));
+  if (effect.tags == X87Tags::Empties) valid &= ~bit(static_cast<unsigned>(insn.operand[0]));
+  if (effect.tags != X87Tags::Alone) {
+    if (effect.step < 0) valid |= bit(7);
+    for (int i = 0; i < effect.step; ++i) valid &= ~bit(static_cast<unsigned>(i));
+  }
+  return ((top + static_cast<unsigned>(effect.step)) & 7) | valid << 8;
 }
 
 bool is_lifetime_marker(const llvm::Instruction& instruction) {
@@ -90,7 +100,7 @@ std::optional<Lifter::SlotShape> Lifter::x87_shape_at(u32 offset) const {
   if (!m_uses_x87) return std::nullopt;
   constexpr u32 kRegistersEnd = kX87Begin + sizeof(X87State::registers);
   if (offset < kRegistersEnd) {
-    if (!m_x87_tops_known) return std::nullopt;
+    if (!m_x87_stack_known) return std::nullopt;
     const u32 begin = kX87Begin + (offset - kX87Begin) / u32{sizeof(X87Register)} * u32{sizeof(X87Register)};
     constexpr u32 kSignExponent = offsetof(X87Register, sign_exponent);
     if (offset < begin + kSignExponent) return SlotShape{begin, kSignExponent, false};
@@ -174,37 +184,37 @@ void Lifter::find_loop_heads() {
   visit(visit, 0);
 }
 
-// Follows TOP through the region, which every instruction moves in the same way wherever it comes from. MMX instructions set
-// it, and use the registers by other names.
-void Lifter::find_x87_tops() {
-  m_x87_top.assign(m_region.blocks.size(), kUnknownTop);
+// Follows the x87 register stack through the region, to which every instruction does the same wherever it comes from. MMX
+// instructions set TOP, and use the registers by other names.
+void Lifter::find_x87_stacks() {
+  m_x87_stack.assign(m_region.blocks.size(), kUnknownX87Stack);
   bool uses_mmx = false;
   for (const RegionBlock& block : m_region.blocks)
     for (u32 i = 0; i < block.count; ++i) {
-      m_uses_x87 |= interpreter_row(block.insns[i].row).x87_step != row_forms::kNoX87;
+      m_uses_x87 |= interpreter_row(block.insns[i].row).x87.any;
       uses_mmx |= opcode_rows()[block.insns[i].row].has(kUsesMmx);
     }
   if (!m_uses_x87 || uses_mmx) return;
-  m_x87_top[0] = m_region.x87_top;
+  m_x87_stack[0] = m_region.x87_top | u64{m_region.x87_valid} << 8;
   std::vector<usize> pending{0};
   bool agree = true;
   while (!pending.empty()) {
     const usize index = pending.back();
     pending.pop_back();
     const RegionBlock& block = m_region.blocks[index];
-    unsigned top = m_x87_top[index];
-    for (u32 i = 0; i < block.count; ++i) top = x87_top_behind(block.insns[i], top);
+    u64 stack = m_x87_stack[index];
+    for (u32 i = 0; i < block.count; ++i) stack = x87_stack_behind(block.insns[i], stack);
     for_successors(index, [&](int successor) {
-      u8& known = m_x87_top[static_cast<usize>(successor)];
-      if (known == kUnknownTop) {
-        known = static_cast<u8>(top);
+      u64& known = m_x87_stack[static_cast<usize>(successor)];
+      if (known == kUnknownX87Stack) {
+        known = stack;
         pending.push_back(static_cast<usize>(successor));
-      } else if (known != top) {
+      } else if (known != stack) {
         agree = false;
       }
     });
   }
-  m_x87_tops_known = agree;
+  m_x87_stack_known = agree;
 }
 
 // Instructions that may run from here on before the next check. Covering them all lets blocks between go unchecked.
@@ -236,7 +246,7 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
 
   find_returns();
   find_loop_heads();
-  find_x87_tops();
+  find_x87_stacks();
   m_path.assign(m_region.blocks.size(), 0);
   emit_entry();
   for (usize i = 0; i < m_region.blocks.size(); ++i) emit_block(static_cast<int>(i));
@@ -314,12 +324,16 @@ void Lifter::emit_entry() {
   llvm::Value* ok = b.CreateICmpSGE(budget, number(longest_path(0)));
   ok = b.CreateAnd(ok, b.CreateICmpEQ(b.CreateOr(attention, b.CreateZExt(unmasked, m_i32)), b.getInt32(0)));
   if (m_uses_x87) {
-    // All exceptions masked, none pending, and TOP where the region expects it.
+    // All exceptions masked, none pending, and the register stack as the region expects it.
     static_assert(offsetof(X87State, status) == offsetof(X87State, control) + 2 && offsetof(X87State, control) % 4 == 0);
     auto* words = b.CreateAlignedLoad(m_i32, state_field(b, kX87Begin + offsetof(X87State, control)), llvm::Align(4));
-    const u32 examined = x87::kExceptions | (x87::kSummary | (m_x87_tops_known ? 0x3800u : 0u)) << 16;
-    const u32 wanted = x87::kExceptions | (m_x87_tops_known ? u32{m_region.x87_top} << 27 : 0u);
+    const u32 examined = x87::kExceptions | (x87::kSummary | (m_x87_stack_known ? 0x3800u : 0u)) << 16;
+    const u32 wanted = x87::kExceptions | (m_x87_stack_known ? u32{m_region.x87_top} << 27 : 0u);
     ok = b.CreateAnd(ok, b.CreateICmpEQ(b.CreateAnd(words, b.getInt32(examined)), b.getInt32(wanted)));
+    if (m_x87_stack_known) {
+      auto* valid = b.CreateAlignedLoad(m_i8, state_field(b, kX87Begin + offsetof(X87State, valid)), llvm::Align(1));
+      ok = b.CreateAnd(ok, b.CreateICmpEQ(valid, b.getInt8(m_region.x87_valid)));
+    }
   }
   auto* refused = llvm::BasicBlock::Create(m_context, "refused", m_function);
   // The slots' variables are filled right behind these checks.
@@ -390,7 +404,7 @@ llvm::Value* Lifter::rip_of(llvm::IRBuilderBase& b, u64 offset, unsigned code_si
 }
 
 llvm::CallInst* Lifter::call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
-                                       const RegionBlock& block, unsigned position, unsigned x87_top) {
+                                       const RegionBlock& block, unsigned position, u64 x87_stack) {
   const BoundInsn& insn = block.insns[position];
   auto* address = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(block.original->insns + position)), m_pointer);
   llvm::Value* arguments[] = {
@@ -399,14 +413,14 @@ llvm::CallInst* Lifter::call_semantics(llvm::IRBuilder<>& b, llvm::Function* fun
       number(insn.index), number(insn.scale), number(static_cast<u64>(i64{insn.displacement})), number(insn.address_mask()),
       number(insn.segment), number(static_cast<u64>(insn.segment_mode)), number(static_cast<u64>(insn.stack_mode)),
       number(insn.operand_size), number(insn.address_size), number(insn.code_size_bytes), number(insn.offset),
-      number(insn.length), number(x87_top)};
+      number(insn.length), number(x87_stack)};
   static_assert(std::size(arguments) == kBitcodeFields + 2);
   return b.CreateCall(function, arguments);
 }
 
 void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
   const RegionBlock& block = m_region.blocks[static_cast<usize>(index)];
-  unsigned x87_top = m_x87_tops_known ? m_x87_top[static_cast<usize>(index)] : kUnknownTop;
+  u64 x87_stack = m_x87_stack_known ? m_x87_stack[static_cast<usize>(index)] : kUnknownX87Stack;
   for (unsigned i = 0; i < block.count; ++i) {
     const BoundInsn& insn = block.insns[i];
     const u8 variant = block.variants[i];
@@ -419,8 +433,8 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
       return;
     }
     auto* shadow = new llvm::AllocaInst(m_i8, 0, "", m_entry->begin());
-    llvm::CallInst* call = call_semantics(b, function, shadow, block, i, x87_top);
-    x87_top = x87_top_behind(insn, x87_top);
+    llvm::CallInst* call = call_semantics(b, function, shadow, block, i, x87_stack);
+    x87_stack = x87_stack_behind(insn, x87_stack);
     m_inlined.push_back({call, shadow, block.original->insns + i, insn.row, variant});
     const u64 target_offset = u64{insn.offset} + insn.length + static_cast<u64>(insn.immediate());
     const u64 next_offset = u64{insn.offset} + insn.length;
@@ -525,7 +539,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
       if (auto* gep = llvm::dyn_cast<llvm::GetElementPtrInst>(instruction)) {
         llvm::APInt offset(64, pointer.offset);
         if (gep->accumulateConstantOffset(layout, offset)) pending.push_back({gep, offset.getZExtValue()});
-        else if (!in_x87 || m_x87_tops_known) return refuse(*instruction);
+        else if (!in_x87 || m_x87_stack_known) return refuse(*instruction);
         continue;
       }
       if (auto* load = llvm::dyn_cast<llvm::LoadInst>(instruction)) {
@@ -544,7 +558,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
         const llvm::Function* callee = call->getCalledFunction();
         if (!callee || callee->getName().contains("write_mxcsr")) return refuse(*instruction);
         if (callee->isIntrinsic()) {
-          if (!in_x87 || m_x87_tops_known) return refuse(*instruction);
+          if (!in_x87 || m_x87_stack_known) return refuse(*instruction);
           continue;
         }
         if (m_library.opaque(*callee).kind != OpaqueKind::None || minds_no_slot(callee->getName())) continue;
@@ -552,7 +566,7 @@ bool Lifter::collect_accesses(const InlinedInsn& insn) {
         (only_observes(callee->getName()) ? m_observing : m_synchronizing).push_back(call);
         continue;
       }
-      if (!in_x87 || m_x87_tops_known) return refuse(*instruction);
+      if (!in_x87 || m_x87_stack_known) return refuse(*instruction);
     }
   }
   return true;
@@ -723,7 +737,8 @@ void Lifter::track_state() {
   if (!m_region.is_small())
     for (usize i = 0; i < m_result.slots.size(); ++i) {
       const Slot& slot = m_result.slots[i];
-      if (slot.offset < kZeroSlot * 8u || (slot.offset >= kVectorBegin && slot.offset < kVectorEnd)) written_through.set(i);
+      const bool vector = slot.offset >= kVectorBegin && slot.offset < kVectorEnd, x87 = slot.offset >= kX87Begin && slot.offset < kX87End;
+      if (slot.offset < kZeroSlot * 8u || vector || x87) written_through.set(i);
     }
 
   SlotSet code_base;

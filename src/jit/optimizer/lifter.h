@@ -69,7 +69,7 @@ class Lifter {
   template <class Function>
   void for_successors(usize block, Function function) const;
   void find_loop_heads();
-  void find_x87_tops();
+  void find_x87_stacks();
   u64 longest_path(int block);
   void emit_entry();
   void emit_block(int index);
@@ -79,7 +79,7 @@ class Lifter {
   void return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip);
   void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
   llvm::CallInst* call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
-                                 const RegionBlock& block, unsigned position, unsigned x87_top);
+                                 const RegionBlock& block, unsigned position, u64 x87_stack);
   bool inline_insn(const InlinedInsn& insn);
   bool collect_accesses(const InlinedInsn& insn);
   struct SlotShape;
@@ -113,9 +113,10 @@ class Lifter {
   std::vector<u64> m_path;                            // longest way to the next check, in instructions; 0: not known yet
   std::vector<std::vector<int>> m_indirect;           // by region block: where its indirect transfer may go
   bool m_uses_x87 = false;
-  // By region block: TOP when it is entered, or kUnknownTop. Unless known everywhere the x87 registers stay in memory.
-  std::vector<u8> m_x87_top;
-  bool m_x87_tops_known = false;
+  // By region block: the register stack when it is entered, as the bitcode's x87_stack(). Unless it is known everywhere the x87
+  // registers stay in memory.
+  std::vector<u64> m_x87_stack;
+  bool m_x87_stack_known = false;
   struct Leave {
     llvm::CallBase* call;
     Handler handler;

@@ -26,7 +26,9 @@ struct RegionValidity {
 
 struct Region {
   std::vector<RegionBlock> blocks;  // the first is the entry
-  u8 x87_top = 0;  // TOP of the x87 registers where they are used: with another the region does not run
+  // Where the x87 registers are used: which is at the top, and which are not empty (X87State::valid). With others the region
+  // does not run. Whoever only wants to look at code finds half of them in use.
+  u8 x87_top = 0, x87_valid = 0x0f;
   // Enters the entry block some other way, like Block::entry: where the region cannot run.
   Handler fallback = nullptr;
   // Unless nullptr: the region runs only under this key and at this RIP. Otherwise it goes on in `revalidate`, which may set
