@@ -52,7 +52,7 @@ BlockCache::~BlockCache() = default;
 Block* BlockCache::find(u64 ram_offset, u32 mode) const {
   static_assert(kBlockModeMask < 1 << 16);
   Found& found = m_found[bucket(ram_offset, mode)];
-  if (found.block && found.key == key_of(ram_offset, mode) && !is_stale(*found.block)) return found.block;
+  if (found.block && found.key == key_of(ram_offset, mode)) return found.block;  // a valid one
   for (Block* block = m_buckets[bucket(ram_offset, mode)]; block; block = block->hash_next)
     if (block->ram_offset == ram_offset && block->mode == mode && !is_stale(*block)) {
       found = {key_of(ram_offset, mode), block};
@@ -231,6 +231,7 @@ void BlockCache::invalidate(Block& block) {
     log(LogItem::SelfModification, "block of {} bytes at RAM offset {:#x} is overwritten", block.byte_length, block.ram_offset);
   }
   take_from_places(block);
+  if (Found& found = m_found[bucket(block.ram_offset, block.mode)]; found.block == &block) found = {};
   block.count = kStaleCount;
   for (unsigned i = 0; i <= block.real_count; ++i) {
     block.kept_handlers()[i] = block.insns[i].handler;

@@ -109,7 +109,7 @@ struct JumpCacheEntry {
   Block* block;
   void* entry;  // Block::entry
 };
-inline constexpr usize kJumpCacheSize = 16384;
+inline constexpr usize kJumpCacheSize = 32768;
 inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
 
 struct alignas(64) CpuState {
