@@ -17,7 +17,7 @@ using namespace vellum;
 
 namespace {
 
-const RegionTarget kTarget{"x86-64-v3", ""};
+const RegionTarget kTarget{"x86-64-v3", "", CodeGenerator::Llvm};
 constexpr u64 kSpacing = 32;  // bytes between two instructions
 
 struct Place {

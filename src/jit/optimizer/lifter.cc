@@ -11,6 +11,7 @@
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/MDBuilder.h>
+
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
@@ -176,7 +177,7 @@ void Lifter::find_loop_heads() {
   const auto visit = [&](auto& self, int index) -> void {
     color[static_cast<usize>(index)] = Grey;
     for_successors(static_cast<usize>(index), [&](int successor) {
-      if (color[static_cast<usize>(successor)] == Grey) m_checked[static_cast<usize>(successor)] = true;
+      if (color[static_cast<usize>(successor)] == Grey) m_checked[static_cast<usize>(successor)] = m_result.loops = true;
       else if (color[static_cast<usize>(successor)] == White) self(self, successor);
     });
     color[static_cast<usize>(index)] = Black;
@@ -479,22 +480,59 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
 
 // Inlining ------------------------------------------------------------------------------------------------------------
 
+// Puts the callee's body in the place of the call, and appends what it calls in turn.
+void Lifter::inline_call(llvm::CallBase& call, const InlinedInsn& insn, std::vector<llvm::CallBase*>& inner) {
+  const llvm::Function* callee = call.getCalledFunction();
+  llvm::ValueToValueMapTy map;
+  for (unsigned i = 0; i < call.arg_size(); ++i) map[callee->getArg(i)] = call.getArgOperand(i);
+  llvm::BasicBlock* before = call.getParent();
+  llvm::BasicBlock* after = before->splitBasicBlock(&call);
+  before->getTerminator()->eraseFromParent();
+  llvm::BasicBlock* last = &m_function->back();
+  llvm::SmallVector<llvm::ReturnInst*, 4> returns;
+  llvm::CloneAndPruneFunctionInto(m_function, callee, map, false, returns);
+
+  auto block = std::next(last->getIterator());
+  llvm::BasicBlock* first = &*block;
+  for (; block != m_function->end(); ++block)
+    for (llvm::Instruction& instruction : *block)
+      if (auto* made = llvm::dyn_cast<llvm::CallBase>(&instruction)) {
+        llvm::Function* target = made->getCalledFunction();
+        if (!target || target->isIntrinsic()) continue;
+        if (m_library.opaque(*target).kind == OpaqueKind::Leave) m_leaves.push_back({made, interpreter_row(insn.row).variant[insn.variant], insn.original});
+        else if (m_library.materialize(*target)) inner.push_back(made);
+      }
+  // Variables are the function's.
+  for (llvm::Instruction& instruction : llvm::make_early_inc_range(*first))
+    if (auto* variable = llvm::dyn_cast<llvm::AllocaInst>(&instruction)) variable->moveBefore(*m_entry, m_entry->begin());
+  before->splice(before->end(), first);
+  before->replaceSuccessorsPhiUsesWith(first, before);
+  first->eraseFromParent();
+
+  llvm::PHINode* merged = nullptr;
+  if (returns.size() > 1 && !call.use_empty()) merged = llvm::PHINode::Create(call.getType(), static_cast<unsigned>(returns.size()), "", after->begin());
+  for (llvm::ReturnInst* end : returns) {
+    llvm::BasicBlock* from = end->getParent();
+    if (merged) merged->addIncoming(end->getReturnValue(), from);
+    else if (!call.use_empty()) call.replaceAllUsesWith(end->getReturnValue());
+    end->eraseFromParent();
+    llvm::BranchInst::Create(after, from);
+  }
+  if (merged) call.replaceAllUsesWith(merged);
+  else if (!call.use_empty()) call.replaceAllUsesWith(llvm::PoisonValue::get(call.getType()));  // it never returns
+  call.eraseFromParent();
+}
+
 bool Lifter::inline_insn(const InlinedInsn& insn) {
   std::vector<llvm::CallBase*> pending{insn.call};
   for (unsigned depth = 0; !pending.empty(); ++depth) {
     llvm::CallBase* call = pending.back();
     pending.pop_back();
-    llvm::InlineFunctionInfo info;
-    if (depth > 64 || !llvm::InlineFunction(*call, info).isSuccess()) {
+    if (depth > 64) {
       m_error = "an instruction cannot be inlined";
       return false;
     }
-    for (llvm::CallBase* inner : info.InlinedCallSites) {
-      llvm::Function* callee = inner->getCalledFunction();
-      if (!callee || callee->isIntrinsic()) continue;
-      if (m_library.opaque(*callee).kind == OpaqueKind::Leave) m_leaves.push_back({inner, interpreter_row(insn.row).variant[insn.variant], insn.original});
-      else if (m_library.materialize(*callee)) pending.push_back(inner);
-    }
+    inline_call(*call, insn, pending);
   }
   return true;
 }

@@ -33,6 +33,7 @@ struct LiftedRegion {
   llvm::Function* function = nullptr;  // in the library's module
   std::vector<Slot> slots;
   std::vector<std::vector<u16>> spills;  // per access: the slots whose memory may be out of date
+  bool loops = false;                    // control may come back to a block without leaving the region
   bool wide_vectors = false;             // some vector slot is wider than 16 bytes
 };
 
@@ -80,6 +81,7 @@ class Lifter {
   void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
   llvm::CallInst* call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
                                  const RegionBlock& block, unsigned position, u64 x87_stack);
+  void inline_call(llvm::CallBase& call, const InlinedInsn& insn, std::vector<llvm::CallBase*>& inner);
   bool inline_insn(const InlinedInsn& insn);
   bool collect_accesses(const InlinedInsn& insn);
   struct SlotShape;

@@ -159,7 +159,7 @@ class Compiler final : public RegionCompiler {
   llvm::FunctionAnalysisManager m_function_analyses;
   llvm::CGSCCAnalysisManager m_scc_analyses;
   llvm::ModuleAnalysisManager m_module_analyses;
-  llvm::FunctionPassManager m_before, m_after;
+  llvm::FunctionPassManager m_before, m_after, m_after_quick;
   llvm::StringMap<const void*> m_symbols;
   std::string m_dump;
   RegionTexts* m_texts = nullptr;
@@ -212,6 +212,8 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   if (auto e = builder.parsePassPipeline(m_after, "instcombine<no-verify-fixpoint>,simplifycfg"))
     return std::unexpected(llvm::toString(std::move(e)));
 
+  // What instcombine does more there, the quick generator's selection does as well.
+  if (auto e = builder.parsePassPipeline(m_after_quick, "instsimplify,simplifycfg")) return std::unexpected(llvm::toString(std::move(e)));
   for (usize i = 0; i < kSemanticsSymbolCount; ++i) m_symbols[kSemanticsSymbols[i].name] = kSemanticsSymbols[i].address;
   for (const HostSymbol& symbol : region_helpers()) m_symbols[symbol.name] = symbol.address;
   return {};
@@ -343,6 +345,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   RegionStatistics& statistics = result.statistics;
   for (const RegionBlock& block : region.blocks) statistics.instructions += block.count;
 
+  m_context.setDiscardValueNames(!m_texts && m_dump.empty());
   const u64 start = now_ns();
   std::expected<LiftedRegion, std::string> lifted = std::unexpected("not tried");
   for (unsigned attempt = 0; attempt < kLiftAttempts && !lifted; ++attempt) lifted = Lifter(*m_library, region).lift();
@@ -351,6 +354,8 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   if (m_texts) m_texts->lifted = text_of(function);
   const u64 lift_done = now_ns();
 
+  const bool loop = region.is_small() && lifted->loops;
+  const bool quick = m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !loop);
   run(m_before, function);
   insert_floats(function);
   keep_floats(function);
@@ -361,11 +366,10 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   statistics.cached_pages = counts.cached_pages;
   statistics.accesses = counts.accesses;
   statistics.checks = counts.checks;
-  run(m_after, function);
+  run(quick ? m_after_quick : m_after, function);
   const u64 simplify_done = now_ns();
   if (m_texts) m_texts->optimized = text_of(function);
 
-  const bool quick = m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !region.is_small());
   statistics.quick = quick && generate_quickly(function, result);
   if (statistics.quick) function.eraseFromParent();
   else if (auto done = generate_with_llvm(function, region, result); !done) return std::unexpected(done.error());

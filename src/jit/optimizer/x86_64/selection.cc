@@ -283,7 +283,8 @@ bool Selector::is_folded_load(const llvm::LoadInst& load) const {
     case llvm::Instruction::Xor: break;
     default: return false;
   }
-  if (user->getOperand(0) == &load && (llvm::isa<llvm::LoadInst>(user->getOperand(1)) || llvm::isa<llvm::Constant>(user->getOperand(1)))) return false;
+  const Value* other = user->getOperand(user->getOperand(0) == &load ? 1 : 0);
+  if (llvm::isa<llvm::Constant>(other) || (user->getOperand(0) == &load && llvm::isa<llvm::LoadInst>(other))) return false;
   return m_writes.lookup(&load) == m_writes.lookup(user);
 }
 
@@ -661,8 +662,8 @@ bool Selector::select_binary(const llvm::BinaryOperator& operation) {
   const ValueId result = id_of(&operation);
   const auto arithmetic = [&](Arithmetic kind) {
     Operand left = operand(a), right = operand(b);
-    if (operation.isCommutative() && (left.is_number() || (left.is_memory() && right.is_value()))) std::swap(left, right);
-    if (left.is_memory()) left = in_register(a);
+    if (operation.isCommutative() && (left.is_number() || left.is_memory())) std::swap(left, right);
+    if (left.is_memory()) return refuse(operation);  // a load is folded only where it can be the second operand
     if (left.is_number()) left = Operand::value(make_number(left.number));
     if (kind == Arithmetic::Xor && operation.getType()->isIntegerTy(1)) right.number &= 1;
     emit(Op::Arithmetic, wide, result, left, right, static_cast<u32>(kind));
