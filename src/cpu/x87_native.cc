@@ -1,5 +1,5 @@
 // x87 arithmetic by the host's x87 unit, under the guest's control word.
-#include "cpu/x87_arithmetic.h"
+#include "cpu/x87_number.h"
 
 #if defined(__x86_64__)
 
@@ -56,6 +56,18 @@ class Session {
   asm volatile(text VELLUM_X87_STATUS "fstpt %[r]"                                                           \
                : [r] "+m"(result.value), "=&a"(result.status) : : VELLUM_X87_CLOBBERS)
 
+// Of a normal, positive number, rounded to nearest with 64 bits as the ABI has it. Whether that was exact, and up, its square
+// tells: reading the status takes as long as the root.
+Result square_root(const X87Register& a) {
+  Result result{};
+  asm("fldt %[a]\n fsqrt\n fstpt %[r]" : [r] "+m"(result.value) : [a] "m"(a) : VELLUM_X87_CLOBBERS);
+  const unsigned shift = a.sign_exponent + kExponentBias + 63 - 2u * result.value.sign_exponent;
+  const auto wanted = static_cast<unsigned __int128>(a.significand) << shift;
+  const auto square = static_cast<unsigned __int128>(result.value.significand) * result.value.significand;
+  result.status = static_cast<u16>((square != wanted ? kPrecision : 0) | (square > wanted ? kC1 : 0));
+  return result;
+}
+
 }  // namespace
 
 Result binary(Binary op, const X87Register& a, const X87Register& b, Environment environment) {
@@ -110,6 +122,9 @@ Result binary_f64(Binary op, const X87Register& a, u64 b, Environment environmen
 }
 
 Result unary(Unary op, const X87Register& a, Environment environment) {
+  const bool simple = rounds_simply(environment.control) && (environment.control & kExceptions) == kExceptions;
+  if (op == Unary::SquareRoot && simple && !(a.sign_exponent & kSignBit) && is_normal({a.significand, a.sign_exponent}))
+    return square_root(a);
   Session session(environment);
   Result result{};
   switch (op) {

@@ -47,13 +47,16 @@ VELLUM_INLINE Computed rounded(u32 sign, i32 exponent, u64 high, u64 low) {
           static_cast<u32>(exponent - 2) < kExponentMask - 3};
 }
 
+// `high` may begin with zeros, but is not 0.
+VELLUM_INLINE Computed rounded_from(u32 sign, i32 exponent, u64 high, u64 low) {
+  const u32 zeros = static_cast<u32>(__builtin_clzll(high | 1));
+  return rounded(sign, exponent - static_cast<i32>(zeros), high << zeros | low >> 1 >> (63 - zeros), low << zeros);
+}
+
 VELLUM_INLINE Computed multiplied(Number a, Number b) {
   const auto product = static_cast<unsigned __int128>(a.significand) * b.significand;
-  const u64 high = static_cast<u64>(product >> 64), low = static_cast<u64>(product);
-  const bool carried = high >> 63;
-  const i32 exponent = static_cast<i32>((a.sign_exponent & kExponentMask) + (b.sign_exponent & kExponentMask) - kExponentBias) + carried;
-  return rounded((a.sign_exponent ^ b.sign_exponent) & kSignBit, exponent, carried ? high : high << 1 | low >> 63,
-                 carried ? low : low << 1);
+  const i32 exponent = static_cast<i32>((a.sign_exponent & kExponentMask) + (b.sign_exponent & kExponentMask) - kExponentBias) + 1;
+  return rounded_from((a.sign_exponent ^ b.sign_exponent) & kSignBit, exponent, static_cast<u64>(product >> 64), static_cast<u64>(product));
 }
 
 VELLUM_INLINE Computed added(Number a, Number b) {
@@ -67,13 +70,10 @@ VELLUM_INLINE Computed added(Number a, Number b) {
   const bool near = distance <= 63;
   const u32 shift = distance & 63;
   const bool subtracts = (a.sign_exponent ^ b.sign_exponent) & kSignBit;
-  using u128 = unsigned __int128;
-  const u128 mask = subtracts ? ~u128{0} : 0;
-  const u128 shifted = u128{small >> 1 >> shift} << 64 | small << (63 - shift);
-  const u128 sum = (u128{large} << 63) + (shifted ^ mask) + subtracts;
-  const u64 high = static_cast<u64>(sum >> 64), low = static_cast<u64>(sum);
-  const u32 zeros = static_cast<u32>(__builtin_clzll(high | 1));
-  Computed result = rounded(sign, exponent + 1 - static_cast<i32>(zeros), high << zeros | low >> 1 >> (63 - zeros), low << zeros);
+  const u64 mask = subtracts ? ~u64{0} : 0;
+  const u64 low_half = large << 63, low_sum = low_half + (small << (63 - shift) ^ mask), low = low_sum + subtracts;
+  const u64 high = (large >> 1) + (small >> 1 >> shift ^ mask) + (low_sum < low_half) + (low < low_sum);
+  Computed result = rounded_from(sign, exponent + 1, high, low);
   result.right = every(result.right, near, high != 0);
   return result;
 }
@@ -116,13 +116,16 @@ struct Compared {
   bool right;
 };
 VELLUM_INLINE Compared compared(Number a, Number b) {
-  const auto ordered = [](Number x) {
-    const auto magnitude = static_cast<__int128>(static_cast<unsigned __int128>(x.sign_exponent & kExponentMask) << 64 | x.significand);
-    return x.sign_exponent & kSignBit ? -magnitude : magnitude;
-  };
-  const __int128 first = ordered(a), second = ordered(b);
+  const u32 first = a.sign_exponent & kExponentMask, second = b.sign_exponent & kExponentMask;
+  const bool same_exponent = first == second;
+  const bool smaller = same_exponent ? a.significand < b.significand : first < second;
+  const bool alike = same_exponent && a.significand == b.significand;
+  const bool negative = a.sign_exponent & kSignBit, same_sign = ((a.sign_exponent ^ b.sign_exponent) & kSignBit) == 0;
+  const bool zeros = (a.significand | b.significand) == 0;  // whatever their signs
+  const bool equal = zeros || (same_sign && alike);
+  const bool less = !equal && (same_sign ? smaller != negative : negative);
   const bool right = every(either(is_normal(a), is_zero(a)), either(is_normal(b), is_zero(b)));
-  return {(first < second ? u32{kC0} : 0) | (first == second ? u32{kC3} : 0), right};
+  return {(less ? u32{kC0} : 0) | (equal ? u32{kC3} : 0), right};
 }
 
 // From memory. All but denormal numbers, infinities and NaNs.

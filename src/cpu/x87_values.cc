@@ -9,12 +9,18 @@ Environment unpacked(u32 environment) { return {static_cast<u16>(environment), s
 X87Register in_register(u64 significand, u32 sign_exponent) { return {significand, static_cast<u16>(sign_exponent), {}}; }
 constexpr u32 kNewStatus = kExceptions | kConditions;
 
-Answer answer(const X87Register& value, u32 status) {
-  return {value.significand, value.sign_exponent | (status & kNewStatus) << 16};
+u64 answer(const Result& result, u32* rest) {
+  *rest = result.value.sign_exponent | u32{result.status & kNewStatus} << 16;
+  return result.value.significand;
 }
-Answer answer(const Result& result) { return answer(result.value, result.status); }
-Answer answer(const StoreResult& result) { return {result.low, u32{result.status & kNewStatus} << 16}; }
-Answer answer(const Computed& result);
+u64 answer(const StoreResult& result, u32* rest) {
+  *rest = u32{result.status & kNewStatus} << 16;
+  return result.low;
+}
+u64 answer(const Computed& result, u32* rest) {
+  *rest = result.value.sign_exponent | result.status << 16;
+  return result.value.significand;
+}
 
 // The six arithmetic operations on normal numbers and zeros, rounded to nearest with 64 bits.
 VELLUM_INLINE Computed simple(Binary op, Number x, Number y) {
@@ -36,37 +42,36 @@ VELLUM_INLINE Computed simple(Binary op, Number x, Number y) {
   if (is_zero(a)) return {b, 0, is_normal(b)};
   return {a, 0, every(is_normal(a), is_zero(b))};
 }
-Answer answer(const Computed& result) { return {result.value.significand, result.value.sign_exponent | result.status << 16}; }
 
 }  // namespace
 
-Answer value_of(Binary op, u64 a, u64 b, u32 sign_exponents, u32 environment) {
+u64 value_of(Binary op, u64 a, u64 b, u32 sign_exponents, u32 environment, u32* rest) {
   const u32 first = sign_exponents & 0xffff, second = sign_exponents >> 16;
   const Number x{a, first}, y{b, second};
   if (rounds_simply(environment) && op <= Binary::DivideReverse) {
     const Computed result = simple(op, x, y);
-    if (result.right) [[likely]] return answer(result);
+    if (result.right) [[likely]] return answer(result, rest);
   }
-  return answer(binary(op, in_register(a, first), in_register(b, second), unpacked(environment)));
+  return answer(binary(op, in_register(a, first), in_register(b, second), unpacked(environment)), rest);
 }
-Answer value_of_f32(Binary op, u64 a, u32 a_sign_exponent, u32 b, u32 environment) {
-  return answer(binary_f32(op, in_register(a, a_sign_exponent), b, unpacked(environment)));
+u64 value_of_f32(Binary op, u64 a, u32 a_sign_exponent, u32 b, u32 environment, u32* rest) {
+  return answer(binary_f32(op, in_register(a, a_sign_exponent), b, unpacked(environment)), rest);
 }
-Answer value_of_f64(Binary op, u64 a, u32 a_sign_exponent, u64 b, u32 environment) {
-  return answer(binary_f64(op, in_register(a, a_sign_exponent), b, unpacked(environment)));
+u64 value_of_f64(Binary op, u64 a, u32 a_sign_exponent, u64 b, u32 environment, u32* rest) {
+  return answer(binary_f64(op, in_register(a, a_sign_exponent), b, unpacked(environment)), rest);
 }
-Answer value_of_unary(Unary op, u64 a, u32 a_sign_exponent, u32 environment) {
-  return answer(unary(op, in_register(a, a_sign_exponent), unpacked(environment)));
+u64 value_of_unary(Unary op, u64 a, u32 a_sign_exponent, u32 environment, u32* rest) {
+  return answer(unary(op, in_register(a, a_sign_exponent), unpacked(environment)), rest);
 }
-Answer value_of_constant(Constant which, u32 environment) { return answer(constant(which, unpacked(environment))); }
-Answer value_from_f32(u32 bits, u32 environment) { return answer(from_f32(bits, unpacked(environment))); }
-Answer value_from_f64(u64 bits, u32 environment) { return answer(from_f64(bits, unpacked(environment))); }
-Answer value_to_float(unsigned size, u64 a, u32 a_sign_exponent, u32 environment) {
+u64 value_of_constant(Constant which, u32 environment, u32* rest) { return answer(constant(which, unpacked(environment)), rest); }
+u64 value_from_f32(u32 bits, u32 environment, u32* rest) { return answer(from_f32(bits, unpacked(environment)), rest); }
+u64 value_from_f64(u64 bits, u32 environment, u32* rest) { return answer(from_f64(bits, unpacked(environment)), rest); }
+u64 value_to_float(u32 size, u64 a, u32 a_sign_exponent, u32 environment, u32* rest) {
   const X87Register value = in_register(a, a_sign_exponent);
-  return answer(size == 4 ? to_f32(value, unpacked(environment)) : to_f64(value, unpacked(environment)));
+  return answer(size == 4 ? to_f32(value, unpacked(environment)) : to_f64(value, unpacked(environment)), rest);
 }
-Answer value_to_integer(unsigned size, Rounding rounding, u64 a, u32 a_sign_exponent, u32 environment) {
-  return answer(to_integer(in_register(a, a_sign_exponent), size, rounding, unpacked(environment)));
+u64 value_to_integer(u32 size, Rounding rounding, u64 a, u32 a_sign_exponent, u32 environment, u32* rest) {
+  return answer(to_integer(in_register(a, a_sign_exponent), size, rounding, unpacked(environment)), rest);
 }
 u32 order_of(Comparison kind, u64 a, u64 b, u32 sign_exponents, u32 environment) {
   return compare(kind, in_register(a, sign_exponents & 0xffff), in_register(b, sign_exponents >> 16), unpacked(environment));

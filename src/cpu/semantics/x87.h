@@ -163,7 +163,7 @@ VELLUM_INLINE x87::Computed x87_compute(const X87Stack<C>& stack, x87::Number a,
     const x87::Computed result = x87::quick<Op>(a, b, x87::rounds_simply(stack.control()));
     if (result.right) [[likely]] return result;
   }
-  return x87::computed(x87::value_of(Op, a.significand, b.significand, a.sign_exponent | b.sign_exponent << 16, stack.environment()));
+  return x87::asked<x87::value_of>(Op, a.significand, b.significand, a.sign_exponent | b.sign_exponent << 16, stack.environment());
 }
 // The same with a float or double from memory.
 template <x87::Binary Op, class C, class T>
@@ -175,8 +175,8 @@ VELLUM_INLINE x87::Computed x87_compute_float(const X87Stack<C>& stack, x87::Num
   } else if (b.right) {
     return x87_compute<Op>(stack, a, b.value);
   }
-  if constexpr (sizeof(T) == 4) return x87::computed(x87::value_of_f32(Op, a.significand, a.sign_exponent, bits, stack.environment()));
-  else return x87::computed(x87::value_of_f64(Op, a.significand, a.sign_exponent, bits, stack.environment()));
+  if constexpr (sizeof(T) == 4) return x87::asked<x87::value_of_f32>(Op, a.significand, a.sign_exponent, bits, stack.environment());
+  else return x87::asked<x87::value_of_f64>(Op, a.significand, a.sign_exponent, bits, stack.environment());
 }
 
 // FADD and its relatives with a register: ST(0) = ST(0) op ST(i).
@@ -280,7 +280,7 @@ struct X87OnTop : X87Steps<0> {
       });
     x87_record(c);
     const x87::Number a = stack.get(0);
-    const x87::Computed result = x87::computed(x87::value_of_unary(Op, a.significand, a.sign_exponent, stack.environment()));
+    const x87::Computed result = x87::asked<x87::value_of_unary>(Op, a.significand, a.sign_exponent, stack.environment());
     stack.set(0, result.value);
     constexpr bool kTrigonometric = Op == x87::Unary::Sine || Op == x87::Unary::Cosine;
     stack.finish(result.status, 0, kTrigonometric ? x87::kC2 : 0);
@@ -467,8 +467,8 @@ struct X87LoadFloat : X87Steps<-1> {
     x87_record_data(c, offset);
     x87::Computed result = x87::widened(+value);
     if (!result.right) [[unlikely]] {
-      if constexpr (kSingle) result = x87::computed(x87::value_from_f32(value, stack.environment()));
-      else result = x87::computed(x87::value_from_f64(value, stack.environment()));
+      if constexpr (kSingle) result = x87::asked<x87::value_from_f32>(value, stack.environment());
+      else result = x87::asked<x87::value_from_f64>(value, stack.environment());
     }
     x87_push(stack, result.value, result.status & x87::kExceptions);
   }
@@ -543,7 +543,7 @@ struct X87LoadConstant : X87Steps<-1> {
     x87_record(c);
     if constexpr (Which == x87::Constant::Zero) x87_push(stack, {0, 0});
     else if constexpr (Which == x87::Constant::One) x87_push(stack, {x87::kIntegerBitSet, x87::kExponentBias});
-    else x87_push(stack, x87::computed(x87::value_of_constant(Which, stack.environment())).value);
+    else x87_push(stack, x87::asked<x87::value_of_constant>(Which, stack.environment()).value);
   }
 };
 
@@ -562,8 +562,8 @@ struct X87StoreFloat : X87Steps<Pops> {
     const x87::Number a = stack.get(0);
     x87::Narrowed result = x87::narrowed<kSize>(a, stack.control());
     if (!result.right) [[unlikely]] {
-      const x87::Answer answer = x87::value_to_float(kSize, a.significand, a.sign_exponent, stack.environment());
-      result = {answer.significand, answer.sign_exponent >> 16, true};
+      const x87::Computed answer = x87::asked<x87::value_to_float>(kSize, a.significand, a.sign_exponent, stack.environment());
+      result = {answer.value.significand, answer.status, true};
     }
     const u64 offset = c.effective_offset();
     x87_store(c, offset, result.bits, 0);
@@ -599,8 +599,8 @@ struct X87StoreInteger : X87Steps<Pops> {
     const x87::Number a = stack.get(0);
     x87::Narrowed result = x87::whole(a, kSize, How == x87::Rounding::Truncate, stack.control());
     if (!result.right) [[unlikely]] {
-      const x87::Answer answer = x87::value_to_integer(kSize, How, a.significand, a.sign_exponent, stack.environment());
-      result = {answer.significand, answer.sign_exponent >> 16, true};
+      const x87::Computed answer = x87::asked<x87::value_to_integer>(kSize, How, a.significand, a.sign_exponent, stack.environment());
+      result = {answer.value.significand, answer.status, true};
     }
     const u64 offset = c.effective_offset();
     x87_store(c, offset, result.bits, 0);
