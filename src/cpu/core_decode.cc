@@ -1,5 +1,6 @@
 // Finding and making blocks: decode, bind operands to offsets, choose handlers.
 #include <algorithm>
+#include <new>
 
 #include "cpu/core.h"
 #include "cpu/disassembler.h"
@@ -139,7 +140,8 @@ bool trapped(const RowSpec& row, u32 mode) {
 }  // namespace
 
 Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigned limit, Decoding decoding) {
-  Insn insns[kMaxBlockInsns];
+  alignas(Insn) u8 memory_of_insns[kMaxBlockInsns * sizeof(Insn)];  // made as they are decoded
+  Insn* const insns = reinterpret_cast<Insn*>(memory_of_insns);
   VariantChoice choices[kMaxBlockInsns];
   u16 offsets[kMaxBlockInsns + 1];
   Handler special[kMaxBlockInsns];
@@ -156,7 +158,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
       break;
     }
     if (in_page + offset >= kPageSize) break;
-    Insn& insn = insns[count];
+    Insn& insn = *new (&insns[count]) Insn;
     u8 buffer[kMaxInsnLength + 1];
     std::span<const u8> bytes;
     if (page.host) {

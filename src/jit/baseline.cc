@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <optional>
 
 #include "cpu/opcodes.h"
@@ -162,11 +163,29 @@ u64 patch_value(CodeCache& cache, const Piece& piece, const Ways& ways, const St
   }
 }
 
+// memcpy() of a few bytes in line.
+void copy(u8* to, const u8* from, usize size) {
+  using Chunk [[gnu::vector_size(16)]] = u8;
+  const auto move = [&]<class T>(T value, usize at) {
+    std::memcpy(&value, from + at, sizeof value);
+    std::memcpy(to + at, &value, sizeof value);
+  };
+  if (size >= 16) {
+    for (usize at = 0; at + 16 < size; at += 16) move(Chunk{}, at);
+    move(Chunk{}, size - 16);
+  } else if (size >= 4) {
+    for (usize at = 0; at + 4 < size; at += 4) move(u32{}, at);
+    move(u32{}, size - 4);
+  } else {
+    for (usize at = 0; at < size; ++at) to[at] = from[at];
+  }
+}
+
 void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
   const StencilGroup& group = *piece.ref.group;
   const Stencil& stencil = *piece.ref.stencil;
-  std::memcpy(cache.writable(piece.hot), group.code + stencil.code, stencil.hot_size);
-  std::memcpy(cache.writable(piece.cold), group.code + stencil.code + stencil.hot_size, stencil.cold_size);
+  copy(cache.writable(piece.hot), group.code + stencil.code, stencil.hot_size);
+  copy(cache.writable(piece.cold), group.code + stencil.code + stencil.hot_size, stencil.cold_size);
   for (const StencilPatch& patch : std::span(group.patches + stencil.first_patch, stencil.patch_count)) {
     const u32 part = patch.offset & StencilPatch::kInCold ? piece.cold : piece.hot;
     const u32 place = part + (patch.offset & ~u32{StencilPatch::kInCold});
@@ -233,11 +252,19 @@ Baseline::Outcome Baseline::translate(Block& block) {
   std::chrono::steady_clock::time_point started;
   if (timed) started = std::chrono::steady_clock::now();
   const unsigned count = block.real_count;
-  Piece pieces[2 * kMaxBlockInsns + 8];
+  // Made as they are used: there are many more than a block needs.
+  alignas(Piece) u8 memory[(2 * kMaxBlockInsns + 8) * sizeof(Piece)];
+  Piece* const pieces = reinterpret_cast<Piece*>(memory);
   unsigned used = 0;
-  if (m_counts) pieces[used++] = count_piece(block);
-  pieces[used++].ref = find_glue(Glue::Prepare);
-  pieces[used++] = enter_piece(block);
+  const auto add = [&](Piece piece) -> Piece& { return *new (&pieces[used++]) Piece(piece); };
+  const auto add_glue = [&](Glue which) -> Piece& {
+    Piece& piece = add(Piece());
+    piece.ref = find_glue(which);
+    return piece;
+  };
+  if (m_counts) add(count_piece(block));
+  add_glue(Glue::Prepare);
+  add(enter_piece(block));
   // An instruction behind one that runs its handler is reached through its own, which leads to its code, or is its handler.
   unsigned handlers = 0;
   bool behind_handler = false;
@@ -247,11 +274,8 @@ Baseline::Outcome Baseline::translate(Block& block) {
     behind_handler = !ref;
     handlers += behind_handler;
     if (was_behind_handler && behind_handler) continue;
-    if (was_behind_handler) {
-      pieces[used].ref = find_glue(Glue::Prepare);
-      pieces[used++].entered_by = &block.insns[i];
-    }
-    Piece& piece = pieces[used++];
+    if (was_behind_handler) add_glue(Glue::Prepare).entered_by = &block.insns[i];
+    Piece& piece = add(Piece());
     piece.insn = &block.insns[i];
     piece.position = static_cast<int>(i);
     piece.ref = ref;
@@ -272,22 +296,19 @@ Baseline::Outcome Baseline::translate(Block& block) {
   };
   int next_exit = -1, taken_exit = -1;
   if (!is_transfer(flow) && flow != Flow::Callout && !repeated) {
-    if (last_runs_handler) {
-      pieces[used].ref = find_glue(Glue::Prepare);
-      pieces[used++].entered_by = &block.insns[count];
-    }
+    if (last_runs_handler) add_glue(Glue::Prepare).entered_by = &block.insns[count];
     next_exit = static_cast<int>(used);
-    pieces[used++] = exit_to(&block.insns[count], block.insns[count].offset, interpreter_next_slow);
+    add(exit_to(&block.insns[count], block.insns[count].offset, interpreter_next_slow));
   } else if (is_transfer(flow) && !last_runs_handler) {
     if (flow == Flow::Conditional) {
       next_exit = static_cast<int>(used);
-      pieces[used++] = exit_to(&last, u64{last.offset} + last.length, interpreter_next_slow);
+      add(exit_to(&last, u64{last.offset} + last.length, interpreter_next_slow));
     }
     if (flow == Flow::Indirect) {
-      pieces[used++].ref = find_glue(Glue::GoToRip);
+      add_glue(Glue::GoToRip);
     } else {
       taken_exit = static_cast<int>(used);
-      pieces[used++] = exit_to(&last, u64{last.offset} + last.length + static_cast<u64>(last.immediate()), interpreter_taken_slow);
+      add(exit_to(&last, u64{last.offset} + last.length + static_cast<u64>(last.immediate()), interpreter_taken_slow));
     }
   }
 
