@@ -12,6 +12,7 @@
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/MDBuilder.h>
 
+#include <llvm/Transforms/Utils/BasicBlockUtils.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
@@ -263,6 +264,8 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
     if (!inline_insn(insn)) return exclude(insn);
   leave_for_handlers();
   llvm::removeUnreachableBlocks(*m_function);
+  // Each instruction began a block. Where nothing else ends them they are one: values are written back at blocks' ends.
+  for (llvm::BasicBlock& block : llvm::make_early_inc_range(*m_function)) llvm::MergeBlockIntoPredecessor(&block);
   for (const InlinedInsn& insn : m_inlined)
     if (!collect_accesses(insn)) return exclude(insn);
   make_slots();

@@ -383,10 +383,11 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
 // False: the region has instructions that only LLVM knows, or there is no room.
 bool Compiler::generate_quickly([[maybe_unused]] llvm::Function& function, [[maybe_unused]] CompiledRegion& result) {
 #if defined(__x86_64__)
-  const auto code = x86_64::select_instructions(function, m_symbols);
+  auto code = x86_64::select_instructions(function, m_symbols);
   if (!code) return false;
+  const x86_64::Allocation allocation = x86_64::allocate(*code);
   x86_64::Assembler assembler;
-  x86_64::emit_code(*code, x86_64::allocate(*code), m_symbols.lookup("region_exit"), assembler);
+  x86_64::emit_code(*code, allocation, m_symbols.lookup("region_exit"), assembler);
   const usize size = assembler.bytes().size();
   const CodeMemory::Place place = m_memory.allocate(size, 16);
   if (!place.writable || !assembler.finish(place.executable)) return false;

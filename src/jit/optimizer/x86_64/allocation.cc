@@ -1,12 +1,15 @@
 // Register allocation: values in the order of how often they are used for each position that they occupy take the first
 // register that is free wherever they live; the others live in the frame, from where most instructions take them directly.
 #include <algorithm>
+#include <map>
 
 #include "jit/optimizer/x86_64/machine_code.h"
 
 namespace vellum::x86_64 {
 
 namespace {
+
+constexpr usize kFavorites = 3;
 
 struct Range {
   u32 from, to;  // positions; `to` is the first one behind
@@ -202,6 +205,12 @@ void Allocator::assign() {
     candidates.push_back({v, m_uses[v] / (length + 4)});
   }
   std::ranges::sort(candidates, std::greater(), &Candidate::weight);
+  // A few that are used everywhere go first, as the page table's cache is: short ones always find something besides them.
+  const auto uses_of = [&](const Candidate& candidate) { return m_code.is_vector[candidate.id] ? 0 : m_uses[candidate.id]; };
+  for (usize i = 0; i < std::min(kFavorites, candidates.size()); ++i) {
+    const auto most = std::ranges::max_element(candidates.begin() + static_cast<std::ptrdiff_t>(i), candidates.end(), {}, uses_of);
+    std::rotate(candidates.begin() + static_cast<std::ptrdiff_t>(i), most, most + 1);
+  }
   std::vector<Bits> slots_of_kind[2];
   for (const Candidate& candidate : candidates) {
     const usize v = candidate.id;
@@ -243,8 +252,179 @@ Allocation Allocator::run() {
   return std::move(m_result);
 }
 
+// Splitting ------------------------------------------------------------------------------------------------------------
+
+// A value's part within one group of blocks, which may get a register where the whole did not.
+struct Split {
+  ValueId whole, part;
+};
+
+// Groups of blocks that are entered at their first one only and have no loop.
+class Splitter {
+ public:
+  Splitter(MachineCode& code, const Allocation& allocation) : m_code(code), m_allocation(allocation) {}
+  std::vector<Split> run();
+
+ private:
+  struct Use {
+    u32 block, insn;
+  };
+  struct InGroup {
+    std::vector<Use> uses;
+    Use result{};
+    unsigned results = 0;
+    bool moved = false;  // a parallel move writes it
+  };
+
+  void find_groups();
+  u32 common_dominator(u32 a, u32 b) const;
+  void split(ValueId id, const InGroup& where);
+  void insert();
+
+  MachineCode& m_code;
+  const Allocation& m_allocation;
+  std::vector<u32> m_group, m_dominator;  // by block: the group's first block; the immediate dominator within it
+  std::vector<u32> m_uses;                // by value, everywhere
+  std::vector<std::pair<u32, Insn>> m_insertions;  // in front of the instruction
+  std::vector<Split> m_splits;
+};
+
+void Splitter::find_groups() {
+  const usize count = m_code.blocks.size();
+  std::vector<std::vector<u32>> predecessors(count);
+  for (u32 b = 0; b < count; ++b)
+    for (const u32 successor : m_code.blocks[b].successors) predecessors[successor].push_back(b);
+  m_group.resize(count);
+  m_dominator.resize(count);
+  for (u32 b = 0; b < count; ++b) {
+    m_group[b] = m_dominator[b] = b;
+    if (b == 0 || predecessors[b].empty()) continue;
+    const bool inside = std::ranges::all_of(predecessors[b], [&](u32 p) { return p < b && m_group[p] == m_group[predecessors[b][0]]; });
+    if (!inside) continue;
+    m_group[b] = m_group[predecessors[b][0]];
+    u32 dominator = predecessors[b][0];
+    for (const u32 p : predecessors[b]) dominator = common_dominator(dominator, p);
+    m_dominator[b] = dominator;
+  }
+}
+
+u32 Splitter::common_dominator(u32 a, u32 b) const {
+  while (a != b) {
+    if (a < b) std::swap(a, b);
+    a = m_dominator[a];
+  }
+  return a;
+}
+
+void Splitter::split(ValueId id, const InGroup& where) {
+  const usize uses_here = where.uses.size();
+  if (where.moved || where.results > 1 || uses_here + where.results < 2) return;
+  const ValueId part = static_cast<ValueId>(m_code.is_vector.size());
+  const bool vector = m_code.is_vector[static_cast<usize>(id)];
+  Insn move;
+  move.op = vector ? Op::VectorMove : Op::Move;
+  move.size = vector ? 16 : 8;
+  if (where.results) {
+    Insn& insn = m_code.insns[where.result.insn];
+    for (ValueId* result : {&insn.result, &insn.second, &insn.third})
+      if (*result == id) *result = part;
+    if (m_uses[static_cast<usize>(id)] > uses_here) {
+      move.result = id;
+      move.a = Operand::value(part);
+      m_insertions.push_back({where.result.insn + 1, move});
+    }
+  } else {
+    u32 block = where.uses[0].block, at = where.uses[0].insn;
+    for (const Use& use : where.uses) block = common_dominator(block, use.block);
+    // In front of the first use there, or of the jumps at its end.
+    if (block != where.uses[0].block) {
+      at = m_code.blocks[block].last;
+      while (at > m_code.blocks[block].first && (m_code.insns[at - 1].op == Op::Branch || m_code.insns[at - 1].op == Op::Jump)) --at;
+    }
+    move.result = part;
+    move.a = Operand::value(id);
+    m_insertions.push_back({at, move});
+  }
+  m_code.is_vector.push_back(vector);
+  for (const Use& use : where.uses)
+    m_code.change_uses(m_code.insns[use.insn], [&](ValueId& used) {
+      if (used == id) used = part;
+    });
+  m_splits.push_back({id, part});
+}
+
+void Splitter::insert() {
+  std::ranges::stable_sort(m_insertions, {}, [](const auto& insertion) { return insertion.first; });
+  std::vector<Insn> insns;
+  insns.reserve(m_code.insns.size() + m_insertions.size());
+  usize next = 0;
+  for (MachineBlock& block : m_code.blocks) {
+    const u32 first = static_cast<u32>(insns.size());
+    for (u32 i = block.first; i < block.last; ++i) {
+      while (next < m_insertions.size() && m_insertions[next].first == i) insns.push_back(m_insertions[next++].second);
+      insns.push_back(m_code.insns[i]);
+    }
+    block.first = first;
+    block.last = static_cast<u32>(insns.size());
+  }
+  m_code.insns = std::move(insns);
+}
+
+std::vector<Split> Splitter::run() {
+  find_groups();
+  m_uses.assign(m_code.is_vector.size(), 0);
+  std::map<std::pair<u32, ValueId>, InGroup> found;
+  for (u32 b = 0; b < m_code.blocks.size(); ++b)
+    for (u32 i = m_code.blocks[b].first; i < m_code.blocks[b].last; ++i) {
+      const Insn& insn = m_code.insns[i];
+      const auto in_frame = [&](ValueId id) { return m_allocation.reg[static_cast<usize>(id)] < 0; };
+      m_code.for_uses(insn, [&](ValueId id) {
+        if (!in_frame(id)) return;
+        std::vector<Use>& uses = found[{m_group[b], id}].uses;
+        if (!uses.empty() && uses.back().insn == i) return;  // twice in one
+        uses.push_back({b, i});
+        ++m_uses[static_cast<usize>(id)];
+      });
+      m_code.for_results(insn, [&](ValueId id) {
+        if (!in_frame(id)) return;
+        InGroup& where = found[{m_group[b], id}];
+        where.result = {b, i};
+        ++where.results;
+        where.moved |= insn.op == Op::ParallelMove;
+      });
+    }
+  for (const auto& [key, where] : found) split(key.second, where);
+  insert();
+  return std::move(m_splits);
+}
+
+std::vector<Split> split_values(MachineCode& code, const Allocation& allocation) { return Splitter(code, allocation).run(); }
+
 }  // namespace
 
-Allocation allocate(const MachineCode& code) { return Allocator(code).run(); }
+Allocation allocate(MachineCode& code) {
+  const Allocation first = Allocator(code).run();
+  if (first.slots + first.vector_slots == 0) return first;
+  const std::vector<Split> splits = split_values(code, first);
+  if (splits.empty()) return first;
+  const Allocation second = Allocator(code).run();
+  // Those that found no register after all are one value again.
+  std::vector<ValueId> original(code.is_vector.size(), kNoValue);
+  bool undone = false;
+  for (const Split& split : splits)
+    if (second.reg[static_cast<usize>(split.part)] < 0) {
+      original[static_cast<usize>(split.part)] = split.whole;
+      undone = true;
+    }
+  if (!undone) return second;
+  const auto undo = [&](ValueId& id) {
+    if (id >= 0 && original[static_cast<usize>(id)] != kNoValue) id = original[static_cast<usize>(id)];
+  };
+  for (Insn& insn : code.insns) {
+    code.change_uses(insn, undo);
+    for (ValueId* id : {&insn.result, &insn.second, &insn.third}) undo(*id);
+  }
+  return Allocator(code).run();
+}
 
 }  // namespace vellum::x86_64

@@ -131,6 +131,22 @@ struct MachineCode {
     if (insn.op == Op::Call || insn.op == Op::TailCall)
       for (const Operand& argument : calls[insn.extra].arguments) operand(argument);
   }
+  // The same, of an instruction of this code, to change them.
+  template <class Function>
+  void change_uses(Insn& insn, Function change) {
+    const auto operand = [&](Operand& operand) {
+      if (operand.is_value()) change(operand.index);
+      if (!operand.is_memory()) return;
+      ValueAddress& address = addresses[static_cast<usize>(operand.index)];
+      if (address.base >= 0) change(address.base);
+      if (address.index >= 0) change(address.index);
+    };
+    operand(insn.a), operand(insn.b), operand(insn.c), operand(insn.d);
+    if (insn.op == Op::ParallelMove)
+      for (MoveValue& move : moves[insn.extra]) operand(move.from);
+    if (insn.op == Op::Call || insn.op == Op::TailCall)
+      for (Operand& argument : calls[insn.extra].arguments) operand(argument);
+  }
   template <class Function>
   void for_results(const Insn& insn, Function define) const {
     for (const ValueId id : {insn.result, insn.second, insn.third})
@@ -157,7 +173,8 @@ struct Allocation {
   bool is_occupied(unsigned r, u32 position) const { return occupied[r][position / 64] >> (position % 64) & 1; }
 };
 
-// Position 2i of instruction i is where it reads, 2i + 1 where it writes.
-Allocation allocate(const MachineCode& code);
+// Position 2i of instruction i is where it reads, 2i + 1 where it writes. Moves are added to the code where values that live
+// in the frame are used several times.
+Allocation allocate(MachineCode& code);
 
 }  // namespace vellum::x86_64

@@ -96,6 +96,7 @@ class Selector {
   std::vector<MoveValue> moves_for(const llvm::BasicBlock& from, const llvm::BasicBlock& to);
   Compare compare(const Value* condition, bool negate);
 
+  static bool is_joined(const Value* condition);
   static bool is_deferred(const llvm::Instruction& instruction);
   bool has_simple_index(const llvm::GetElementPtrInst& element) const;
   bool is_folded_address(const llvm::GetElementPtrInst& element) const;
@@ -227,8 +228,16 @@ const llvm::WithOverflowInst* Selector::overflow_of(const Value* value) {
   return llvm::dyn_cast<llvm::WithOverflowInst>(extract->getAggregateOperand());
 }
 
+// Two conditions that decide together, by two branches.
+bool Selector::is_joined(const Value* condition) {
+  const auto* both = llvm::dyn_cast<llvm::BinaryOperator>(condition);
+  if (!both || !both->getType()->isIntegerTy(1) || !both->hasOneUse()) return false;
+  return (both->getOpcode() == llvm::Instruction::And || both->getOpcode() == llvm::Instruction::Or) && llvm::isa<llvm::BranchInst>(both->user_back());
+}
+
 // Conditions that only decide are made where they do.
 bool Selector::is_deferred(const llvm::Instruction& instruction) {
+  if (is_joined(&instruction)) return true;
   if (!llvm::isa<llvm::ICmpInst>(instruction) && !overflow_of(&instruction)) {
     const auto* bits = llvm::dyn_cast<llvm::BinaryOperator>(&instruction);
     if (!bits || bits->getOpcode() != llvm::Instruction::And || !bits->hasOneUse() || bits->getType()->isIntegerTy(1) || size_of(bits->getType()) == 0)
@@ -239,6 +248,7 @@ bool Selector::is_deferred(const llvm::Instruction& instruction) {
   }
   return llvm::all_of(instruction.users(), [&](const llvm::User* user) {
     if (const auto* branch = llvm::dyn_cast<llvm::BranchInst>(user)) return branch->isConditional();
+    if (is_joined(user)) return true;
     const auto* select = llvm::dyn_cast<llvm::SelectInst>(user);
     return select && select->getCondition() == &instruction && select->getTrueValue() != &instruction && select->getFalseValue() != &instruction;
   });
@@ -590,7 +600,14 @@ bool Selector::select_terminator(const llvm::Instruction& terminator) {
     }
     const llvm::BasicBlock *taken = to->getSuccessor(0), *next = to->getSuccessor(1);
     const u32 taken_label = edge(block, *taken, false), next_label = edge(block, *next, false);
-    branch(to->getCondition(), false, taken_label);
+    if (const Value* condition = to->getCondition(); !is_joined(condition)) {
+      branch(condition, false, taken_label);
+    } else {
+      const auto& both = llvm::cast<llvm::BinaryOperator>(*condition);
+      const bool all = both.getOpcode() == llvm::Instruction::And;
+      branch(both.getOperand(0), all, all ? next_label : taken_label);
+      branch(both.getOperand(1), false, taken_label);
+    }
     jump(next_label);
     return true;
   }
@@ -671,7 +688,21 @@ bool Selector::select_binary(const llvm::BinaryOperator& operation) {
   };
   switch (operation.getOpcode()) {
     case llvm::Instruction::Add: return arithmetic(Arithmetic::Add);
-    case llvm::Instruction::And: return arithmetic(Arithmetic::And);
+    case llvm::Instruction::And:
+      // What clears the upper bits is a shorter instruction.
+      if (const auto* mask = llvm::dyn_cast<llvm::ConstantInt>(b); mask && !llvm::isa<llvm::Constant>(a)) {
+        const u64 bits = mask->getZExtValue();
+        const unsigned bytes = bits == 0xff ? 1 : bits == 0xffff ? 2 : bits == 0xffffffff && size == 8 ? 4 : 0;
+        if (bytes && bytes < wide) {
+          emit(Op::ZeroExtend, bytes, result, in_register(a));
+          return true;
+        }
+        if (size == 8 && bits == static_cast<u32>(bits)) {
+          emit(Op::Arithmetic, 4, result, in_register(a), Operand::constant(static_cast<i32>(bits)), static_cast<u32>(Arithmetic::And));
+          return true;
+        }
+      }
+      return arithmetic(Arithmetic::And);
     case llvm::Instruction::Or: return arithmetic(Arithmetic::Or);
     case llvm::Instruction::Xor: return arithmetic(Arithmetic::Xor);
     case llvm::Instruction::Sub:
