@@ -487,7 +487,8 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
 void Lifter::inline_call(llvm::CallBase& call, const InlinedInsn& insn, std::vector<llvm::CallBase*>& inner) {
   const llvm::Function* callee = call.getCalledFunction();
   llvm::ValueToValueMapTy map;
-  for (unsigned i = 0; i < call.arg_size(); ++i) map[callee->getArg(i)] = call.getArgOperand(i);
+  for (unsigned i = 0; i < call.arg_size(); ++i)
+    if (const llvm::Argument* argument = callee->getArg(i); !argument->use_empty()) map[argument] = call.getArgOperand(i);
   llvm::BasicBlock* before = call.getParent();
   llvm::BasicBlock* after = before->splitBasicBlock(&call);
   before->getTerminator()->eraseFromParent();
