@@ -73,14 +73,20 @@ Ways ways_of(const Node& node, u64 head_rip) {
 Nodes nodes_of(std::span<const TraceStep> trace) {
   Nodes nodes;
   Node* before = nullptr;
+  std::map<u64, u64> ram_page_of;  // by linear page
   for (const TraceStep& step : trace) {
     if (!step.block || !fits(*step.block, *trace[0].block)) {
       before = nullptr;
       continue;
     }
     const i64 delta = static_cast<i64>(step.rip - trace[0].rip);
+    const u64 ram_page = step.block->ram_offset & ~kPageMask;
+    if (ram_page_of.try_emplace(step.rip & ~kPageMask, ram_page).first->second != ram_page) {  // mapped anew meanwhile
+      before = nullptr;
+      continue;
+    }
     Node& node = nodes.try_emplace(delta, Node{step.block, delta}).first->second;
-    if (node.block != step.block) {  // mapped anew meanwhile
+    if (node.block != step.block) {  // made anew meanwhile
       before = nullptr;
       continue;
     }

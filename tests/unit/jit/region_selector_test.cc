@@ -1,0 +1,35 @@
+// Which blocks of a trace become a region.
+#include <catch2/catch.hpp>
+
+#include "jit/engine.h"
+#include "jit/region_selector.h"
+#include "long_mode_guest.h"
+
+using namespace vellum;
+
+TEST_CASE("blocks that lay behind one linear page at different times do not become one region") {
+  // head: inc %eax; jmp next.  next, 16 bytes on: inc %ecx; jmp head.
+  const u8 head[] = {0xff, 0xc0, 0xeb, 0x0c}, next[] = {0xff, 0xc1, 0xeb, 0xec};
+  LongModeGuest guest{std::span<const u8>(head)};
+  constexpr u64 kRip = LongModeGuest::kCodeAt, kNext = kRip + 16, kOtherPage = kRip + kPageSize;
+  guest.memory.write(GuestPhysAddr(kNext), std::span(next));
+  guest.memory.write(GuestPhysAddr(kOtherPage + 16), std::span(next));
+  if (!use_engine(guest.cpu, {.engine = Engine::Tiered})) {
+    WARN("this host has no optimizing tier");
+    return;
+  }
+  const auto none = [](const Block&) { return false; };
+  Block* const first = guest.cpu.lookup(kRip);
+  Block* const second = guest.cpu.lookup(kNext);
+  REQUIRE((first && second));
+  const TraceStep together[] = {{kRip, first}, {kNext, second}, {kRip, first}, {kNext, second}};
+  CHECK(select_region(together, none).blocks.size() == 2);
+
+  // The page's entry in the last table: each table maps 2 MiB.
+  guest.write(LongModeGuest::kTables + 0x3000 + 0x1000 * (kRip >> 21) + 8 * (kRip >> 12 & 511), kOtherPage | 3);
+  guest.cpu.flush_tlb_page(kRip);
+  Block* const later = guest.cpu.lookup(kNext);
+  REQUIRE((later && later != second));
+  const TraceStep remapped[] = {{kRip, first}, {kNext, later}, {kRip, first}, {kNext, later}};
+  CHECK(select_region(remapped, none).blocks.size() == 1);
+}
