@@ -256,7 +256,7 @@ void CpuCore::visit(Archive& archive) {
   blocks.clear();
   update_mode();
   flush_tlb();
-  clear_jump_cache();
+  forget_jump_cache();
 }
 
 // --- Register dump ----------------------------------------------------------------------------------------------------
