@@ -13,6 +13,7 @@
 #include "jit/baseline.h"
 #include "jit/operation_text.h"
 #if VELLUM_LLVM
+#include "jit/optimizer/call_stub.h"
 #include "jit/optimizer/region_compiler.h"
 #endif
 #include "jit/stencil.h"
@@ -44,24 +45,6 @@ class OneRegionMemory final : public CodeMemory {
  private:
   CodeCache& m_cache;
 };
-#endif
-
-#if VELLUM_LLVM
-// Calls of functions of the program go through jumps that LLVM's linker puts behind the code (x86-64: jmp *distance(%rip)):
-// where such a one leads; nullptr when it is none.
-const void* behind_stub(u64 address) {
-#if defined(__x86_64__)
-  const auto* code = reinterpret_cast<const u8*>(address);
-  if (code[0] != 0xff || code[1] != 0x25) return nullptr;
-  i32 distance;
-  std::memcpy(&distance, code + 2, sizeof(distance));
-  const void* target;
-  std::memcpy(&target, code + 6 + distance, sizeof(target));
-  return target;
-#else
-  return nullptr;
-#endif
-}
 #endif
 
 // Keeps the parts of the block translated last.
@@ -232,7 +215,7 @@ class View {
         const u64 at = reinterpret_cast<u64>(left.data());
         const DisassembledInsn insn = m_host.one(left, at, [&](u64 target) {
           if (target - start >= compiled->code_size) return host_function_name(reinterpret_cast<const void*>(target));
-          const std::string beyond = host_function_name(behind_stub(target));
+          const std::string beyond = host_function_name(host_code::behind_stub(target));
           return beyond.empty() ? fmt::format("+{:x}", target - start) : beyond;
         });
         result += fmt::format("+{:<4x} {}\n", at - start, insn.text);

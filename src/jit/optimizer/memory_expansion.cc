@@ -11,6 +11,7 @@
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 
 #include "cpu/interpreter/handlers.h"
+#include "cpu/memory_order.h"
 #include "cpu/state.h"
 
 namespace vellum {
@@ -77,6 +78,7 @@ class MemoryExpansion {
   void replace_load(llvm::CallInst* call, Value* value);
   Check check(llvm::IRBuilder<>& b, Value* linear, u64 size, bool write, bool read, int page);
   Value* access_host(llvm::IRBuilder<>& b, const Access& access, Value* host);
+  Value* ordered_access(llvm::IRBuilder<>& b, llvm::Type* type, Value* host, u64 size, Value* stored);
   Value* call_helper(llvm::IRBuilder<>& b, const Access& access);
   void store_state(llvm::IRBuilder<>& b, const llvm::CallInst& call);
   Value* sunk(llvm::IRBuilder<>& b, Value* value, unsigned depth);
@@ -314,11 +316,56 @@ llvm::Type* MemoryExpansion::wanted_type(const Access& access) const {
 
 Value* MemoryExpansion::access_host(llvm::IRBuilder<>& b, const Access& access, Value* host) {
   llvm::Type* type = wanted_type(access);
-  if (access.kind == OpaqueKind::Load) return b.CreateAlignedLoad(type, host, llvm::Align(1));
+  if (access.kind == OpaqueKind::Load) {
+    if (!kHostIsTso) return ordered_access(b, type, host, access.size, nullptr);
+    return b.CreateAlignedLoad(type, host, llvm::Align(1));
+  }
   Value* value = access.call->getArgOperand(3);
   if (type != value->getType()) value = llvm::cast<llvm::BitCastInst>(value)->getOperand(0);
+  if (!kHostIsTso) return ordered_access(b, type, host, access.size, value);
   b.CreateAlignedStore(value, host, llvm::Align(1));
   return nullptr;
+}
+
+// ordered_load() and ordered_store() of cpu/memory_order.h, in front of an instruction. `stored`: nullptr for a load.
+Value* MemoryExpansion::ordered_access(llvm::IRBuilder<>& b, llvm::Type* type, Value* host, u64 size, Value* stored) {
+  if (stored && size <= 8 && type->isVectorTy()) {
+    type = b.getIntNTy(static_cast<unsigned>(size * 8));
+    stored = b.CreateBitCast(stored, type);
+  }
+  const auto single = [&](llvm::IRBuilder<>& at) -> Value* {
+    if (stored) {
+      at.CreateAlignedStore(stored, host, llvm::Align(size))->setAtomic(llvm::AtomicOrdering::Release);
+      return nullptr;
+    }
+    llvm::LoadInst* load = at.CreateAlignedLoad(type, host, llvm::Align(size));
+    load->setAtomic(llvm::AtomicOrdering::Acquire);
+    return load;
+  };
+  const auto fenced = [&](llvm::IRBuilder<>& at) -> Value* {
+    if (stored) {
+      at.CreateFence(llvm::AtomicOrdering::Release);
+      at.CreateAlignedStore(stored, host, llvm::Align(1));
+      return nullptr;
+    }
+    Value* load = at.CreateAlignedLoad(type, host, llvm::Align(1));
+    at.CreateFence(llvm::AtomicOrdering::Acquire);
+    return load;
+  };
+  if (size == 1) return single(b);
+  if (size > 8) return fenced(b);
+  llvm::Instruction *aligned = nullptr, *unaligned = nullptr, *behind = &*b.GetInsertPoint();
+  Value* low_bits = b.CreateAnd(b.CreatePtrToInt(host, m_i64), number(size - 1));
+  llvm::SplitBlockAndInsertIfThenElse(b.CreateICmpEQ(low_bits, number(0)), behind, &aligned, &unaligned, m_likely);
+  llvm::IRBuilder<> likely(aligned), unlikely(unaligned);
+  Value* whole = single(likely);
+  Value* parts = fenced(unlikely);
+  b.SetInsertPoint(behind);
+  if (stored) return nullptr;
+  llvm::PHINode* value = llvm::IRBuilder<>(&behind->getParent()->front()).CreatePHI(type, 2);
+  value->addIncoming(whole, aligned->getParent());
+  value->addIncoming(parts, unaligned->getParent());
+  return value;
 }
 
 llvm::AllocaInst* MemoryExpansion::buffer() {
@@ -472,8 +519,9 @@ void MemoryExpansion::expand(Access& access) {
   llvm::IRBuilder<> b(here);
   const bool write = access.kind != OpaqueKind::Load, update = access.kind == OpaqueKind::Update;
   const Check checked = check(b, call->getArgOperand(2), access.size, write, update, group.page);
+  b.SetInsertPoint(b.CreateBr(join));
   Value* fast_value = update ? checked.host : access_host(b, access, checked.host);
-  b.CreateBr(join);
+  llvm::BasicBlock* fast = b.GetInsertBlock();
 
   llvm::IRBuilder<> cold(checked.slow);
   Value* slow_value = call_helper(cold, access);
@@ -484,7 +532,7 @@ void MemoryExpansion::expand(Access& access) {
   llvm::IRBuilder<> after(&join->front());
   if (update) {
     llvm::PHINode* phi = after.CreatePHI(m_pointer, 2);
-    phi->addIncoming(fast_value, checked.fast);
+    phi->addIncoming(fast_value, fast);
     // Whether it works in place is known on the fast path: only the slow one branches.
     auto* branch = llvm::dyn_cast<llvm::BranchInst>(join->getTerminator());
     auto* compare = branch && branch->isConditional() ? llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition()) : nullptr;
@@ -504,7 +552,7 @@ void MemoryExpansion::expand(Access& access) {
     call->replaceAllUsesWith(phi);
   } else if (fast_value) {
     llvm::PHINode* phi = after.CreatePHI(fast_value->getType(), 2);
-    phi->addIncoming(fast_value, checked.fast);
+    phi->addIncoming(fast_value, fast);
     phi->addIncoming(slow_value, checked.slow);
     replace_load(call, phi);
   }

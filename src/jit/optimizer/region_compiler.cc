@@ -20,14 +20,11 @@
 #include <llvm/TargetParser/Host.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 
+#include "jit/optimizer/host_code.h"
 #include "jit/optimizer/host_symbols.h"
 #include "jit/optimizer/lifter.h"
 #include "jit/optimizer/memory_expansion.h"
 #include "jit/optimizer/region_helpers.h"
-#if defined(__x86_64__)
-#include "jit/optimizer/x86_64/emission.h"
-#include "jit/optimizer/x86_64/selection.h"
-#endif
 
 namespace vellum {
 
@@ -146,7 +143,6 @@ class Compiler final : public RegionCompiler {
 
  private:
   void run(llvm::FunctionPassManager& passes, llvm::Function& function);
-  bool generate_quickly(llvm::Function& function, CompiledRegion& result);
   std::expected<void, std::string> generate_with_llvm(llvm::Function& function, const Region& region, CompiledRegion& result);
   std::unique_ptr<llvm::Module> extract(llvm::Function& function);
   void write_dump(const llvm::Module& module, const llvm::SmallVectorImpl<char>& object);
@@ -186,10 +182,7 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   std::string cpu = wanted.cpu, features = wanted.features;
   m_generator = wanted.generator;
   const auto host_features = llvm::sys::getHostCPUFeatures();
-#if defined(__x86_64__)
-  // The bitcode uses it (bitcode/meson.build).
-  if (!host_features.lookup("avx2")) return std::unexpected("the optimizing translator needs a host with AVX2");
-#endif
+  if (const char* lacking = host_code::lacks(host_features)) return std::unexpected(std::string("the optimizing translator needs a host with ") + lacking);
   if (cpu.empty()) {
     cpu = llvm::sys::getHostCPUName();
     for (const auto& feature : host_features)
@@ -355,7 +348,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const u64 lift_done = now_ns();
 
   const bool loop = region.is_small() && lifted->loops;
-  const bool quick = m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !loop);
+  const bool quick = host_code::kHasQuickGenerator && (m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !loop));
   run(m_before, function);
   insert_floats(function);
   keep_floats(function);
@@ -370,7 +363,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const u64 simplify_done = now_ns();
   if (m_texts) m_texts->optimized = text_of(function);
 
-  statistics.quick = quick && generate_quickly(function, result);
+  statistics.quick = quick && host_code::generate_quickly(function, m_symbols, m_memory, result);
   if (statistics.quick) function.eraseFromParent();
   else if (auto done = generate_with_llvm(function, region, result); !done) return std::unexpected(done.error());
   statistics.code_size = result.code_size;
@@ -378,28 +371,6 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   statistics.simplify_ns = simplify_done - lift_done;
   statistics.generate_ns = now_ns() - simplify_done;
   return result;
-}
-
-// False: the region has instructions that only LLVM knows, or there is no room.
-bool Compiler::generate_quickly([[maybe_unused]] llvm::Function& function, [[maybe_unused]] CompiledRegion& result) {
-#if defined(__x86_64__)
-  auto code = x86_64::select_instructions(function, m_symbols);
-  if (!code) return false;
-  const x86_64::Allocation allocation = x86_64::allocate(*code);
-  x86_64::Assembler assembler;
-  x86_64::emit_code(*code, allocation, m_symbols.lookup("region_exit"), assembler);
-  const usize size = assembler.bytes().size();
-  const CodeMemory::Place place = m_memory.allocate(size, 16);
-  if (!place.writable || !assembler.finish(place.executable)) return false;
-  std::memcpy(place.writable, assembler.bytes().data(), size);
-  m_memory.publish(place, size);
-  result.entry = reinterpret_cast<Handler>(reinterpret_cast<u64>(place.executable));
-  result.code = place.executable;
-  result.code_size = size;
-  return true;
-#else
-  return false;
-#endif
 }
 
 std::expected<void, std::string> Compiler::generate_with_llvm(llvm::Function& function, const Region& region, CompiledRegion& result) {

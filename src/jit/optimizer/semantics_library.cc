@@ -3,6 +3,7 @@
 
 #include <llvm/Bitcode/BitcodeReader.h>
 #include <llvm/IR/Constants.h>
+#include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/InlineAsm.h>
 #include <llvm/IR/Instructions.h>
 #include <llvm/Support/MemoryBuffer.h>
@@ -42,7 +43,7 @@ bool SemanticsLibrary::read_tables() {
 
   for (const unsigned size : {1u, 2u, 4u, 8u, 16u, 32u}) {
     const auto add = [&](const char* name, OpaqueKind kind) {
-      if (const llvm::Function* f = m_module->getFunction(name + std::to_string(size))) m_opaque[f] = {kind, static_cast<u8>(size)};
+      if (llvm::Function* f = m_module->getFunction(name + std::to_string(size))) m_opaque[by_value(f, size, kind)] = {kind, static_cast<u8>(size)};
     };
     add("vellum_load_", OpaqueKind::Load);
     add("vellum_store_", OpaqueKind::Store);
@@ -54,6 +55,33 @@ bool SemanticsLibrary::read_tables() {
   m_condition_body = m_module->getFunction("vellum_condition_body");
   m_flags_body = m_module->getFunction("vellum_flags_body");
   return m_condition_body && m_flags_body && materialize(*m_condition_body) && materialize(*m_flags_body);
+}
+
+// Calling conventions without registers for vectors of 32 bytes pass them in memory: a load's result goes where the first
+// argument says, and a store is given the address of its value. The function with the vector itself stands for such a one.
+llvm::Function* SemanticsLibrary::by_value(llvm::Function* function, unsigned size, OpaqueKind kind) {
+  const bool load = kind == OpaqueKind::Load && function->hasStructRetAttr();
+  const bool store = kind == OpaqueKind::Store && function->getArg(3)->getType()->isPointerTy();
+  if (!load && !store) return function;
+  llvm::LLVMContext& context = m_module->getContext();
+  llvm::Type* vector = llvm::FixedVectorType::get(llvm::Type::getInt64Ty(context), size / 8);
+  std::vector<llvm::Type*> parameters(function->getFunctionType()->param_begin() + (load ? 1 : 0), function->getFunctionType()->param_end());
+  if (store) parameters.back() = vector;
+  auto* type = llvm::FunctionType::get(load ? vector : llvm::Type::getVoidTy(context), parameters, false);
+  return m_by_value[function] = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, function->getName() + "_by_value", *m_module);
+}
+
+void SemanticsLibrary::pass_by_value(llvm::CallInst& call, llvm::Function* function) {
+  llvm::IRBuilder<> b(&call);
+  std::vector<llvm::Value*> arguments(call.arg_begin(), call.arg_end());
+  if (function->getReturnType()->isVoidTy()) {
+    arguments.back() = b.CreateAlignedLoad(function->getArg(3)->getType(), arguments.back(), call.getParamAlign(3).valueOrOne());
+    b.CreateCall(function, arguments);
+  } else {
+    llvm::Value* result = b.CreateCall(function, llvm::ArrayRef(arguments).drop_front());
+    b.CreateAlignedStore(result, arguments.front(), call.getParamAlign(0).valueOrOne());
+  }
+  call.eraseFromParent();
 }
 
 namespace {
@@ -92,8 +120,12 @@ bool SemanticsLibrary::materialize(llvm::Function& function) {
   for (const char* attribute : {"target-cpu", "target-features", "tune-cpu"}) function.removeFnAttr(attribute);
   // Clang lets every assembler statement clobber the x87 status, which costs an FWAIT behind each.
   for (llvm::BasicBlock& block : function)
-    for (llvm::Instruction& instruction : block) {
+    for (llvm::Instruction& instruction : llvm::make_early_inc_range(block)) {
       auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (llvm::Function* other = call ? m_by_value.lookup(call->getCalledFunction()) : nullptr) {
+        pass_by_value(*call, other);
+        continue;
+      }
       if (call && raises_unseen_flags(*call)) keep_flags(*call);
       auto* assembly = call ? llvm::dyn_cast<llvm::InlineAsm>(call->getCalledOperand()) : nullptr;
       if (!assembly) continue;

@@ -39,10 +39,13 @@ class SemanticsLibrary {
  private:
   explicit SemanticsLibrary(std::unique_ptr<llvm::Module> module) : m_module(std::move(module)) {}
   bool read_tables();
+  llvm::Function* by_value(llvm::Function* function, unsigned size, OpaqueKind kind);
+  void pass_by_value(llvm::CallInst& call, llvm::Function* function);
 
   std::unique_ptr<llvm::Module> m_module;
   std::vector<llvm::Function*> m_functions;  // row * kBitcodeVariants + variant
   llvm::DenseMap<const llvm::Function*, Opaque> m_opaque;
+  llvm::DenseMap<const llvm::Function*, llvm::Function*> m_by_value;  // accesses whose vector is passed in memory
   llvm::Function* m_condition_body = nullptr;
   llvm::Function* m_flags_body = nullptr;
 };
