@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -23,15 +24,16 @@ Error failed(std::string_view what, u64 size) {
 #if defined(__x86_64__)
 constexpr i64 kReach = (i64{2} << 30) - (i64{64} << 20);
 #else
-constexpr i64 kReach = i64{128} << 20;
+constexpr i64 kReach = (i64{128} << 20) - (i64{32} << 20);
 #endif
 
 // Calls `map` with addresses within reach of the program, from near to far, until one is taken.
 template <class Map>
 u8* map_near_program(u64 size, Map map) {
-  constexpr i64 kStep = i64{16} << 20;
-  const i64 program = static_cast<i64>(reinterpret_cast<u64>(&interpreter_leave) & ~u64{kStep - 1});
-  for (i64 distance = kStep; distance + static_cast<i64>(size) < kReach; distance += kStep) {
+  constexpr i64 kFirst = i64{16} << 20, kLeastStep = i64{1} << 20;
+  const i64 program = static_cast<i64>(reinterpret_cast<u64>(&interpreter_leave) & ~u64{kFirst - 1});
+  const i64 step = std::clamp(static_cast<i64>(size), kLeastStep, kFirst);  // where reach is short, small ones must not waste it
+  for (i64 distance = kFirst; distance + static_cast<i64>(size) < kReach; distance += step) {
     for (const i64 address : {program - distance - static_cast<i64>(size), program + distance}) {
       if (address <= 0) continue;
       void* place = map(reinterpret_cast<void*>(address));
