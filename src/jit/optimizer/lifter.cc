@@ -6,14 +6,12 @@
 #include <bitset>
 #include <optional>
 
-#include <llvm/Analysis/InstructionSimplify.h>
 #include <llvm/IR/CFG.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/MDBuilder.h>
 
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
-#include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 
@@ -260,11 +258,14 @@ std::expected<LiftedRegion, std::string> Lifter::lift() {
     m_library.exclude(insn.row, insn.variant);
     return fail(m_error);
   };
-  for (const InlinedInsn& insn : m_inlined)
-    if (!inline_insn(insn)) return exclude(insn);
+  for (const InlinedInsn& insn : m_inlined) {
+    if (insn.placed) continue;
+    m_error = "an instruction calls too deep";
+    return exclude(insn);
+  }
   leave_for_handlers();
   llvm::removeUnreachableBlocks(*m_function);
-  // Each instruction began a block. Where nothing else ends them they are one: values are written back at blocks' ends.
+  // Values are written back at blocks' ends: where nothing else ends them they are one.
   for (llvm::BasicBlock& block : llvm::make_early_inc_range(*m_function)) llvm::MergeBlockIntoPredecessor(&block);
   for (const InlinedInsn& insn : m_inlined)
     if (!collect_accesses(insn)) return exclude(insn);
@@ -407,19 +408,32 @@ llvm::Value* Lifter::rip_of(llvm::IRBuilderBase& b, u64 offset, unsigned code_si
   return b.CreateAnd(rip, number(code_size_bytes == 4 ? 0xffffffff : 0xffff));
 }
 
-llvm::CallInst* Lifter::call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
-                                       const RegionBlock& block, unsigned position, u64 x87_stack) {
+// An instruction's semantics at the end of the builder's block; the builder goes on where they end.
+llvm::Value* Lifter::place_semantics(llvm::IRBuilder<>& b, llvm::Function& function, const RegionBlock& block, unsigned position, u64 x87_stack) {
   const BoundInsn& insn = block.insns[position];
+  auto* shadow = new llvm::AllocaInst(m_i8, 0, "", m_entry->begin());
   auto* address = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(block.original->insns + position)), m_pointer);
   llvm::Value* arguments[] = {
-      state, address, number(insn.operand[0]), number(insn.operand[1]), number(insn.operand[2]), number(insn.operand[3]),
+      shadow, address, number(insn.operand[0]), number(insn.operand[1]), number(insn.operand[2]), number(insn.operand[3]),
       number(static_cast<u64>(insn.immediate())), number(insn.wide()), number(insn.immediate2()), number(insn.base),
       number(insn.index), number(insn.scale), number(static_cast<u64>(i64{insn.displacement})), number(insn.address_mask()),
       number(insn.segment), number(static_cast<u64>(insn.segment_mode)), number(static_cast<u64>(insn.stack_mode)),
       number(insn.operand_size), number(insn.address_size), number(insn.code_size_bytes), number(insn.offset),
       number(insn.length), number(x87_stack)};
   static_assert(std::size(arguments) == kBitcodeFields + 2);
-  return b.CreateCall(function, arguments);
+  PlacedBody placed;
+  const auto treat = [&](llvm::Function& callee) {
+    const OpaqueKind kind = m_library.opaque(callee).kind;
+    if (kind == OpaqueKind::Leave) return BodyPlacer::Treatment::Note;
+    return kind == OpaqueKind::None && m_library.materialize(callee) ? BodyPlacer::Treatment::Place : BodyPlacer::Treatment::Keep;
+  };
+  const bool done = m_library.placer().place(function, arguments, b.GetInsertBlock(), *m_entry, treat, placed);
+  const BoundInsn* original = block.original->insns + position;
+  const u8 variant = block.variants[position];
+  for (llvm::CallInst* call : m_library.placer().take_noted()) m_leaves.push_back({call, interpreter_row(insn.row).variant[variant], original});
+  m_inlined.push_back({shadow, original, insn.row, variant, done});
+  b.SetInsertPoint(placed.end ? placed.end : llvm::BasicBlock::Create(m_context, "", m_function));  // the latter is never reached
+  return placed.result ? placed.result : llvm::PoisonValue::get(function.getReturnType());
 }
 
 void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
@@ -436,10 +450,8 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
       tail_call(b, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(handler)), m_pointer), block.original->insns + i);
       return;
     }
-    auto* shadow = new llvm::AllocaInst(m_i8, 0, "", m_entry->begin());
-    llvm::CallInst* call = call_semantics(b, function, shadow, block, i, x87_stack);
+    llvm::Value* result = place_semantics(b, *function, block, i, x87_stack);
     x87_stack = x87_stack_behind(insn, x87_stack);
-    m_inlined.push_back({call, shadow, block.original->insns + i, insn.row, variant});
     const u64 target_offset = u64{insn.offset} + insn.length + static_cast<u64>(insn.immediate());
     const u64 next_offset = u64{insn.offset} + insn.length;
     switch (interpreter_row(insn.row).flow) {
@@ -455,7 +467,7 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
         auto* next = llvm::BasicBlock::Create(m_context, "next", m_function);
         llvm::MDNode* weights = nullptr;
         if (block.taken_weight + block.next_weight) weights = llvm::MDBuilder(m_context).createBranchWeights(block.taken_weight + 1, block.next_weight + 1);
-        b.CreateCondBr(b.CreateICmpNE(call, number(0)), taken, next, weights);
+        b.CreateCondBr(b.CreateICmpNE(result, number(0)), taken, next, weights);
         b.SetInsertPoint(taken);
         if (block.taken >= 0) go_to(b, block.taken);
         else leave(b, rip_of(b, target_offset, insn.operand_size));
@@ -468,10 +480,10 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
         for (const int target : m_indirect[static_cast<usize>(index)]) {
           auto* other = llvm::BasicBlock::Create(m_context, "other", m_function);
           auto* rip = b.CreateAdd(m_entry_base, number(static_cast<u64>(m_region.blocks[static_cast<usize>(target)].delta)));
-          b.CreateCondBr(b.CreateICmpEQ(call, rip), m_heads[static_cast<usize>(target)], other);
+          b.CreateCondBr(b.CreateICmpEQ(result, rip), m_heads[static_cast<usize>(target)], other);
           b.SetInsertPoint(other);
         }
-        leave(b, call);
+        leave(b, result);
         return;
       }
     }
@@ -481,65 +493,7 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
   else leave(b, rip_of(b, terminator.offset, terminator.code_size_bytes));
 }
 
-// Inlining ------------------------------------------------------------------------------------------------------------
-
-// Puts the callee's body in the place of the call, and appends what it calls in turn.
-void Lifter::inline_call(llvm::CallBase& call, const InlinedInsn& insn, std::vector<llvm::CallBase*>& inner) {
-  const llvm::Function* callee = call.getCalledFunction();
-  llvm::ValueToValueMapTy map;
-  for (unsigned i = 0; i < call.arg_size(); ++i)
-    if (const llvm::Argument* argument = callee->getArg(i); !argument->use_empty()) map[argument] = call.getArgOperand(i);
-  llvm::BasicBlock* before = call.getParent();
-  llvm::BasicBlock* after = before->splitBasicBlock(&call);
-  before->getTerminator()->eraseFromParent();
-  llvm::BasicBlock* last = &m_function->back();
-  llvm::SmallVector<llvm::ReturnInst*, 4> returns;
-  llvm::CloneAndPruneFunctionInto(m_function, callee, map, false, returns);
-
-  auto block = std::next(last->getIterator());
-  llvm::BasicBlock* first = &*block;
-  for (; block != m_function->end(); ++block)
-    for (llvm::Instruction& instruction : *block)
-      if (auto* made = llvm::dyn_cast<llvm::CallBase>(&instruction)) {
-        llvm::Function* target = made->getCalledFunction();
-        if (!target || target->isIntrinsic()) continue;
-        if (m_library.opaque(*target).kind == OpaqueKind::Leave) m_leaves.push_back({made, interpreter_row(insn.row).variant[insn.variant], insn.original});
-        else if (m_library.materialize(*target)) inner.push_back(made);
-      }
-  // Variables are the function's.
-  for (llvm::Instruction& instruction : llvm::make_early_inc_range(*first))
-    if (auto* variable = llvm::dyn_cast<llvm::AllocaInst>(&instruction)) variable->moveBefore(*m_entry, m_entry->begin());
-  before->splice(before->end(), first);
-  before->replaceSuccessorsPhiUsesWith(first, before);
-  first->eraseFromParent();
-
-  llvm::PHINode* merged = nullptr;
-  if (returns.size() > 1 && !call.use_empty()) merged = llvm::PHINode::Create(call.getType(), static_cast<unsigned>(returns.size()), "", after->begin());
-  for (llvm::ReturnInst* end : returns) {
-    llvm::BasicBlock* from = end->getParent();
-    if (merged) merged->addIncoming(end->getReturnValue(), from);
-    else if (!call.use_empty()) call.replaceAllUsesWith(end->getReturnValue());
-    end->eraseFromParent();
-    llvm::BranchInst::Create(after, from);
-  }
-  if (merged) call.replaceAllUsesWith(merged);
-  else if (!call.use_empty()) call.replaceAllUsesWith(llvm::PoisonValue::get(call.getType()));  // it never returns
-  call.eraseFromParent();
-}
-
-bool Lifter::inline_insn(const InlinedInsn& insn) {
-  std::vector<llvm::CallBase*> pending{insn.call};
-  for (unsigned depth = 0; !pending.empty(); ++depth) {
-    llvm::CallBase* call = pending.back();
-    pending.pop_back();
-    if (depth > 64) {
-      m_error = "an instruction cannot be inlined";
-      return false;
-    }
-    inline_call(*call, insn, pending);
-  }
-  return true;
-}
+// Leaving -------------------------------------------------------------------------------------------------------------
 
 // Where an instruction gives up, its handler goes on with it, as where a region lacks one.
 void Lifter::leave_for_handlers() {
@@ -894,8 +848,7 @@ void fold_conditions(llvm::Function& function, SemanticsLibrary& library, Unknow
       call->eraseFromParent();
     } else if (known || unknown == Unknown::Call) {
       call->setCalledFunction(condition ? library.condition_body() : library.flags_body());
-      llvm::InlineFunctionInfo info;
-      if (known) llvm::InlineFunction(*call, info);
+      if (known) library.placer().replace(*call, function.getEntryBlock());
     }
   }
 }

@@ -49,11 +49,11 @@ class Lifter {
 
  private:
   struct InlinedInsn {
-    llvm::CallInst* call;
     llvm::AllocaInst* shadow;  // stands for CpuState in the inlined code until its accesses are rewritten
     const BoundInsn* original;
     u16 row;
     u8 variant;
+    bool placed;                // its body is where it belongs
   };
   struct Access {
     llvm::Instruction* instruction;  // load or store
@@ -79,10 +79,7 @@ class Lifter {
   void leave(llvm::IRBuilder<>& b, llvm::Value* rip);
   void return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip);
   void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
-  llvm::CallInst* call_semantics(llvm::IRBuilder<>& b, llvm::Function* function, llvm::Value* state,
-                                 const RegionBlock& block, unsigned position, u64 x87_stack);
-  void inline_call(llvm::CallBase& call, const InlinedInsn& insn, std::vector<llvm::CallBase*>& inner);
-  bool inline_insn(const InlinedInsn& insn);
+  llvm::Value* place_semantics(llvm::IRBuilder<>& b, llvm::Function& function, const RegionBlock& block, unsigned position, u64 x87_stack);
   bool collect_accesses(const InlinedInsn& insn);
   struct SlotShape;
   std::optional<SlotShape> shape_at(u32 offset) const;
@@ -120,7 +117,7 @@ class Lifter {
   std::vector<u64> m_x87_stack;
   bool m_x87_stack_known = false;
   struct Leave {
-    llvm::CallBase* call;
+    llvm::CallInst* call;
     Handler handler;
     const BoundInsn* original;
   };

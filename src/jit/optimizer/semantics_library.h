@@ -9,7 +9,7 @@
 #include <llvm/ADT/DenseMap.h>
 #include <llvm/IR/Module.h>
 
-#include "state/integers.h"
+#include "jit/optimizer/function_body.h"
 
 namespace vellum {
 
@@ -33,6 +33,7 @@ class SemanticsLibrary {
   Opaque opaque(const llvm::Function& function) const;
   llvm::Function* condition_body() { return m_condition_body; }
   llvm::Function* flags_body() { return m_flags_body; }
+  BodyPlacer& placer() { return m_placer; }
   // Functions that turned out not to be liftable are not found again.
   void exclude(u16 row, unsigned handler_index);
 
@@ -48,6 +49,7 @@ class SemanticsLibrary {
   llvm::DenseMap<const llvm::Function*, llvm::Function*> m_by_value;  // accesses whose vector is passed in memory
   llvm::Function* m_condition_body = nullptr;
   llvm::Function* m_flags_body = nullptr;
+  BodyPlacer m_placer;
 };
 
 }  // namespace vellum
