@@ -308,9 +308,11 @@ void Lifter::emit_entry() {
     m_heads.push_back(m_checked[i] ? llvm::BasicBlock::Create(m_context, "head", m_function) : m_bodies.back());
   }
   if (m_region.validity) {
-    auto* validity = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.validity)), m_pointer);
-    auto* key = b.CreateAlignedLoad(m_i64, validity, llvm::Align(8));
-    auto* rip = b.CreateAlignedLoad(m_i64, b.CreateConstInBoundsGEP1_64(m_i8, validity, offsetof(RegionValidity, rip)), llvm::Align(8));
+    const auto field = [&](const u64* place) {
+      return b.CreateAlignedLoad(m_i64, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(place)), m_pointer), llvm::Align(8));
+    };
+    auto* key = field(&m_region.validity->key);
+    auto* rip = field(&m_region.validity->rip);
     auto* half = b.CreateGEP(m_i64, state_field(b, offsetof(CpuState, jump_key)), b.CreateLShr(m_entry_base, 63));
     auto* now = b.CreateAlignedLoad(m_i64, half, llvm::Align(8));
     auto* valid = llvm::BasicBlock::Create(m_context, "valid", m_function);

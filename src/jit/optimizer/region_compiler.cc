@@ -155,7 +155,7 @@ class Compiler final : public RegionCompiler {
   llvm::FunctionAnalysisManager m_function_analyses;
   llvm::CGSCCAnalysisManager m_scc_analyses;
   llvm::ModuleAnalysisManager m_module_analyses;
-  llvm::FunctionPassManager m_before, m_after, m_after_quick;
+  llvm::FunctionPassManager m_before, m_after, m_before_quick, m_after_quick;
   llvm::StringMap<const void*> m_symbols;
   std::string m_dump;
   RegionTexts* m_texts = nullptr;
@@ -200,13 +200,14 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   builder.registerFunctionAnalyses(m_function_analyses);
   builder.registerLoopAnalyses(m_loop_analyses);
   builder.crossRegisterProxies(m_loop_analyses, m_function_analyses, m_scc_analyses, m_module_analyses);
-  if (auto e = builder.parsePassPipeline(m_before, "sroa<modify-cfg>,early-cse,instcombine<no-verify-fixpoint>,simplifycfg"))
-    return std::unexpected(llvm::toString(std::move(e)));
-  if (auto e = builder.parsePassPipeline(m_after, "instcombine<no-verify-fixpoint>,simplifycfg"))
-    return std::unexpected(llvm::toString(std::move(e)));
-
-  // What instcombine does more there, the quick generator's selection does as well.
-  if (auto e = builder.parsePassPipeline(m_after_quick, "instsimplify,simplifycfg")) return std::unexpected(llvm::toString(std::move(e)));
+  // What instcombine does more than instsimplify, the quick generator's selection does as well, but for a few percent of the code.
+  const std::pair<llvm::FunctionPassManager*, const char*> pipelines[] = {
+      {&m_before, "sroa<modify-cfg>,early-cse,instcombine<no-verify-fixpoint>,simplifycfg"},
+      {&m_after, "instcombine<no-verify-fixpoint>,simplifycfg"},
+      {&m_before_quick, "sroa<modify-cfg>,early-cse,instsimplify,simplifycfg"},
+      {&m_after_quick, "instsimplify,simplifycfg"}};
+  for (const auto& [passes, text] : pipelines)
+    if (auto e = builder.parsePassPipeline(*passes, text)) return std::unexpected(llvm::toString(std::move(e)));
   for (usize i = 0; i < kSemanticsSymbolCount; ++i) m_symbols[kSemanticsSymbols[i].name] = kSemanticsSymbols[i].address;
   for (const HostSymbol& symbol : region_helpers()) m_symbols[symbol.name] = symbol.address;
   return {};
@@ -349,7 +350,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
 
   const bool loop = region.is_small() && lifted->loops;
   const bool quick = host_code::kHasQuickGenerator && (m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !loop));
-  run(m_before, function);
+  run(quick ? m_before_quick : m_before, function);
   insert_floats(function);
   keep_floats(function);
   fold_conditions(function, *m_library, Unknown::Call);
@@ -364,8 +365,12 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   if (m_texts) m_texts->optimized = text_of(function);
 
   statistics.quick = quick && host_code::generate_quickly(function, m_symbols, m_memory, result);
-  if (statistics.quick) function.eraseFromParent();
-  else if (auto done = generate_with_llvm(function, region, result); !done) return std::unexpected(done.error());
+  if (statistics.quick) {
+    function.eraseFromParent();
+  } else {
+    if (quick) run(m_after, function);  // LLVM knows everything
+    if (auto done = generate_with_llvm(function, region, result); !done) return std::unexpected(done.error());
+  }
   statistics.code_size = result.code_size;
   statistics.lift_ns = lift_done - start;
   statistics.simplify_ns = simplify_done - lift_done;
