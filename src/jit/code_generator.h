@@ -8,7 +8,7 @@ namespace vellum {
 // What turns a simplified region into host code. The quick generator takes a twentieth of LLVM's time, for code that is a little
 // slower; it exists for x86-64 hosts, and knows little of vectors.
 enum class CodeGenerator : u8 {
-  Fitting,   // LLVM for small loops and where there is no other, the quick one for the rest
+  Fitting,   // LLVM for promoted regions and where there is no other, the quick one for the rest
   Llvm,
   Quick,     // wherever it can
 };

@@ -19,6 +19,7 @@ struct Statistics {
   u64 traces = 0;              // of blocks that ran behind a hot one
   u64 regions_chosen = 0, regions = 0, regions_failed = 0;  // asked for, installed, not compiled
   u64 quick_regions = 0;       // of these, made by the quick code generator
+  u64 regions_promoted = 0;    // sent to LLVM because the loops in them ran long
   u64 region_insns = 0;
   u64 region_insns_run = 0;    // executed in regions; counted with EngineOptions::count_tiers only
   u64 region_bytes = 0;

@@ -78,6 +78,7 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
     table.line("regions chosen", t.regions_chosen);
     table.line("regions translated", t.regions);
     table.line("of these, by the quick code generator", t.quick_regions, percent(t.quick_regions, t.regions));
+    table.line("regions promoted", t.regions_promoted, "their loops ran long, LLVM compiled them again");
     table.line("regions given up", t.regions_failed);
     table.line("segments of the code cache evicted", t.region_segments_evicted);
     table.line("instructions in them", t.region_insns);

@@ -2,6 +2,8 @@
 #include "jit/tiers.h"
 
 #include <algorithm>
+#include <limits>
+#include <optional>
 
 #include "cpu/interpreter/handlers.h"
 #include "state/log.h"
@@ -16,6 +18,9 @@ struct Tiers::RegionRecord {
   u64 rip = 0;  // of the first block
   const void* code = nullptr;
   RegionValidity validity;  // when the mapping was last found to hold
+  // To be compiled once more if the loops in it run long enough.
+  std::optional<Region> promotable;
+  i64 passes = 0;
 };
 
 // Regions' code comes from the compiling thread, so it has a cache of its own.
@@ -97,6 +102,13 @@ VELLUM_HANDLER_ABI void count_proof(CpuState* s, const BoundInsn* insns) {
   // Full caches leave the block as it is, and a proof of one entry more would be due at once.
   const Handler handler = handler_of(*insns) == count_proof ? interpreter_handler(*block, 0) : handler_of(*insns);
   [[clang::musttail]] return handler(s, insns);
+}
+
+// Where a region goes whose loops have run for long. Goes on as if the loop's head were entered from outside.
+VELLUM_HANDLER_ABI void promote_region(CpuState* s, const BoundInsn* insns) {
+  Block* block = Block::of(insns);
+  static_cast<Tiers&>(*s->core->blocks.translator()).region_passed(*block);
+  [[clang::musttail]] return block->entry(s, insns);
 }
 
 // Where a region on several pages goes when it does not know whether they are mapped as they were.
@@ -307,12 +319,39 @@ void Tiers::compile(Selection selection, u64 rip) {
     selection.region.revalidate = revalidate_region;
   }
   log(LogItem::Tiers, "region {}: {} blocks from {:#x}", ticket, record->blocks.size(), rip);
+  if (m_options.generator == CodeGenerator::Fitting && selection.region.is_small()) {
+    record->passes = m_options.passes_until_promoted;
+    selection.region.passes = &record->passes;
+    selection.region.passed = promote_region;
+    record->promotable = selection.region;
+  }
   m_regions.emplace(ticket, std::move(record));
   ++m_statistics.regions_chosen;
-  m_compiler->submit(ticket, std::move(selection.region));
-  if (m_options.wait_for_compiler) {
-    while (!m_compiler->finish()) attend();
-    attend();
+  submit(ticket, std::move(selection.region));
+}
+
+void Tiers::submit(u64 ticket, Region region) {
+  m_compiler->submit(ticket, std::move(region));
+  if (!m_options.wait_for_compiler) return;
+  while (!m_compiler->finish()) attend();
+  attend();
+}
+
+void Tiers::region_passed(Block& block) {
+  const auto found = m_regions_of.find(&block);
+  if (found == m_regions_of.end()) return;
+  for (const u64 ticket : std::vector(found->second)) {
+    const auto known = m_regions.find(ticket);
+    if (known == m_regions.end()) continue;  // evicted to make room for the one before
+    RegionRecord& record = *known->second;
+    if (record.passes >= 0) continue;
+    record.passes = std::numeric_limits<i64>::max();
+    if (!record.promotable) continue;
+    record.promotable->passes = nullptr;
+    record.promotable->promoted = true;
+    log(LogItem::Tiers, "region {}: its loops run long, and it is compiled again", ticket);
+    ++m_statistics.regions_promoted;
+    submit(ticket, *std::exchange(record.promotable, std::nullopt));
   }
 }
 
@@ -356,7 +395,7 @@ void Tiers::install_results() {
     } else {
       log(LogItem::Tiers, "region {}: {}", result.ticket, result.code.error());
       ++m_statistics.regions_failed;
-      retire(*found->second);
+      if (!found->second->code) retire(*found->second);
     }
   }
 }
@@ -364,6 +403,7 @@ void Tiers::install_results() {
 void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   Block& head = *record.blocks[0];
   record.code = reinterpret_cast<const void*>(code.entry);
+  if (!code.statistics.quick) record.promotable.reset();  // LLVM's already
   m_region_at[&head] = record.ticket;
   ++m_statistics.regions;
   m_statistics.quick_regions += code.statistics.quick;
@@ -384,9 +424,8 @@ void Tiers::retire(RegionRecord& record) {
     if (tickets.empty()) m_regions_of.erase(block);
   }
   Block& head = *record.blocks[0];
-  if (!record.code) {
-    m_compiler->cancel(record.ticket);
-  } else {
+  m_compiler->cancel(record.ticket);
+  if (record.code) {
     m_region_at.erase(&head);
     if (head.count != kStaleCount) m_baseline.redirect(head, nullptr);
   }

@@ -31,6 +31,8 @@ class Tiers final : public Translator {
   void block_hot(Block& block);
   // A block without host code is being entered, and has been often enough to deserve some. CpuState::code_base is its RIP.
   void block_proven(Block& block);
+  // A loop head in a region was passed as often as makes the region worth LLVM's time.
+  void region_passed(Block& block);
   // Whether the region that starts with `block` may run now; its code, or the block's own.
   const void* enter_region(Block& block);
 
@@ -44,6 +46,7 @@ class Tiers final : public Translator {
   void end_trace();
   bool is_pending(const Block& block) const;
   void compile(Selection selection, u64 rip);
+  void submit(u64 ticket, Region region);
   void install(RegionRecord& record, const CompiledRegion& code);
   void retire(RegionRecord& record);
   void count_again(Block& head);

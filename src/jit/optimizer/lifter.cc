@@ -361,6 +361,7 @@ void Lifter::emit_block(int index) {
     auto* refused = llvm::BasicBlock::Create(m_context, "refused", m_function);
     b.CreateCondBr(b.CreateICmpSGE(budget, number(longest_path(index))), enough, refused, weights);
     b.SetInsertPoint(enough);
+    if (m_region.passes) count_pass(b, index);
     auto* attention = b.CreateAlignedLoad(m_i32, state_field(b, offsetof(CpuState, attention)), llvm::Align(4));
     attention->setAtomic(llvm::AtomicOrdering::Monotonic);
     b.CreateCondBr(b.CreateICmpEQ(attention, b.getInt32(0)), m_bodies[static_cast<usize>(index)], refused, weights);
@@ -375,6 +376,22 @@ void Lifter::emit_block(int index) {
     b.CreateAlignedStore(b.CreateAdd(b.CreateAlignedLoad(m_i64, counter, llvm::Align(8)), number(block.count)), counter, llvm::Align(8));
   }
   emit_insns(index, b);
+}
+
+// Promotes the region where a loop in it has been gone through often enough.
+void Lifter::count_pass(llvm::IRBuilder<>& b, int index) {
+  const RegionBlock& block = m_region.blocks[static_cast<usize>(index)];
+  auto* counter = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.passes)), m_pointer);
+  auto* left = b.CreateSub(b.CreateAlignedLoad(m_i64, counter, llvm::Align(8)), number(1));
+  b.CreateAlignedStore(left, counter, llvm::Align(8));
+  auto* more = llvm::BasicBlock::Create(m_context, "more", m_function);
+  auto* passed = llvm::BasicBlock::Create(m_context, "passed", m_function);
+  b.CreateCondBr(b.CreateICmpSGE(left, number(0)), more, passed, llvm::MDBuilder(m_context).createBranchWeights(100000, 1));
+  b.SetInsertPoint(passed);
+  b.CreateStore(b.CreateAdd(m_entry_base, number(static_cast<u64>(block.delta))), m_code_base);
+  b.CreateCall(m_spill_marker);
+  tail_call(b, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.passed)), m_pointer), block.original->insns);
+  b.SetInsertPoint(more);
 }
 
 void Lifter::go_to(llvm::IRBuilder<>& b, int block) { b.CreateBr(m_heads[static_cast<usize>(block)]); }

@@ -75,6 +75,7 @@ class Lifter {
   void emit_entry();
   void emit_block(int index);
   void emit_insns(int index, llvm::IRBuilder<>& b);
+  void count_pass(llvm::IRBuilder<>& b, int index);
   void go_to(llvm::IRBuilder<>& b, int block);
   void leave(llvm::IRBuilder<>& b, llvm::Value* rip);
   void return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip);

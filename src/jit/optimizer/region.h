@@ -35,6 +35,11 @@ struct Region {
   // them and enter the region again.
   const RegionValidity* validity = nullptr;
   Handler revalidate = nullptr;
+  // Unless nullptr: counts down with every pass through a loop head. Below zero the region goes on in `passed`, which sets it
+  // anew and enters the block some way or other.
+  i64* passes = nullptr;
+  Handler passed = nullptr;
+  bool promoted = false;  // it runs so long that the best code is worth its price
   // Where the instructions that run in it are counted, if anywhere; a block's all when it is entered.
   u64* executed = nullptr;
 

@@ -1,0 +1,56 @@
+// A small region whose loops run long is compiled again by LLVM, and the guest does not notice.
+#include <catch2/catch.hpp>
+
+#include "programs/machine.h"
+
+using namespace vellum;
+using namespace vellum::programs;
+using instructions::kCodeSize;
+using instructions::kDataBase;
+using instructions::kFiller;
+
+namespace {
+
+constexpr u64 kInstructions = 200'000;
+
+// Sums up in RDX, and writes a count to memory each time that the inner loop is done.
+const std::vector<u8> kLoops = {
+    0xb9, 0xe8, 3, 0, 0,  // mov ecx, 1000
+    0x48, 0x01, 0xca,     // add rdx, rcx
+    0xff, 0xc9,           // dec ecx
+    0x75, 0xf9,           // jnz to the addition
+    0x48, 0xff, 0x03,     // inc qword [rbx]
+    0xeb, 0xef,           // jmp to the start
+};
+
+// The CPU behind kInstructions of it.
+std::unique_ptr<ProgramMachine> run_loops(const EngineOptions& options) {
+  auto machine = std::make_unique<ProgramMachine>("machine", *parse_cpu_model("max"), options);
+  Program program;
+  program.environment = Environment::Long64;
+  program.code = kLoops;
+  program.code.resize(kCodeSize, kFiller);
+  program.blocks = {0};
+  machine->load(program, 1);
+  machine->enter({.state_seed = 1, .rflags = 0x202});
+  machine->core().s.gpr[kRbx] = kDataBase;
+  machine->run(kInstructions);
+  return machine;
+}
+
+}  // namespace
+
+TEST_CASE("a region whose loops run long is promoted once") {
+  const auto interpreter = run_loops({.engine = Engine::Interpreter});
+  const auto tiered = run_loops({.engine = Engine::Tiered, .hot_entries = 20, .passes_until_promoted = 500, .wait_for_compiler = true});
+  const Statistics* statistics = engine_statistics(tiered->core());
+  REQUIRE(statistics);
+#if defined(__x86_64__)  // the quick code generator is for these hosts
+  CHECK(statistics->regions_promoted >= 1);
+  CHECK(statistics->regions > statistics->quick_regions);
+#endif
+  const CpuState &a = interpreter->core().s, &b = tiered->core().s;
+  for (unsigned i = 0; i < 16; ++i) CHECK(a.gpr[i] == b.gpr[i]);
+  CHECK(a.rip == b.rip);
+  CHECK(interpreter->core().retired() == tiered->core().retired());
+}
