@@ -261,14 +261,45 @@ CpuCore::Pieces CpuCore::pieces_of(u64 linear, unsigned size, AccessType type, R
   return pieces;
 }
 
+namespace {
+
+// Accesses of a size known only when they are made: those that the guest makes as one are one here, which memcpy need not be.
+void ordered_read(void* data, const u8* host, usize size) {
+  const auto whole = [&]<class T>(T) {
+    const T value = ordered_load<T>(host);
+    std::memcpy(data, &value, sizeof(T));
+  };
+  switch (size) {
+    case 1: return whole(u8{});
+    case 2: return whole(u16{});
+    case 4: return whole(u32{});
+    case 8: return whole(u64{});
+    default: std::memcpy(data, host, size); order_bulk_access();
+  }
+}
+void ordered_write(u8* host, const void* data, usize size) {
+  const auto whole = [&]<class T>(T value) {
+    std::memcpy(&value, data, sizeof(T));
+    ordered_store<T>(host, value);
+  };
+  switch (size) {
+    case 1: return whole(u8{});
+    case 2: return whole(u16{});
+    case 4: return whole(u32{});
+    case 8: return whole(u64{});
+    default: order_bulk_access(); std::memcpy(host, data, size);
+  }
+}
+
+}  // namespace
+
 void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
   const Pieces pieces = pieces_of(linear, size, AccessType::Read, rights);
   if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, false);
   u8* out = static_cast<u8*>(data);
   for (const Pieces::Piece& piece : pieces.all()) {
     if (piece.target.read == RegionKind::Ram || piece.target.read == RegionKind::Rom) {
-      std::memcpy(out, memory.ram().host(piece.target.read_ram_offset + piece.physical.offset()), piece.size);
-      order_bulk_access();
+      ordered_read(out, memory.ram().host(piece.target.read_ram_offset + piece.physical.offset()), piece.size);
     } else {
       split_block_for_mmio();
       for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
@@ -282,8 +313,7 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
 
 void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
   if (u8* host = watched_write(table_for(rights), linear, size)) {
-    order_bulk_access();
-    std::memcpy(host, data, size);
+    ordered_write(host, data, size);
     return;
   }
   const Pieces pieces = pieces_of(linear, size, AccessType::Write, rights);
@@ -295,8 +325,7 @@ void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rig
     if (piece.target.write == RegionKind::Ram) {
       const u64 offset = piece.target.write_ram_offset + piece.physical.offset();
       if (memory.ram().flags(offset)) note_ram_write(offset, piece.size);
-      order_bulk_access();
-      std::memcpy(memory.ram().host(offset), in, piece.size);
+      ordered_write(memory.ram().host(offset), in, piece.size);
     } else if (piece.target.write != RegionKind::Rom) {
       for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
         u64 value = 0;
@@ -379,8 +408,7 @@ void CpuCore::read_bytes(u64 linear, void* data, unsigned size, Rights rights) {
   const TlbEntry& entry = table_for(rights)[Tlb::slot(linear)];
   const u64 x = linear ^ entry.read_tag;
   if (x <= kPageSize - size) [[likely]] {
-    std::memcpy(data, entry.host + x, size);
-    order_bulk_access();
+    ordered_read(data, entry.host + x, size);
     return;
   }
   read_slow(linear, data, size, rights);
@@ -390,8 +418,7 @@ void CpuCore::write_bytes(u64 linear, const void* data, unsigned size, Rights ri
   const TlbEntry& entry = table_for(rights)[Tlb::slot(linear)];
   const u64 x = linear ^ entry.write_tag;
   if (x <= kPageSize - size) [[likely]] {
-    order_bulk_access();
-    std::memcpy(entry.host + x, data, size);
+    ordered_write(entry.host + x, data, size);
     return;
   }
   write_slow(linear, data, size, rights);
