@@ -4,6 +4,8 @@
 #include <capstone/capstone.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "state/assert.h"
 
 namespace vellum {
@@ -11,8 +13,9 @@ namespace vellum {
 struct Disassembler::Handle {
   csh engine = 0;
   cs_insn* insn = nullptr;
+  u8 least_length;  // of an instruction, bytes: what is skipped of those that Capstone does not know
 
-  Handle(cs_arch architecture, cs_mode mode, AssemblySyntax syntax) {
+  Handle(cs_arch architecture, cs_mode mode, AssemblySyntax syntax) : least_length(architecture == CS_ARCH_ARM64 ? 4 : 1) {
     // Debian's Capstone has both architectures that Vellum runs on.
     VELLUM_ASSERT(cs_open(architecture, mode, &engine) == CS_ERR_OK);
     if (architecture == CS_ARCH_X86)
@@ -74,7 +77,7 @@ DisassembledInsn Disassembler::one(std::span<const u8> code, u64 address, const 
   u64 next = address;
   cs_insn& insn = *m_handle->insn;
   if (!cs_disasm_iter(m_handle->engine, &bytes, &left, &next, &insn)) {
-    result.length = 1;
+    result.length = static_cast<u8>(std::min<usize>(m_handle->least_length, code.size()));
     result.text = "(bad)";
     return result;
   }

@@ -13,4 +13,11 @@ enum class CodeGenerator : u8 {
   Quick,     // wherever it can
 };
 
+// Whether there is a quick generator for this host: jit/optimizer/host_code.h.
+#if defined(__x86_64__)
+inline constexpr bool kHasQuickGenerator = true;
+#else
+inline constexpr bool kHasQuickGenerator = false;
+#endif
+
 }  // namespace vellum

@@ -45,10 +45,8 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   // Compiling costs about as much as millions of entries save.
   constexpr u32 kHotAtOnce = 2'000, kHotInBackground = 20'000;
   EngineOptions chosen = options;
-  if (chosen.engine == Engine::Llvm) {
-    chosen.wait_for_compiler = true;
-    chosen.generator = CodeGenerator::Llvm;
-  }
+  if (chosen.engine == Engine::Llvm) chosen.wait_for_compiler = true;
+  if (chosen.engine == Engine::Llvm || !kHasQuickGenerator) chosen.generator = CodeGenerator::Llvm;
   chosen.must_pay = !chosen.hot_entries && !chosen.wait_for_compiler;
   if (!chosen.hot_entries) chosen.hot_entries = chosen.engine == Engine::Llvm ? kHotAtOnce : kHotInBackground;
   if (auto added = add_observers(core, chosen); !added) return added;

@@ -45,10 +45,8 @@ TEST_CASE("a region whose loops run long is promoted once") {
   const auto tiered = run_loops({.engine = Engine::Tiered, .hot_entries = 20, .passes_until_promoted = 500, .wait_for_compiler = true});
   const Statistics* statistics = engine_statistics(tiered->core());
   REQUIRE(statistics);
-#if defined(__x86_64__)  // the quick code generator is for these hosts
-  CHECK(statistics->regions_promoted >= 1);
+  CHECK((statistics->regions_promoted >= 1) == kHasQuickGenerator);  // elsewhere LLVM makes it the first time
   CHECK(statistics->regions > statistics->quick_regions);
-#endif
   const CpuState &a = interpreter->core().s, &b = tiered->core().s;
   for (unsigned i = 0; i < 16; ++i) CHECK(a.gpr[i] == b.gpr[i]);
   CHECK(a.rip == b.rip);

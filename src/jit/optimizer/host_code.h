@@ -11,9 +11,8 @@ namespace vellum::host_code {
 // What the semantics' bitcode uses and the host lacks, by its features as LLVM names them; nullptr: nothing.
 const char* lacks(const llvm::StringMap<bool>& features);
 
-// Whether there is a quick code generator.
-extern const bool kHasQuickGenerator;
-// Makes host code with it, of calls to `symbols`. False: the region has instructions that only LLVM knows, or there is no room.
+// The quick code generator, where kHasQuickGenerator; calls are of `symbols`. False: the region has instructions that only LLVM
+// knows, or there is no room.
 bool generate_quickly(llvm::Function& function, const llvm::StringMap<const void*>& symbols, CodeMemory& memory, CompiledRegion& result);
 
 }  // namespace vellum::host_code

@@ -348,7 +348,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   if (m_texts) m_texts->lifted = text_of(function);
   const u64 lift_done = now_ns();
 
-  const bool quick = host_code::kHasQuickGenerator && (m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !region.promoted));
+  const bool quick = kHasQuickGenerator && (m_generator == CodeGenerator::Quick || (m_generator == CodeGenerator::Fitting && !region.promoted));
   run(quick ? m_before_quick : m_before, function);
   insert_floats(function);
   keep_floats(function);

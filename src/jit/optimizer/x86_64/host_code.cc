@@ -12,8 +12,6 @@ namespace vellum::host_code {
 // bitcode/meson.build.
 const char* lacks(const llvm::StringMap<bool>& features) { return features.lookup("avx2") ? nullptr : "AVX2"; }
 
-const bool kHasQuickGenerator = true;
-
 bool generate_quickly(llvm::Function& function, const llvm::StringMap<const void*>& symbols, CodeMemory& memory, CompiledRegion& result) {
   auto code = x86_64::select_instructions(function, symbols);
   if (!code) return false;
