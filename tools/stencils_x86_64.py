@@ -6,7 +6,7 @@ JUMP = '\tjmp\t'
 CALLS = ('\tcall',)
 ENDS = ('\tjmp', '\tret', '\tud2')
 # Where control goes from a piece that is rarely run.
-COLD_TARGETS = ('vellum_handler',)
+COLD_TARGETS = ('vellum_handler', 'vellum_missed')
 INVERSE = {'a': 'be', 'ae': 'b', 'b': 'ae', 'be': 'a', 'e': 'ne', 'ne': 'e', 'g': 'le', 'ge': 'l', 'l': 'ge', 'le': 'g',
            's': 'ns', 'ns': 's', 'o': 'no', 'no': 'o', 'p': 'np', 'np': 'p'}
 CONDITIONAL = re.compile(r'\tj(' + '|'.join(INVERSE) + r')\t(\S+)')

@@ -38,8 +38,11 @@ inline bool is_variant(u8 variant) { return variant < kUnavailableVariant; }
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;
 
-// The two ways on within a page.
-enum class Way : u8 { Taken, Next };
+// The two ways on within a page, and the two to other pages, which are sites: they remember under which RIP and key they were
+// linked, and compare. FarNext of a block that ends with a call is where the call returns.
+enum class Way : u8 { Taken, Next, FarTaken, FarNext };
+inline constexpr usize kWays = 4;
+inline constexpr bool is_far(Way way) { return way >= Way::FarTaken; }
 
 struct Block {
   i32 count;             // instructions, or kStaleCount
@@ -54,18 +57,24 @@ struct Block {
   u64 second_page;       // RAM offset of that other page
   Block* taken;          // chained successors on the same page; nullptr until linked
   Block* next;
+  Block* far_link[2];    // on other pages, known to the translator's code only
   Block* hash_next;
   // Enters the block from anywhere, with CpuState::code_base set: checks budget and attention, charges, runs.
   Handler entry;
-  // The translator's: where its host code lies, how long it is, and in it the ways to `taken` and `next` (0: none).
+  // The same for translated code that comes through the jump cache. It has the registers that such code hands on, and need not
+  // give the second argument.
+  Handler jump_entry;
+  // The translator's: where its host code lies, how long it is, and in it the ways to successors, by Way (0: none).
   u32 code_offset, code_size;
   u32 cold_offset;       // of what is rarely run, from code_offset
-  u16 taken_exit, next_exit;
-  u32 heat;              // the translator's: how often it may still be entered before it is worth more
+  u16 exits[kWays];
+  u16 site_misses[2];    // of FarTaken and FarNext: how often they were linked to something else than what was wanted
+  u32* heat;             // the translator's: how often it may still be entered before it is worth more
+  u32 own_heat;          // where that is if the translator has no better place
   // The cache's: lists by place (of the page of the first byte, and of the second page), and who is linked to this block.
   Block* place_next[2];
-  u64 linkers;           // a block's address, and a Way in its lowest bit; 0 ends the list
-  u64 linker_next[2];    // by Way of this block: what follows it in its successor's list
+  u64 linkers;           // a block's address, and a Way in its lowest bits; 0 ends the list
+  u64 linker_next[kWays];  // by Way of this block: what follows it in its successor's list
   u16 allocated;         // bytes of memory, divided by 16
   BoundInsn insns[];     // count instructions, then one terminator; behind them what follows
 
@@ -76,7 +85,12 @@ struct Block {
   const u8* variants() const { return const_cast<Block*>(this)->variants(); }
   // The bytes that it was made from.
   u8* bytes() { return variants() + real_count; }
-  Block*& link(Way way) { return way == Way::Taken ? taken : next; }
+  Block*& link(Way way) { return way == Way::Taken ? taken : way == Way::Next ? next : far_link[way == Way::FarNext]; }
+  u16& exit(Way way) { return exits[static_cast<usize>(way)]; }
+  void forget_exits() {
+    for (u16& place : exits) place = 0;
+    site_misses[0] = site_misses[1] = 0;
+  }
   static constexpr u64 memory_size(unsigned insns, unsigned bytes);
 
   static Block* of(const BoundInsn* insn) {
@@ -91,6 +105,7 @@ constexpr u64 Block::memory_size(unsigned insns, unsigned bytes) {
 // Handlers are kept as 32-bit distances from this one.
 VELLUM_HANDLER_ABI void interpreter_leave(CpuState* s, const BoundInsn* insn);
 VELLUM_HANDLER_ABI void interpreter_enter(CpuState* s, const BoundInsn* insns);  // Block::entry of one without host code
+VELLUM_HANDLER_ABI void interpreter_jump_enter(CpuState* s, const BoundInsn*);   // Block::jump_entry, likewise
 inline Handler handler_of(const BoundInsn& insn) {
   return reinterpret_cast<Handler>(reinterpret_cast<char*>(&interpreter_leave) + insn.handler);
 }

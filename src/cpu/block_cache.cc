@@ -34,8 +34,8 @@ bool meets(const Block& block, u64 first, u64 last) {
 
 // An element of a list of linkers.
 u64 reference(const Block& block, Way way) { return reinterpret_cast<u64>(&block) | static_cast<u64>(way); }
-Block& block_of(u64 reference) { return *reinterpret_cast<Block*>(reference & ~u64{1}); }
-Way way_of(u64 reference) { return static_cast<Way>(reference & 1); }
+Block& block_of(u64 reference) { return *reinterpret_cast<Block*>(reference & ~u64{kWays - 1}); }
+Way way_of(u64 reference) { return static_cast<Way>(reference & (kWays - 1)); }
 
 bool is_stale(const Block& block) { return block.count == kStaleCount; }
 
@@ -127,8 +127,10 @@ Block* BlockCache::allocate(u64 ram_offset, u32 mode, unsigned insns, unsigned b
   block->ram_offset = ram_offset;
   block->mode = mode;
   block->rewrites = static_cast<u8>(versions);
-  block->hash_next = block->taken = block->next = block->place_next[0] = block->place_next[1] = nullptr;
-  block->linkers = block->linker_next[0] = block->linker_next[1] = 0;
+  block->hash_next = block->taken = block->next = block->far_link[0] = block->far_link[1] = nullptr;
+  block->place_next[0] = block->place_next[1] = nullptr;
+  block->linkers = 0;
+  std::ranges::fill(block->linker_next, 0);
   block->allocated = static_cast<u16>(allocated / 16);
   block->count = 0;  // neither valid nor stale yet
   return block;
@@ -172,7 +174,7 @@ void BlockCache::link(Block& from, Way way, Block& to) {
   from.link(way) = &to;
   from.linker_next[static_cast<usize>(way)] = to.linkers;
   to.linkers = reference(from, way);
-  if (m_translator) m_translator->block_linked(from);
+  if (m_translator && !is_far(way)) m_translator->block_linked(from);
 }
 
 void BlockCache::relink(Block& to) {
@@ -198,8 +200,7 @@ void BlockCache::unlink_linkers(Block& to) {
 // Nobody leads here any more, nor is led to from here.
 void BlockCache::isolate(Block& block) {
   unlink_linkers(block);
-  unlink(block, Way::Taken);
-  unlink(block, Way::Next);
+  for (usize way = 0; way < kWays; ++way) unlink(block, static_cast<Way>(way));
 }
 
 // --- Invalidation -----------------------------------------------------------------------------------------------------

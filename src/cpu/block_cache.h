@@ -47,7 +47,7 @@ class BlockCache {
   // The segment of new blocks.
   unsigned segment() const { return m_segment; }
 
-  // Links `from` to a valid successor on the same page.
+  // Links `from` to a valid successor: on the same page, if the way is not far.
   void link(Block& from, Way way, Block& to);
   // The successor's host code has another place: those linked to it shall know.
   void relink(Block& to);

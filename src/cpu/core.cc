@@ -173,13 +173,15 @@ void CpuCore::deliver_fault() {
 
 Exit CpuCore::run(u64 budget) {
   enter_guest_fp(s);
-  const Exit exit = run_loop(budget);
+  Exit exit = Exit::BudgetSpent;
+  for (; budget > kLargestBudget && exit == Exit::BudgetSpent; budget -= kLargestBudget) exit = run_loop(kLargestBudget);
+  if (exit == Exit::BudgetSpent) exit = run_loop(budget);
   leave_guest_fp(s);
   return exit;
 }
 
 Exit CpuCore::run_loop(u64 budget) {
-  VELLUM_ASSERT(budget <= (u64{1} << 62));
+  VELLUM_ASSERT(budget <= kLargestBudget);
   m_retired_before = retired();
   m_budget_given = static_cast<i64>(budget);
   s.budget = m_budget_given;

@@ -212,6 +212,14 @@ class CpuCore final : public Cpu, public MemoryListener {
   u64 m_retired_before = 0;      // instructions retired before the current budget was handed out
   i64 m_budget_given = 0;
   HostTable<JumpCacheEntry> m_jump_cache;
+  // What linear pages code may have been found on since all of the TLB was flushed, so that invalidating others leaves it
+  // alone: bits by a hash of the page, and of large pages by the gigabyte's number.
+  static constexpr unsigned kExecutablePageBits = 18;
+  std::vector<u64> m_executable_pages = std::vector<u64>((u64{1} << kExecutablePageBits) / 64);
+  u64 m_executable_regions = 0;
+  static u64 executable_page_bit(u64 linear) { return (linear >> 12) * 0x9e3779b97f4a7c15u >> (64 - kExecutablePageBits); }
+  void note_executable(u64 linear, bool large);
+  bool may_hold_code(u64 linear) const;
   std::unique_ptr<u8[]> m_once;  // the block of lookup_once()
   // Code segments whose entries the jump cache holds, where RIP is not the linear address; one per hash slot.
   struct CodeSegment {

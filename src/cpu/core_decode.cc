@@ -261,7 +261,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     block = reinterpret_cast<Block*>(m_once.get());
     block->mode = s.mode & kBlockModeMask;
     block->ram_offset = page.ram_offset + in_page;
-    block->taken = block->next = block->hash_next = nullptr;
+    block->taken = block->next = block->far_link[0] = block->far_link[1] = block->hash_next = nullptr;
     block->linkers = 0;
     block->rewrites = 0;
   }
@@ -273,7 +273,10 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->crosses_page = crosses;
   block->second_page = second_page;
   block->entry = interpreter_enter;
-  block->code_offset = block->cold_offset = block->code_size = block->heat = block->taken_exit = block->next_exit = 0;
+  block->jump_entry = interpreter_jump_enter;
+  block->code_offset = block->cold_offset = block->code_size = block->own_heat = 0;
+  block->forget_exits();
+  block->heat = &block->own_heat;
   for (unsigned i = 0; i < count; ++i) {
     BoundInsn& bound = block->insns[i];
     bind(insns[i], bound, offsets[i], i);
@@ -324,13 +327,13 @@ void CpuCore::evict_blocks() {
 
 void CpuCore::entry_moved(const Block& block) {
   JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(s.code_base)];
-  if (entry.block == &block) entry.entry = reinterpret_cast<void*>(block.entry);
+  if (entry.block == &block) entry.entry = reinterpret_cast<void*>(block.jump_entry);
 }
 
 Block* CpuCore::lookup(u64 rip) {
   JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(rip)];
   if (entry.rip == rip && entry.key == s.jump_key_of(rip) && entry.block->count != kStaleCount) {
-    entry.entry = reinterpret_cast<void*>(entry.block->entry);
+    entry.entry = reinterpret_cast<void*>(entry.block->jump_entry);
     return entry.block;
   }
   const u64 linear = checked_code_address(rip);
@@ -352,7 +355,7 @@ Block* CpuCore::lookup(u64 rip) {
   else if (block->count == kStaleCount) make_current(*block);
   // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
   if (!is_once(block) && !log_enabled(LogItem::Exec)) {
-    entry = {rip, s.jump_key_of(rip), block, reinterpret_cast<void*>(block->entry)};
+    entry = {rip, s.jump_key_of(rip), block, reinterpret_cast<void*>(block->jump_entry)};
     if (rip >> 63) m_upper_half_local |= !page.global || block->crosses_page;
     else m_lower_half_global |= page.global || block->crosses_page;
   }

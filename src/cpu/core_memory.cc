@@ -42,6 +42,8 @@ struct CpuCore::Pieces {
 void CpuCore::flush_tlb() {
   tlb.flush_all();
   clear_jump_cache();
+  std::ranges::fill(m_executable_pages, 0);
+  m_executable_regions = 0;
 }
 
 void CpuCore::flush_tlb_non_global() {
@@ -77,8 +79,21 @@ void CpuCore::forget_address_space(u64 pcid) {
 void CpuCore::flush_tlb_page(u64 linear) {
   tlb.flush_page(linear);
   if (m_lower_half_global) m_address_spaces.fill({});
+  if (!may_hold_code(linear)) return;
   if (s.code64()) clear_jump_cache_half(linear >> 63);
   else clear_jump_cache();  // RIPs of 32 bits are not linear addresses
+}
+
+// Every translation through which code is found was entered into the TLB as executable, or walked for code.
+void CpuCore::note_executable(u64 linear, bool large) {
+  const u64 bit = executable_page_bit(linear);
+  m_executable_pages[bit / 64] |= u64{1} << (bit & 63);
+  if (large) m_executable_regions |= u64{1} << (linear >> 30 & 63);
+}
+
+bool CpuCore::may_hold_code(u64 linear) const {
+  const u64 bit = executable_page_bit(linear);
+  return (m_executable_pages[bit / 64] >> (bit & 63) & 1) || (m_executable_regions >> (linear >> 30 & 63) & 1);
 }
 
 void CpuCore::clear_jump_cache() {
@@ -172,6 +187,7 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   const auto walked = walk(memory, s.paging, linear, {type, user, smap_in_force});
   if (!walked) raise_page_fault(linear, walked.error().error_code);
   const Translation& translation = *walked;
+  if (type == AccessType::Execute || translation.user_execute || translation.supervisor_execute) note_executable(linear, translation.large);
 
   if (rights == Rights::Current && s.tlb == tlb.table(TlbContext::AlwaysSlow) && type != AccessType::Execute)
     return translation;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <bit>
+#include <cstddef>
 
 #include "cpu/flag_operation.h"
 #include "mmu/page_walk.h"
@@ -107,9 +109,12 @@ struct JumpCacheEntry {
   u64 rip;
   u64 key;  // CpuState::jump_key of its half when it was entered
   Block* block;
-  void* entry;  // Block::entry
+  void* entry;  // Block::jump_entry
 };
 inline constexpr usize kJumpCacheSize = 32768;
+inline constexpr usize kReturnPlaces = 64;
+// Of instructions that CpuState::budget ever holds: below each of the Attention bits in budget_floor().
+inline constexpr i64 kLargestBudget = i64{1} << 31;
 inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
 
 struct alignas(64) CpuState {
@@ -129,6 +134,7 @@ struct alignas(64) CpuState {
   // What fast paths need.
   TlbEntry* tlb = nullptr;       // the current context's table
   i64 budget = 0;                // instructions left; charged per block on entry
+  u32 attention_low = 0;         // always 0: the lower half of budget_floor()
   u32 attention = 0;             // Attention bits; written by other threads too, always with atomics
   u32 mode = 0;                  // the key under which code is found now: BlockMode, and EntryMode above it (block.h)
   // Count the flushes of the jump cache, so that a flush costs nothing: of RIPs in the lower and in the upper half of
@@ -175,11 +181,24 @@ struct alignas(64) CpuState {
   bool nmi_pending = false, smi_pending = false, init_pending = false, interrupt_request = false;
   u64 pending_debug = 0;          // DR6 bits of a trap to deliver before the next instruction
 
+  // By the place of the return address on the stack: where translated code goes on at a return. Calls write it, and where it
+  // leads finds out whether that is right. No part of the guest's state.
+  std::array<const void*, kReturnPlaces> returns{};
+
   // The generation stands between the code segment's slot and the user bit of `mode`.
   void update_jump_key() {
     for (unsigned half = 0; half < 2; ++half) jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
   }
   u64 jump_key_of(u64 rip) const { return jump_key[rip >> 63]; }
+  // What a block must leave of the budget to be entered, so that one comparison looks at budget and attention: 0, or more than
+  // any budget (kLargestBudget) while attention is asked for.
+  i64 budget_floor() const {
+    i64 floor;
+    __builtin_memcpy(&floor, &attention_low, sizeof floor);
+    return floor;
+  }
+  // The offset in `returns` for a return address at this place.
+  static constexpr u64 return_place(u64 stack_pointer) { return stack_pointer & (kReturnPlaces - 1) * 8; }
   // Something besides `attention` that the run loop must look at before the next instruction.
   bool event_pending() const { return interrupt_request | nmi_pending | smi_pending | halted; }
   bool user() const { return cpl == 3; }
@@ -190,6 +209,9 @@ struct alignas(64) CpuState {
   bool long_mode() const { return efer & kEferLma; }
   bool code64() const { return (efer & kEferLma) && segment[kCs].long_mode(); }
 };
+
+static_assert(offsetof(CpuState, attention) == offsetof(CpuState, attention_low) + 4 && offsetof(CpuState, attention_low) % 8 == 0 &&
+              std::endian::native == std::endian::little);
 
 inline constexpr u16 gpr_offset(unsigned index) { return static_cast<u16>(index * 8); }
 

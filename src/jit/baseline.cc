@@ -9,6 +9,7 @@
 
 #include "cpu/opcodes.h"
 #include "jit/glue.h"
+#include "jit/sites.h"
 #include "jit/stencil.h"
 #include "state/assert.h"
 
@@ -27,6 +28,8 @@ struct Baseline::Piece {
   BoundInsn* entered_by = nullptr;  // whose handler leads here
   bool has_value = false;         // of glue: what its immediate or target offset is
   u64 value = 0;
+  const void* missed = nullptr;   // of a linked site: where it goes when it leads elsewhere
+  u64 site_rip = 0, site_key = 0, site_key_offset = 0;
   u32 hot = 0, cold = 0;          // offsets into the code cache
 };
 
@@ -152,6 +155,10 @@ u64 patch_value(CodeCache& cache, const Piece& piece, const Ways& ways, const St
     case Hole::Indirect: return address(ways.next, patch.addend);
     case Hole::Taken: return address(ways.taken, patch.addend);
     case Hole::Handler: return address(piece.handler, patch.addend);
+    case Hole::Missed: return address(piece.missed, patch.addend);
+    case Hole::SiteRip: return piece.site_rip + static_cast<u64>(i64{patch.addend});
+    case Hole::SiteKey: return piece.site_key + static_cast<u64>(i64{patch.addend});
+    case Hole::SiteKeyOffset: return piece.site_key_offset + static_cast<u64>(i64{patch.addend});
     case Hole::Helper: return group.helpers[static_cast<u32>(patch.addend) >> 16] + static_cast<u64>(i64{static_cast<i16>(patch.addend)});
     case Hole::Constant: return address(group.constants, patch.addend);
     case Hole::Immediate:
@@ -214,16 +221,36 @@ Piece linked_exit(const Block& from, const Block& to, const void* entry) {
   piece.handler = entry;
   return piece;
 }
-u32 exit_size() { return std::max(find_glue(Glue::CallHandler).stencil->hot_size, find_glue(Glue::GoToBlock).stencil->hot_size); }
-
-// A way that leaves the page, or a block that must not be linked.
-Piece far_exit(const BoundInsn& insn, u64 offset) {
+// A site that is not linked. A return's passes on the RIP, and nothing of its block once that is stale: then it may be gone when
+// somebody returns.
+Piece open_site(const Block& block, const BoundInsn* insn, Way way, bool returns) {
+  if (!returns) {
+    Piece piece = open_exit(insn, nullptr);
+    piece.handler = reinterpret_cast<const void*>(way == Way::FarTaken ? &site_taken : &site_next);
+    return piece;
+  }
   Piece piece;
-  piece.ref = find_glue(insn.code_size_bytes == 8 ? Glue::GoToOffset : insn.code_size_bytes == 4 ? Glue::GoToOffset32 : Glue::GoToOffset16);
-  piece.has_value = true;
-  piece.value = offset;
+  piece.ref = find_glue(Glue::OpenReturnSite);
+  piece.insn = insn;
+  piece.handler = reinterpret_cast<const void*>(block.count == kStaleCount ? &return_unknown : &site_return);
   return piece;
 }
+
+// Bytes of an exit in all its forms.
+u32 exit_size(Way way, bool returns) {
+  const auto size = [](Glue which) { return u32{find_glue(which).stencil->hot_size} + find_glue(which).stencil->cold_size; };
+  if (returns) return std::max(size(Glue::OpenReturnSite), size(Glue::ReturnSite));
+  return std::max(size(Glue::CallHandler), size(is_far(way) ? Glue::GoToSite : Glue::GoToBlock));
+}
+
+bool ends_with_transfer(const Block& block) {
+  const u8 variant = const_cast<Block&>(block).variants()[block.real_count - 1];
+  return is_variant(variant) && is_transfer(interpreter_row(block.insns[block.real_count - 1].row).flow);
+}
+// A transfer finds its successors by itself, other ways on by the terminator.
+const BoundInsn* exit_insn(const Block& block) { return &block.insns[block.real_count - (ends_with_transfer(block) ? 1 : 0)]; }
+// FarNext is where the call at the block's end returns.
+bool calls(const Block& block) { return ends_with_transfer(block) && interpreter_row(block.insns[block.real_count - 1].row).calls; }
 
 }  // namespace
 
@@ -233,7 +260,7 @@ Baseline::Piece Baseline::count_piece(const Block& block) const {
   piece.insn = block.insns;
   piece.handler = reinterpret_cast<const void*>(m_counts);
   piece.has_value = true;
-  piece.value = reinterpret_cast<u64>(&block.heat);
+  piece.value = reinterpret_cast<u64>(block.heat);
   return piece;
 }
 
@@ -241,7 +268,7 @@ Baseline::Piece Baseline::enter_piece(const Block& block) {
   Piece piece;
   piece.ref = find_glue(Glue::Enter);
   piece.has_value = true;
-  piece.value = block.real_count;
+  piece.value = u64{0} - block.real_count;
   return piece;
 }
 
@@ -262,8 +289,9 @@ Baseline::Outcome Baseline::translate(Block& block) {
     piece.ref = find_glue(which);
     return piece;
   };
-  if (m_counts) add(count_piece(block));
   add_glue(Glue::Prepare);
+  if (m_counts) add(count_piece(block));
+  const unsigned entry = used;
   add(enter_piece(block));
   // An instruction behind one that runs its handler is reached through its own, which leads to its code, or is its handler.
   unsigned handlers = 0;
@@ -285,47 +313,62 @@ Baseline::Outcome Baseline::translate(Block& block) {
     }
   }
 
-  // The ways out. Those that may be linked keep room for either form.
+  // The ways out. They keep room for all their forms.
   const BoundInsn& last = block.insns[count - 1];
   const bool last_runs_handler = behind_handler;
   const Flow flow = !is_variant(block.variants()[count - 1]) ? Flow::Callout : interpreter_row(last.row).flow;
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
-  const auto exit_to = [&](const BoundInsn* insn, u64 offset, Handler find) {
+  int exits[kWays] = {-1, -1, -1, -1};
+  int push_return = -1;
+  const bool returns_here = calls(block);
+  const auto add_exit = [&](bool is_taken, u64 offset) {
     const u64 target = (block.ram_offset & kPageMask) + offset;
-    return block.chainable && !block.crosses_page && target < kPageSize ? open_exit(insn, find) : far_exit(*insn, offset);
+    const bool near = block.chainable && !block.crosses_page && target < kPageSize;
+    const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
+    exits[static_cast<usize>(way)] = static_cast<int>(used);
+    add(near ? open_exit(exit_insn(block), is_taken ? interpreter_taken_slow : interpreter_next_slow) : open_site(block, exit_insn(block), way, false));
+    return static_cast<int>(used) - 1;
   };
-  int next_exit = -1, taken_exit = -1;
+  int taken_piece = -1;
   if (!is_transfer(flow) && flow != Flow::Callout && !repeated) {
     if (last_runs_handler) add_glue(Glue::Prepare).entered_by = &block.insns[count];
-    next_exit = static_cast<int>(used);
-    add(exit_to(&block.insns[count], block.insns[count].offset, interpreter_next_slow));
+    add_exit(false, block.insns[count].offset);
   } else if (is_transfer(flow) && !last_runs_handler) {
-    if (flow == Flow::Conditional) {
-      next_exit = static_cast<int>(used);
-      add(exit_to(&last, u64{last.offset} + last.length, interpreter_next_slow));
+    const RowHandlers& row = interpreter_row(last.row);
+    if (row.calls) {
+      push_return = static_cast<int>(used);
+      add_glue(Glue::PushReturn).has_value = true;
     }
+    if (flow == Flow::Conditional) add_exit(false, u64{last.offset} + last.length);
     if (flow == Flow::Indirect) {
-      add_glue(Glue::GoToRip);
+      // One that also takes arguments from the stack leaves its place unknown.
+      add_glue(!row.returns || last.immediate() ? Glue::GoToRip : last.code_size_bytes == 8 ? Glue::Return64 : Glue::Return32);
     } else {
-      taken_exit = static_cast<int>(used);
-      add(exit_to(&last, u64{last.offset} + last.length + static_cast<u64>(last.immediate()), interpreter_taken_slow));
+      taken_piece = add_exit(true, u64{last.offset} + last.length + static_cast<u64>(last.immediate()));
+    }
+    if (row.calls) {
+      taken_piece = push_return;
+      exits[static_cast<usize>(Way::FarNext)] = static_cast<int>(used);
+      add(open_site(block, &last, Way::FarNext, true));
     }
   }
 
   u32 hot = 0, cold = 0;
-  const auto hot_size = [&](const Piece& piece) {
-    const bool linkable = piece.handler && (&piece - pieces == next_exit || &piece - pieces == taken_exit);
-    return linkable ? exit_size() : piece.ref.stencil->hot_size;
+  const auto hot_size = [&](const Piece& piece) -> u32 {
+    for (usize way = 0; way < kWays; ++way)
+      if (&piece - pieces == exits[way]) return exit_size(static_cast<Way>(way), returns_here && static_cast<Way>(way) == Way::FarNext);
+    return piece.ref.stencil->hot_size;
   };
   for (unsigned i = 0; i < used; ++i) {
     hot += hot_size(pieces[i]);
     cold += pieces[i].ref.stencil->cold_size;
   }
   // Callouts go to the first instruction when they have entered the block.
-  const bool enter_first = !pieces[m_counts ? 3 : 2].handler;
-  Piece first;
-  first.ref = find_glue(Glue::PrepareFirst);
+  const bool enter_first = !pieces[entry + 1].handler;
+  Piece first, plain;
+  first.ref = plain.ref = find_glue(Glue::PrepareFirst);
   if (enter_first) cold += first.ref.stencil->hot_size;
+  if (m_counts) cold += plain.ref.stencil->hot_size;
   const u32 start = m_cache.allocate(hot + cold);
   if (start == CodeCache::kFull) return hot + cold > m_cache.segment_size() ? Outcome::TooLong : Outcome::Full;
   u32 hot_at = start, cold_at = start + hot;
@@ -335,28 +378,32 @@ Baseline::Outcome Baseline::translate(Block& block) {
     hot_at += hot_size(pieces[i]);
     cold_at += pieces[i].ref.stencil->cold_size;
   }
-  const u8* taken = taken_exit >= 0 ? m_cache.executable(pieces[taken_exit].hot) : nullptr;
+  const u8* taken = taken_piece >= 0 ? m_cache.executable(pieces[taken_piece].hot) : nullptr;
+  if (push_return >= 0) pieces[push_return].value = reinterpret_cast<u64>(m_cache.executable(pieces[exits[static_cast<usize>(Way::FarNext)]].hot));
   for (unsigned i = 0; i < used; ++i)
     fill(m_cache, pieces[i], {m_cache.executable(i + 1 < used ? pieces[i + 1].hot : start + hot), taken});
   if (enter_first) {
     first.hot = cold_at;
-    first.handler = m_cache.executable(pieces[m_counts ? 3 : 2].hot);
+    cold_at += first.ref.stencil->hot_size;
+    first.handler = m_cache.executable(pieces[entry + 1].hot);
     fill(m_cache, first, {});
     set_handler(block.insns[0], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(first.hot))));
+  }
+  if (m_counts) {
+    plain.hot = cold_at;
+    plain.handler = m_cache.executable(pieces[entry].hot);
+    fill(m_cache, plain, {});
   }
   m_cache.publish(start, hot + cold);
 
   block.code_offset = start;
   block.code_size = hot + cold;
   block.cold_offset = hot;
-  const auto exit_offset = [&](int exit) {
-    return exit >= 0 && pieces[exit].handler ? static_cast<u16>(pieces[exit].hot - start) : u16{0};
-  };
-  block.next_exit = exit_offset(next_exit);
-  block.taken_exit = exit_offset(taken_exit);
+  for (usize way = 0; way < kWays; ++way) block.exits[way] = exits[way] >= 0 ? static_cast<u16>(pieces[exits[way]].hot - start) : u16{0};
   for (unsigned i = 0; i < used; ++i)
     if (pieces[i].entered_by) set_handler(*pieces[i].entered_by, reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[i].hot))));
   block.entry = reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(start)));
+  block.jump_entry = reinterpret_cast<Handler>(const_cast<void*>(counted_entry(block)));
 
   ++m_statistics.blocks;
   m_statistics.block_insns += count;
@@ -393,33 +440,57 @@ Baseline::Outcome Baseline::translate(Block& block) {
 
 void Baseline::link(Block& block) {
   if (!block.code_size) return;
-  const auto link_exit = [&](u16 exit, const Block* to) {
-    if (!exit || !to || !to->code_size) return;
+  for (const Way way : {Way::Taken, Way::Next}) {
+    const u16 exit = block.exit(way);
+    const Block* to = block.link(way);
+    if (!exit || !to || !to->code_size) continue;
     // Backward jumps close loops: they are counted, and enter what has taken the block's place.
     const bool backward = to->ram_offset <= block.ram_offset;
-    put(linked_exit(block, *to, backward && m_counts ? reinterpret_cast<const void*>(to->entry) : linked_entry(*to)), block.code_offset + exit);
+    put(linked_exit(block, *to, backward ? counted_entry(*to) : linked_entry(*to)), block.code_offset + exit);
     ++m_statistics.links;
-  };
-  link_exit(block.taken_exit, block.taken);
-  link_exit(block.next_exit, block.next);
+  }
+}
+
+void Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, u64 key, const Block& to) {
+  const u16 exit = from.exit(way);
+  if (!exit) return;
+  const bool returns = way == Way::FarNext && calls(from);
+  const i64 distance = static_cast<i64>(target - code_base);
+  if (from.count == kStaleCount || (!returns && distance != static_cast<i32>(distance))) return;
+  Piece piece;
+  piece.ref = find_glue(returns ? Glue::ReturnSite : Glue::GoToSite);
+  piece.insn = exit_insn(from);
+  piece.has_value = true;
+  piece.value = static_cast<u64>(distance);
+  piece.site_rip = returns ? target : code_base;
+  piece.site_key = key;
+  piece.site_key_offset = offsetof(CpuState, jump_key) + (target >> 63) * sizeof(u64);
+  piece.handler = counted_entry(to);
+  piece.missed = reinterpret_cast<const void*>(returns ? &site_return : way == Way::FarTaken ? &site_taken : &site_next);
+  piece.cold = from.code_offset + exit + piece.ref.stencil->hot_size;
+  put(piece, from.code_offset + exit);
+  ++m_statistics.site_links;
 }
 
 void Baseline::unlink(Block& block, Way way) {
-  const u16 exit = way == Way::Taken ? block.taken_exit : block.next_exit;
+  const u16 exit = block.exit(way);
   if (!block.code_size || !exit) return;
-  // As translate() made it: a transfer finds its successors by itself, other ways on by the terminator.
-  const BoundInsn* last = &block.insns[block.real_count - 1];
-  const bool transfer = is_variant(block.variants()[block.real_count - 1]) && is_transfer(interpreter_row(last->row).flow);
-  put(open_exit(transfer ? last : last + 1, way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow), block.code_offset + exit);
+  const BoundInsn* insn = exit_insn(block);
+  put(is_far(way) ? open_site(block, insn, way, way == Way::FarNext && calls(block))
+                  : open_exit(insn, way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow), block.code_offset + exit);
 }
 
 const void* Baseline::plain_entry(const Block& block) const {
-  return m_cache.executable(block.code_offset) + (m_counts ? find_glue(Glue::Count).stencil->hot_size : 0);
+  if (!m_counts) return m_cache.executable(block.code_offset);
+  return m_cache.executable(block.code_offset + block.code_size) - find_glue(Glue::PrepareFirst).stencil->hot_size;
 }
 
-// Where other blocks' stencils come in.
+// Where other blocks' stencils come in: those who are counted, if any are, and the others.
+const void* Baseline::counted_entry(const Block& block) const {
+  return m_cache.executable(block.code_offset) + find_glue(Glue::Prepare).stencil->hot_size;
+}
 const void* Baseline::linked_entry(const Block& block) const {
-  return static_cast<const u8*>(plain_entry(block)) + find_glue(Glue::Prepare).stencil->hot_size;
+  return static_cast<const u8*>(counted_entry(block)) + (m_counts ? find_glue(Glue::Count).stencil->hot_size : 0);
 }
 
 void Baseline::put(Piece piece, u32 place) {
@@ -433,24 +504,29 @@ void Baseline::close(Block& block) {
   if (!block.code_size) return;
   Piece leave;
   leave.ref = find_glue(Glue::Leave);
-  put(leave, block.code_offset);
-  put(leave, m_cache.offset_of(plain_entry(block)));
-  put(leave, m_cache.offset_of(linked_entry(block)));
+  put(leave, m_cache.offset_of(counted_entry(block)));
+  if (m_counts) put(leave, m_cache.offset_of(linked_entry(block)));
+  open_return_site(block);
+}
+
+// Somebody may return there whatever has become of the block.
+void Baseline::open_return_site(Block& block) {
+  if (!block.exit(Way::FarNext) || !calls(block)) return;
+  block.site_misses[1] = 0;
+  put(open_site(block, exit_insn(block), Way::FarNext, true), block.code_offset + block.exit(Way::FarNext));
 }
 
 void Baseline::open(Block& block) {
   if (!block.code_size) return;
+  open_return_site(block);
   // In the order in which translate() laid them, the rarely run parts too.
-  u32 cold = block.code_offset + block.cold_offset;
+  u32 cold = block.code_offset + block.cold_offset + find_glue(Glue::Prepare).stencil->cold_size;
   const auto restore = [&](Piece piece, u32 place) {
     piece.cold = cold;
     cold += piece.ref.stencil->cold_size;
     put(piece, place);
   };
-  if (m_counts) restore(count_piece(block), block.code_offset);
-  Piece prepare;
-  prepare.ref = find_glue(Glue::Prepare);
-  restore(prepare, m_cache.offset_of(plain_entry(block)));
+  if (m_counts) restore(count_piece(block), m_cache.offset_of(counted_entry(block)));
   restore(enter_piece(block), m_cache.offset_of(linked_entry(block)));
 }
 
@@ -459,8 +535,8 @@ void Baseline::redirect(Block& block, const void* target) {
   Piece piece;
   piece.ref = find_glue(Glue::CallHandler);
   piece.insn = block.insns;
-  piece.handler = target ? target : plain_entry(block);
-  put(piece, block.code_offset);
+  piece.handler = target ? target : linked_entry(block);
+  put(piece, m_cache.offset_of(counted_entry(block)));
 }
 
 }  // namespace vellum

@@ -12,15 +12,18 @@
 namespace vellum {
 
 // Host code of a block:
-//   counting   if asked for; Block::entry is here
+//   prepare    loads what stencils hand on; Block::entry is here
+//   counting   if asked for; Block::jump_entry is here, or at the entry
 //   entry      checks budget and attention, charges the budget
 //   body       the instructions' stencils; one without a stencil jumps to its interpreter's handler, which comes back to
 //              the next one's code through BoundInsn::handler
-//   exits      to the successors; they find and link them when they are first used
+//   exits      to the successors; they find and link them when they are first used. Those to other pages compare what they
+//              were linked for (jit/sites.h)
+//   return     behind a call: where the return comes in, an exit to the block behind the call
 //   cold parts of the stencils
 class Baseline {
  public:
-  // With `counts`, blocks count down Block::heat when they are entered by a backward jump or through the jump cache, and
+  // With `counts`, blocks count down *Block::heat when they are entered by a backward jump or through the jump cache, and
   // run `counts` when it gets to 0; that goes on at plain_entry().
   Baseline(CodeCache& cache, Statistics& statistics, Handler counts) : m_cache(cache), m_statistics(statistics), m_counts(counts) {}
 
@@ -31,8 +34,11 @@ class Baseline {
   };
   // Sets entry, handlers and places of code. The handlers must be the interpreter's.
   Outcome translate(Block& block);
-  // Puts a direct jump into the exits whose successor is known.
+  // Puts a direct jump into the exits whose successor on the same page is known.
   void link(Block& block);
+  // Likewise into an exit to another page, or a return's way in, for when RIP and key are what they are now: the block's RIP
+  // (or the return's, which is the target), and CpuState::jump_key of the target's half.
+  void link_site(Block& from, Way way, u64 code_base, u64 target, u64 key, const Block& to);
   // Its exit to the successor looks for it again.
   void unlink(Block& block, Way way);
   // Nobody gets past its entry any more, until it is opened again.
@@ -43,16 +49,18 @@ class Baseline {
   void redirect(Block& block, const void* target);
   // Is told of every block translated from now on.
   void add_observer(std::shared_ptr<TranslationObserver> observer) { m_observers.push_back(std::move(observer)); }
-  // The block's own code, behind the counting.
+  // Enters the block from anywhere, uncounted.
   const void* plain_entry(const Block& block) const;
-  const void* linked_entry(const Block& block) const;
 
   struct Piece;
 
  private:
   void put(Piece piece, u32 place);
   Piece count_piece(const Block& block) const;
+  const void* counted_entry(const Block& block) const;
+  const void* linked_entry(const Block& block) const;
   static Piece enter_piece(const Block& block);
+  void open_return_site(Block& block);
   CodeCache& m_cache;
   Statistics& m_statistics;
   std::vector<std::shared_ptr<TranslationObserver>> m_observers;

@@ -5,7 +5,8 @@
 
 namespace vellum {
 
-#define VELLUM_GLUE(X) X(Count) X(Prepare) X(PrepareFirst) X(Enter) X(Leave) X(CallHandler) X(GoToBlock) X(GoToOffset) X(GoToOffset32) X(GoToOffset16) X(GoToRip)
+#define VELLUM_GLUE(X) X(Count) X(Prepare) X(PrepareFirst) X(Enter) X(Leave) X(CallHandler) X(GoToBlock) X(GoToSite) X(GoToRip) \
+  X(PushReturn) X(Return64) X(Return32) X(ReturnSite) X(OpenReturnSite)
 
 #define VELLUM_GLUE_VALUE(name) name,
 enum class Glue : u8 { VELLUM_GLUE(VELLUM_GLUE_VALUE) };

@@ -3,17 +3,20 @@
 
 #include "cpu/block.h"
 #include "cpu/jump_cache.h"
+#include "jit/hole_fields.h"
 
-// Enters the block at `target`, or returns to the run loop with s->rip = target when the cache does not know it.
-#define VELLUM_JIT_GO_TO(s, target)                                                              \
-  do {                                                                                           \
-    const u64 go_to_rip = (target);                                                              \
-    const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];                  \
-    if (cached.rip != go_to_rip || cached.key != (s)->jump_key_of(go_to_rip)) [[unlikely]] {                   \
-      (s)->rip = go_to_rip;                                                                      \
-      (s)->insn = nullptr;                                                                       \
-      return;                                                                                    \
-    }                                                                                            \
-    (s)->code_base = go_to_rip;                                                                  \
-    [[clang::musttail]] return reinterpret_cast<Handler>(cached.entry)((s), cached.block->insns); \
+// Enters the block at `target`, or returns to the run loop with s->rip = target when the cache does not know it. What code of
+// the baseline hands on in registers is loaded here.
+#define VELLUM_JIT_GO_TO(s, target)                                                                                     \
+  do {                                                                                                                  \
+    const u64 go_to_rip = (target);                                                                                     \
+    const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];                                         \
+    if (cached.rip != go_to_rip || cached.key != (s)->jump_key_of(go_to_rip)) [[unlikely]] {                            \
+      (s)->rip = go_to_rip;                                                                                             \
+      (s)->insn = nullptr;                                                                                              \
+      return;                                                                                                           \
+    }                                                                                                                   \
+    (s)->code_base = go_to_rip;                                                                                         \
+    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(                                         \
+        (s), nullptr, reinterpret_cast<char*>(s) + kStateMiddle, (s)->tlb, 0, 0, 0);                                    \
   } while (false)

@@ -1,4 +1,5 @@
 // Variants, modes and host functions as text.
+#include "jit/sites.h"
 #include "jit/operation_text.h"
 
 #include <cxxabi.h>
@@ -48,6 +49,7 @@ std::unordered_map<const void*, std::string> make_names() {
 #define VELLUM_NAME(function) names[reinterpret_cast<const void*>(&function)] = #function;
   VELLUM_NAME(interpreter_leave)
   VELLUM_NAME(interpreter_enter)
+  VELLUM_NAME(interpreter_jump_enter)
   VELLUM_NAME(interpreter_taken_slow)
   VELLUM_NAME(interpreter_next_slow)
   VELLUM_NAME(interpreter_callout)
@@ -55,6 +57,10 @@ std::unordered_map<const void*, std::string> make_names() {
   VELLUM_NAME(interpreter_invalid_opcode)
   VELLUM_NAME(interpreter_fpu_unavailable)
   VELLUM_NAME(leave_stale_block)
+  VELLUM_NAME(site_taken)
+  VELLUM_NAME(site_next)
+  VELLUM_NAME(site_return)
+  VELLUM_NAME(return_unknown)
 #undef VELLUM_NAME
 #if VELLUM_LLVM
   for (const HostSymbol& helper : region_helpers()) names.try_emplace(helper.address, helper.name);

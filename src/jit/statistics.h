@@ -12,7 +12,7 @@ struct Statistics {
   u64 block_bytes = 0;         // host code, bytes
   u64 baseline_nanoseconds = 0;
   u64 stale_blocks = 0;
-  u64 links = 0;
+  u64 links = 0, site_links = 0;
   u64 unproven_blocks = 0;     // left to the interpreter at first, because the guest often rewrites them
   u64 flushes = 0;             // of the whole code cache
   u64 blocks_evicted = 0, segments_evicted = 0, region_segments_evicted = 0;

@@ -71,6 +71,7 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
     table.real("time, milliseconds", static_cast<double>(t.baseline_nanoseconds) / 1e6,
                fmt::format("{:.1f} ns per instruction", ratio(t.baseline_nanoseconds, t.block_insns)));
     table.line("exits linked", t.links);
+    table.line("exits to other pages linked, and returns", t.site_links);
     table.line("blocks left to the interpreter at first", t.unproven_blocks, "their code is often rewritten");
     table.line("segments of the code cache evicted", t.segments_evicted);
     table.heading("Optimizing tier");

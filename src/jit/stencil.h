@@ -17,8 +17,9 @@ enum class Hole : u8 {
   Segment, SegmentBase,
   Offset, EndOffset, TargetOffset,
   Insn,
+  SiteRip, SiteKey, SiteKeyOffset,  // of a site: when it is right, and the offset of the present key in the state
   // Places, as addresses: the stencil's own two parts, and where it goes on.
-  Hot, Cold, Continue, Taken, Next, Indirect, Handler,
+  Hot, Cold, Continue, Taken, Next, Indirect, Handler, Missed,
   Helper,    // helpers()[index], an address in the program
   Constant,  // constants() + the addend
 };

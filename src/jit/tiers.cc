@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cpu/interpreter/handlers.h"
+#include "jit/sites.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -97,7 +98,7 @@ VELLUM_HANDLER_ABI void count_spent(CpuState* s, const BoundInsn* insns) {
 // In the place of the first instruction's handler, where a block must prove itself.
 VELLUM_HANDLER_ABI void count_proof(CpuState* s, const BoundInsn* insns) {
   Block* block = Block::of(insns);
-  if (--block->heat > 0) [[clang::musttail]] return interpreter_handler(*block, 0)(s, insns);
+  if (--*block->heat > 0) [[clang::musttail]] return interpreter_handler(*block, 0)(s, insns);
   static_cast<Tiers&>(*s->core->blocks.translator()).block_proven(*block);
   // Full caches leave the block as it is, and a proof of one entry more would be due at once.
   const Handler handler = handler_of(*insns) == count_proof ? interpreter_handler(*block, 0) : handler_of(*insns);
@@ -129,11 +130,13 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
       m_options(options),
       m_baseline_code(std::move(baseline_code)),
       m_region_memory(std::make_unique<RegionMemory>(std::move(region_code))),
+      m_heats(segments_for(m_baseline_code->size()) * kHeatsPerSegment),
       m_baseline(*m_baseline_code, m_statistics, options.engine == Engine::Baseline ? nullptr : count_spent) {
   const unsigned segments = segments_for(m_baseline_code->size());
   m_baseline_code->set_segments(segments);
   core.blocks.set_segments(segments);
   for (const auto& observer : options.observers) m_baseline.add_observer(observer);
+  forget_returns();
   if (options.engine == Engine::Baseline) return;
   m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, [&state = core.s] {
     __atomic_fetch_or(&state.attention, kAttentionTranslator, __ATOMIC_RELAXED);
@@ -143,13 +146,14 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
 Tiers::~Tiers() = default;
 
 void Tiers::block_made(Block& block) {
+  if (u32& used = m_heats_used; used < kHeatsPerSegment) block.heat = &m_heats[m_core.blocks.segment() * kHeatsPerSegment + used++];
   if (block.rewrites < kRewrittenOften) return translate(block);
   ++m_statistics.unproven_blocks;
   await_proof(block, kProofEntries);
 }
 
 void Tiers::translate(Block& block) {
-  block.heat = m_options.hot_entries;
+  *block.heat = m_options.hot_entries;
   switch (m_baseline.translate(block)) {
     case Baseline::Outcome::Translated:
     case Baseline::Outcome::TooLong: break;
@@ -161,7 +165,7 @@ void Tiers::translate(Block& block) {
 }
 
 void Tiers::await_proof(Block& block, u32 entries) {
-  block.heat = entries;
+  *block.heat = entries;
   set_handler(block.insns[0], count_proof);
 }
 
@@ -176,11 +180,19 @@ void Tiers::block_proven(Block& block) {
 
 void Tiers::block_linked(Block& block) { m_baseline.link(block); }
 
+void Tiers::link_site(Block& from, Way way, u64 target, Block& to) {
+  m_core.blocks.link(from, way, to);
+  m_baseline.link_site(from, way, m_core.s.code_base, target, m_core.s.jump_key_of(target), to);
+}
+
+// What calls have written leads into code that is no more.
+void Tiers::forget_returns() { m_core.s.returns.fill(reinterpret_cast<const void*>(&return_unknown)); }
+
 void Tiers::block_unlinked(Block& block, Way way) { m_baseline.unlink(block, way); }
 
 void Tiers::block_revived(Block& block) {
   m_baseline.open(block);
-  if (block.heat == kNever) block.heat = m_options.hot_entries;
+  if (*block.heat == kNever) *block.heat = m_options.hot_entries;
 }
 
 void Tiers::block_stale(Block& block) {
@@ -215,12 +227,16 @@ void Tiers::blocks_cleared() {
   m_trace.clear();
   m_region_memory->clear();
   m_baseline_code->use_segment(0);
+  m_heats_used = 0;
+  forget_returns();
 }
 
 void Tiers::segment_evicted(unsigned segment) {
   if (m_core.blocks.evicted() != m_statistics.blocks_evicted) ++m_statistics.segments_evicted;
   m_statistics.blocks_evicted = m_core.blocks.evicted();
   m_baseline_code->use_segment(segment);
+  m_heats_used = 0;
+  forget_returns();
 }
 
 bool Tiers::shares_code(const Block& running, const Block& written) const {
@@ -239,12 +255,12 @@ bool Tiers::is_pending(const Block& block) const {
 
 // Lets the block be entered so often before it is hot again.
 void Tiers::give_heat(Block& block, u64 entries) {
-  block.heat = static_cast<u32>(std::min<u64>(entries, kMaxHeat));
-  m_entered[&block] += block.heat;
+  *block.heat = static_cast<u32>(std::min<u64>(entries, kMaxHeat));
+  m_entered[&block] += *block.heat;
 }
 
 void Tiers::block_hot(Block& block) {
-  block.heat = kNever;
+  *block.heat = kNever;
   if (m_region_at.contains(&block)) return;
   if (log_enabled(LogItem::Exec)) return;  // inside a region nobody sees blocks being entered
   m_entered.try_emplace(&block, m_options.hot_entries);
@@ -436,7 +452,7 @@ void Tiers::retire(RegionRecord& record) {
 void Tiers::count_again(Block& head) {
   if (head.count == kStaleCount) return;
   m_entered.erase(&head);
-  head.heat = m_options.hot_entries;
+  *head.heat = m_options.hot_entries;
   m_baseline.open(head);
 }
 

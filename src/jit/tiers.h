@@ -29,6 +29,8 @@ class Tiers final : public Translator {
 
   // The block was entered as often as makes it hot; CpuState::code_base is its RIP.
   void block_hot(Block& block);
+  // The target, whose RIP this is, is entered from `from` under the present key.
+  void link_site(Block& from, Way way, u64 target, Block& to);
   // A block without host code is being entered, and has been often enough to deserve some. CpuState::code_base is its RIP.
   void block_proven(Block& block);
   // A loop head in a region was passed as often as makes the region worth LLVM's time.
@@ -53,6 +55,7 @@ class Tiers final : public Translator {
   void translate(Block& block);
   void await_proof(Block& block, u32 entries);
   void install_results();
+  void forget_returns();
   void evict_regions();
 
   CpuCore& m_core;
@@ -60,6 +63,10 @@ class Tiers final : public Translator {
   Statistics m_statistics;
   std::unique_ptr<CodeCache> m_baseline_code;
   std::unique_ptr<RegionMemory> m_region_memory;
+  // The counters of blocks, many to a line of the host's cache: of a block that runs its code is touched, and no more of it.
+  static constexpr u32 kHeatsPerSegment = 1 << 16;
+  HostTable<u32> m_heats;
+  u32 m_heats_used = 0;  // in the segment of new blocks
   Baseline m_baseline;
   std::unordered_map<u64, std::unique_ptr<RegionRecord>> m_regions;       // by ticket
   std::unordered_map<const Block*, std::vector<u64>> m_regions_of;        // tickets of the regions that a block is part of

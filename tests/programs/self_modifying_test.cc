@@ -584,6 +584,23 @@ TEST_CASE("another page behind the same virtual address is other code") {
   }
 }
 
+TEST_CASE("a function returns behind its call or elsewhere, as its return address says") {
+  const Setting setting = any_setting();
+  Code code(flat_environment());
+  code.load(kRcx, kRounds), code.load(kRdx, 0);
+  const unsigned call = code.at();
+  code.call(0x1000);
+  code.add(1);
+  code.add(2);
+  code.loop_to(call);
+  code.end();
+  code.go_to(0x1000);
+  code.emit({0xf6, 0xc1, 0x01, 0x74, 0x04});  // test cl, 1; jz to the RET
+  code.emit({0x83, 0x04, 0x24, 0x03});        // add dword [rsp], 3: not to the first ADD
+  code.emit({0xc3});
+  CHECK(run_code(setting, code) == kRounds * 2 + kRounds / 2);
+}
+
 TEST_CASE("writes from outside and from inside to the same instruction take turns") {
   const Setting setting = any_setting();
   Code code(any_environment());

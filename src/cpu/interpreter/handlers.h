@@ -20,6 +20,7 @@ struct RowHandlers {
   Callout callout;
   bool never_faults;  // in register form: its semantics says so
   bool count_decides; // flags are read (kept) only when the count is 0
+  bool calls, returns;  // a transfer that leaves its return address on the stack, or takes it from there
   X87Effect x87;
 };
 
@@ -220,6 +221,8 @@ constexpr RowHandlers row_handlers() {
   handlers.callout = callout_of<S>();
   handlers.never_faults = never_faults<S>() && !Row::kSpec.has(kUsesMmx);  // MMX reports x87 exceptions
   handlers.count_decides = count_decides<S>();
+  handlers.calls = requires { S::kCalls; };
+  handlers.returns = requires { S::kReturns; };
   handlers.x87 = x87_effect<S>();
   if constexpr (flow_of<S>() != Flow::Callout) {
     fill_width<Row, 2>(handlers, 0);

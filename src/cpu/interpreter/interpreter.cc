@@ -14,6 +14,10 @@ namespace vellum {
   VELLUM_ENTER_BLOCK(s, Block::of(insns), s->code_base);
 }
 
+[[clang::preserve_none]] void interpreter_jump_enter(CpuState* s, const BoundInsn*) {
+  VELLUM_ENTER_BLOCK(s, s->jump_cache[jump_cache_slot(s->code_base)].block, s->code_base);
+}
+
 [[clang::preserve_none]] void leave_stale_block(CpuState* s, const BoundInsn* insn) {
   const Block* block = Block::of(insn);
   s->rip = s->code_base + insn->offset;

@@ -22,6 +22,7 @@ struct JumpRelative {
 
 struct CallRelative {
   static constexpr Flow kFlow = Flow::Direct;
+  static constexpr bool kCalls = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     c.check_target(c.target_rip());
@@ -37,6 +38,7 @@ struct JumpIndirect {
 
 struct CallIndirect {
   static constexpr Flow kFlow = Flow::Indirect;
+  static constexpr bool kCalls = true;
   template <class C>
   VELLUM_INLINE static u64 op(C& c) {
     const u64 target = c.template read<0>();
@@ -49,6 +51,7 @@ struct CallIndirect {
 // RET, and RET imm16, which releases the caller's arguments.
 struct ReturnNear {
   static constexpr Flow kFlow = Flow::Indirect;
+  static constexpr bool kReturns = true;
   template <class C>
   VELLUM_INLINE static u64 op(C& c) {
     using T = typename C::Operand;

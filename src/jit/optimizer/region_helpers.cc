@@ -94,7 +94,7 @@ bool vellum_condition_body(u8 code, u64 operation, u64 result, u64 a, u64 b) {
 u32 vellum_flags_body(u64 operation, u64 result, u64 a, u64 b) {
   return arithmetic_flags({static_cast<FlagOperation>(operation), result, a, b});
 }
-VELLUM_HANDLER_ABI void region_exit(CpuState* s, const BoundInsn*) { VELLUM_JIT_GO_TO(s, s->rip); }
+VELLUM_HANDLER_ABI void region_exit(VELLUM_STENCIL_PARAMETERS) { VELLUM_JIT_GO_TO(s, s->rip); }
 }
 
 std::span<const HostSymbol> region_helpers() {

@@ -10,6 +10,7 @@
 extern "C" {
 VELLUM_HANDLER_ABI void vellum_continue(VELLUM_STENCIL_PARAMETERS);
 VELLUM_HANDLER_ABI void vellum_handler(VELLUM_STENCIL_PARAMETERS);
+VELLUM_HANDLER_ABI void vellum_missed(VELLUM_STENCIL_PARAMETERS);
 }
 
 namespace vellum {
@@ -17,7 +18,6 @@ namespace vellum {
 namespace {
 
 u64 immediate() { return reinterpret_cast<u64>(vellum_hole_immediate); }
-u64 target_offset() { return reinterpret_cast<u64>(vellum_hole_target_offset); }
 const BoundInsn* hole_insn() { return reinterpret_cast<const BoundInsn*>(VELLUM_WIDE_HOLE(insn)); }
 char* middle_of(CpuState* s) { return reinterpret_cast<char*>(s) + kStateMiddle; }
 StencilFunction leave_function() { return reinterpret_cast<StencilFunction>(&interpreter_leave); }
@@ -34,11 +34,11 @@ VELLUM_HANDLER_ABI void prepare(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]]
 // The same, for those who have entered the block already.
 VELLUM_HANDLER_ABI void prepare_first(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return vellum_handler(s, insn, middle_of(s), s->tlb, flag_result, flag_a, flag_b); }
 
-// The entry of a block of `immediate` instructions. `attention` is read once, so that no atomic access is needed, which
+// The entry of a block of -`immediate` instructions. `attention` is read once, so that no atomic access is needed, which
 // compilers keep apart from the comparison.
 VELLUM_HANDLER_ABI void enter(VELLUM_STENCIL_PARAMETERS) {
-  const i64 left = s->budget - static_cast<i64>(immediate());
-  if (left < 0 || s->attention) [[unlikely]] [[clang::musttail]] return leave_function()(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+  const i64 left = s->budget + static_cast<i64>(immediate());
+  if (left < s->budget_floor()) [[unlikely]] [[clang::musttail]] return leave_function()(s, insn, middle, tlb, flag_result, flag_a, flag_b);
   s->budget = left;
   [[clang::musttail]] return vellum_continue(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
@@ -55,23 +55,62 @@ VELLUM_HANDLER_ABI void go_to_block(VELLUM_STENCIL_PARAMETERS) {
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
+u64 present_key(const CpuState* s) {
+  u64 key;
+  __builtin_memcpy(&key, reinterpret_cast<const char*>(s) + reinterpret_cast<u64>(vellum_hole_site_key_offset), sizeof key);
+  return key;
+}
+
+// To a block on another page, `immediate` bytes away, if all is as when this was linked.
+VELLUM_HANDLER_ABI void go_to_site(VELLUM_STENCIL_PARAMETERS) {
+  if (s->code_base != VELLUM_WIDE_HOLE(site_rip) || present_key(s) != VELLUM_WIDE_HOLE(site_key)) [[unlikely]]
+    [[clang::musttail]] return vellum_missed(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
+  s->code_base += immediate();
+  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+
 // To a RIP: through the jump cache.
-#define VELLUM_STENCIL_GO_TO(target)                                                                                        \
-  do {                                                                                                                      \
-    const u64 go_to_rip = (target);                                                                                         \
-    const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(go_to_rip)];                                               \
-    if (cached.rip != go_to_rip || cached.key != s->jump_key_of(go_to_rip)) [[unlikely]] {                                  \
-      s->rip = go_to_rip;                                                                                                   \
-      s->insn = nullptr;                                                                                                    \
-      return;                                                                                                               \
-    }                                                                                                                       \
-    s->code_base = go_to_rip;                                                                                               \
-    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(s, cached.block->insns, middle, tlb, flag_result, flag_a, flag_b);        \
+VELLUM_HANDLER_ABI void go_to_rip(VELLUM_STENCIL_PARAMETERS) {
+  const u64 rip = reinterpret_cast<u64>(insn);
+  const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(rip)];
+  if (cached.rip != rip || cached.key != s->jump_key_of(rip)) [[unlikely]] {
+    s->rip = rip;
+    s->insn = nullptr;
+    return;
+  }
+  s->code_base = rip;
+  [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+
+// Behind a call's semantics: its return goes on at `wide`, the block's ReturnSite.
+VELLUM_HANDLER_ABI void push_return(VELLUM_STENCIL_PARAMETERS) {
+  const void* site = reinterpret_cast<const void*>(VELLUM_WIDE_HOLE(wide));
+  __builtin_memcpy(reinterpret_cast<char*>(s->returns.data()) + CpuState::return_place(s->gpr[kRsp]), &site, sizeof site);
+  [[clang::musttail]] return vellum_continue(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+
+// A return to a RIP: wherever the call from this place of the stack, if it was that, said.
+#define VELLUM_STENCIL_RETURN(address_bytes)                                                                              \
+  do {                                                                                                                    \
+    StencilFunction site;                                                                                                 \
+    const u64 place = CpuState::return_place(s->gpr[kRsp] - (address_bytes));                                             \
+    __builtin_memcpy(&site, reinterpret_cast<const char*>(s->returns.data()) + place, sizeof site);                       \
+    [[clang::musttail]] return site(s, insn, middle, tlb, flag_result, flag_a, flag_b);                                   \
   } while (false)
-VELLUM_HANDLER_ABI void go_to_offset(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_GO_TO(s->code_base + target_offset()); }
-VELLUM_HANDLER_ABI void go_to_offset32(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_GO_TO(static_cast<u32>(s->code_base + target_offset())); }
-VELLUM_HANDLER_ABI void go_to_offset16(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_GO_TO(static_cast<u16>(s->code_base + target_offset())); }
-VELLUM_HANDLER_ABI void go_to_rip(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_GO_TO(reinterpret_cast<u64>(insn)); }
+VELLUM_HANDLER_ABI void return64(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RETURN(8); }
+VELLUM_HANDLER_ABI void return32(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RETURN(4); }
+
+// Where a return comes in with its RIP, on the way to the block behind the call: once linked, and before. What looks for that
+// block gets the call's instruction besides.
+VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
+  if (reinterpret_cast<u64>(insn) != VELLUM_WIDE_HOLE(site_rip) || present_key(s) != VELLUM_WIDE_HOLE(site_key)) [[unlikely]]
+    [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
+  s->code_base = reinterpret_cast<u64>(insn);
+  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+VELLUM_HANDLER_ABI void open_return_site(VELLUM_STENCIL_PARAMETERS) {
+  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
+}
 
 }  // namespace
 
@@ -79,7 +118,8 @@ struct GlueTable {
   StencilFunction of[kStencilModes][kVariants];
 };
 extern "C" [[gnu::used, gnu::section(".stencil_table")]] constexpr GlueTable vellum_stencil_table[] = {{{{
-    count, prepare, prepare_first, enter, leave, call_handler, go_to_block, go_to_offset, go_to_offset32, go_to_offset16, go_to_rip,
+    count, prepare, prepare_first, enter, leave, call_handler, go_to_block, go_to_site, go_to_rip,
+    push_return, return64, return32, return_site, open_return_site,
 }}}};
 
 }  // namespace vellum

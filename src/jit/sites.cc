@@ -1,0 +1,61 @@
+// Going on through the jump cache where a site does not lead, and linking sites.
+#include "jit/sites.h"
+
+#include "cpu/core.h"
+#include "cpu/jump_cache.h"
+#include "jit/tiers.h"
+
+namespace vellum {
+
+namespace {
+
+u64 wrapped(u64 value, unsigned size) { return size == 8 ? value : size == 4 ? static_cast<u32>(value) : static_cast<u16>(value); }
+
+// Changing code costs more than looking into the jump cache. A site whose key or RIP changes again and again, as in a library
+// that many processes use, is changed at each power of two of its misses.
+[[gnu::noinline]] void link_site(CpuState* s, const BoundInsn* insn, Way way, u64 target, Block* to) {
+  Block& from = *Block::of(insn);
+  u16& misses = from.site_misses[way == Way::FarNext];
+  ++misses;
+  if (from.link(way) && (misses & (misses - 1))) return;
+  if (!to->code_size || to->count == kStaleCount) return;
+  static_cast<Tiers&>(*s->core->blocks.translator()).link_site(from, way, target, *to);
+}
+
+}  // namespace
+
+// Goes to `target`, after `found` has seen the jump cache's entry for it.
+#define VELLUM_GO_FROM_SITE(target, found)                                                                      \
+  do {                                                                                                          \
+    const u64 go_to_rip = (target);                                                                             \
+    const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(go_to_rip)];                                   \
+    if (cached.rip != go_to_rip || cached.key != s->jump_key_of(go_to_rip)) [[unlikely]] {                      \
+      s->rip = go_to_rip;                                                                                       \
+      s->insn = nullptr;                                                                                        \
+      return;                                                                                                   \
+    }                                                                                                           \
+    found;                                                                                                      \
+    s->code_base = go_to_rip;                                                                                   \
+    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(s, insn, middle, tlb, 0, 0, 0);  \
+  } while (false)
+
+VELLUM_HANDLER_ABI void site_taken(VELLUM_STENCIL_PARAMETERS) {
+  VELLUM_GO_FROM_SITE(wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size),
+                      link_site(s, insn, Way::FarTaken, go_to_rip, cached.block));
+}
+
+VELLUM_HANDLER_ABI void site_next(VELLUM_STENCIL_PARAMETERS) {
+  VELLUM_GO_FROM_SITE(wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes),
+                      link_site(s, insn, Way::FarNext, go_to_rip, cached.block));
+}
+
+VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS) {
+  const auto* call = reinterpret_cast<const BoundInsn*>(flag_result);
+  // Another call's return address has seldom the same place in its page.
+  const auto returns_from = [&](u64 rip) { return ((Block::of(call)->ram_offset + call->offset + call->length) ^ rip) % kPageSize == 0; };
+  VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), if (returns_from(go_to_rip)) link_site(s, call, Way::FarNext, go_to_rip, cached.block));
+}
+
+VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), ); }
+
+}  // namespace vellum

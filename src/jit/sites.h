@@ -1,0 +1,19 @@
+// Where translated code goes that does not know its way yet, or finds that it leads elsewhere now: ways to other pages, and returns.
+#pragma once
+
+#include "jit/hole_fields.h"
+
+namespace vellum {
+
+// These have a stencil's signature and come from one. Each enters the block that is wanted, if the jump cache knows it, and
+// may link the site that it comes from; otherwise it returns to the run loop with s->rip set.
+//
+// On the way to another page, with the instruction in front of that way.
+VELLUM_HANDLER_ABI void site_taken(VELLUM_STENCIL_PARAMETERS);
+VELLUM_HANDLER_ABI void site_next(VELLUM_STENCIL_PARAMETERS);
+// A return: `insn` is the RIP, and flag_result the BoundInsn of a call that may be the one it returns from.
+VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS);
+// The same without a call.
+VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS);
+
+}  // namespace vellum
