@@ -263,9 +263,10 @@ bool CpuCore::handle_attention() {
     s.interrupt_shadow = true;
     set_attention(s, kAttentionStep);
   }
-  const u32 attention = __atomic_load_n(&s.attention, __ATOMIC_RELAXED);
-  // These are doorbells: what they announce stays in the state until it can be taken.
-  clear_attention(s, kAttentionExit | kAttentionInterrupt | kAttentionNmi | kAttentionSmi | kAttentionInit | kAttentionTranslator);
+  // These are doorbells: what they announce stays in the state until it can be taken. One that rings between two accesses, one to
+  // read and one to clear, would be lost.
+  constexpr u32 kDoorbells = kAttentionExit | kAttentionInterrupt | kAttentionNmi | kAttentionSmi | kAttentionInit | kAttentionTranslator;
+  const u32 attention = __atomic_fetch_and(&s.attention, ~kDoorbells, __ATOMIC_RELAXED);
   if ((attention & kAttentionTranslator) && m_translator) m_translator->attend();
   if (attention & kAttentionExit) {
     m_exit = Exit::Requested;
