@@ -12,12 +12,13 @@ namespace {
 u64 wrapped(u64 value, unsigned size) { return size == 8 ? value : size == 4 ? static_cast<u32>(value) : static_cast<u16>(value); }
 
 // Changing code costs more than looking into the jump cache. A site whose key or RIP changes again and again, as in a library
-// that many processes use, is changed at each power of two of its misses.
+// that many processes use, is changed at this many misses and then at each power of two of them.
+constexpr unsigned kMissesUntilLinked = 16;
 [[gnu::noinline]] void link_site(CpuState* s, const BoundInsn* insn, Way way, u64 target, Block* to) {
   Block& from = *Block::of(insn);
   u16& misses = from.site_misses[way == Way::FarNext];
   ++misses;
-  if (from.link(way) && (misses & (misses - 1))) return;
+  if (from.link(way) && (misses < kMissesUntilLinked || (misses & (misses - 1)))) return;
   if (!to->code_size || to->count == kStaleCount) return;
   static_cast<Tiers&>(*s->core->blocks.translator()).link_site(from, way, target, *to);
 }
