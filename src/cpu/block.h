@@ -38,6 +38,9 @@ inline bool is_variant(u8 variant) { return variant < kUnavailableVariant; }
 // A stale block's count: no budget covers it, so entering it takes the slow path, which finds the new block.
 inline constexpr i32 kStaleCount = 0x7fffffff;
 
+// A way to another page that was wrong this often is not linked again.
+inline constexpr u16 kMostSiteMisses = 24;
+
 // The two ways on within a page, and the two to other pages, which are sites: they remember under which RIP and key they were
 // linked, and compare. FarNext of a block that ends with a call is where the call returns.
 enum class Way : u8 { Taken, Next, FarTaken, FarNext };

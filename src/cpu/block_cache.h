@@ -49,6 +49,8 @@ class BlockCache {
 
   // Links `from` to a valid successor: on the same page, if the way is not far.
   void link(Block& from, Way way, Block& to);
+  // The way leads nowhere, until it is linked again.
+  void unlink(Block& from, Way way);
   // The successor's host code has another place: those linked to it shall know.
   void relink(Block& to);
 
@@ -103,7 +105,6 @@ class BlockCache {
   void invalidate(Block& block);
   void take_from_places(Block& block);
   void take_from_hash(Block& block);
-  void unlink(Block& from, Way way);
   void unlink_linkers(Block& to);
   void isolate(Block& block);
 

@@ -224,15 +224,17 @@ Piece linked_exit(const Block& from, const Block& to, const void* entry) {
 // A site that is not linked. A return's passes on the RIP, and nothing of its block once that is stale: then it may be gone when
 // somebody returns.
 Piece open_site(const Block& block, const BoundInsn* insn, Way way, bool returns) {
+  const bool given_up = block.site_misses[way == Way::FarNext] >= kMostSiteMisses;
   if (!returns) {
     Piece piece = open_exit(insn, nullptr);
-    piece.handler = reinterpret_cast<const void*>(way == Way::FarTaken ? &site_taken : &site_next);
+    const auto handler = given_up ? (way == Way::FarTaken ? &given_up_taken : &given_up_next) : (way == Way::FarTaken ? &site_taken : &site_next);
+    piece.handler = reinterpret_cast<const void*>(handler);
     return piece;
   }
   Piece piece;
   piece.ref = find_glue(Glue::OpenReturnSite);
   piece.insn = insn;
-  piece.handler = reinterpret_cast<const void*>(block.count == kStaleCount ? &return_unknown : &site_return);
+  piece.handler = reinterpret_cast<const void*>(block.count == kStaleCount || given_up ? &return_unknown : &site_return);
   return piece;
 }
 

@@ -12,15 +12,17 @@ namespace {
 u64 wrapped(u64 value, unsigned size) { return size == 8 ? value : size == 4 ? static_cast<u32>(value) : static_cast<u16>(value); }
 
 // Changing code costs more than looking into the jump cache. A site whose key or RIP changes again and again, as in a library
-// that many processes use, is changed at this many misses and then at each power of two of them.
+// that many processes use, is changed at this many misses, and then given up (kMostSiteMisses).
 constexpr unsigned kMissesUntilLinked = 16;
 [[gnu::noinline]] void link_site(CpuState* s, const BoundInsn* insn, Way way, u64 target, Block* to) {
   Block& from = *Block::of(insn);
   u16& misses = from.site_misses[way == Way::FarNext];
   ++misses;
-  if (from.link(way) && (misses < kMissesUntilLinked || (misses & (misses - 1)))) return;
+  auto& tiers = static_cast<Tiers&>(*s->core->blocks.translator());
+  if (misses >= kMostSiteMisses) return tiers.give_up_site(from, way);
+  if (from.link(way) && misses != kMissesUntilLinked) return;
   if (!to->code_size || to->count == kStaleCount) return;
-  static_cast<Tiers&>(*s->core->blocks.translator()).link_site(from, way, target, *to);
+  tiers.link_site(from, way, target, *to);
 }
 
 }  // namespace
@@ -40,15 +42,21 @@ constexpr unsigned kMissesUntilLinked = 16;
     [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(s, insn, middle, tlb, 0, 0, 0);  \
   } while (false)
 
+VELLUM_INLINE u64 taken_rip(const CpuState* s, const BoundInsn* insn) {
+  return wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size);
+}
+VELLUM_INLINE u64 next_rip(const CpuState* s, const BoundInsn* insn) { return wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes); }
+
 VELLUM_HANDLER_ABI void site_taken(VELLUM_STENCIL_PARAMETERS) {
-  VELLUM_GO_FROM_SITE(wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size),
-                      link_site(s, insn, Way::FarTaken, go_to_rip, cached.block));
+  VELLUM_GO_FROM_SITE(taken_rip(s, insn), link_site(s, insn, Way::FarTaken, go_to_rip, cached.block));
 }
 
 VELLUM_HANDLER_ABI void site_next(VELLUM_STENCIL_PARAMETERS) {
-  VELLUM_GO_FROM_SITE(wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes),
-                      link_site(s, insn, Way::FarNext, go_to_rip, cached.block));
+  VELLUM_GO_FROM_SITE(next_rip(s, insn), link_site(s, insn, Way::FarNext, go_to_rip, cached.block));
 }
+
+VELLUM_HANDLER_ABI void given_up_taken(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(taken_rip(s, insn), ); }
+VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(next_rip(s, insn), ); }
 
 VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS) {
   const auto* call = reinterpret_cast<const BoundInsn*>(flag_result);

@@ -13,7 +13,10 @@ VELLUM_HANDLER_ABI void site_taken(VELLUM_STENCIL_PARAMETERS);
 VELLUM_HANDLER_ABI void site_next(VELLUM_STENCIL_PARAMETERS);
 // A return: `insn` is the RIP, and flag_result the BoundInsn of a call that may be the one it returns from.
 VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS);
-// The same without a call.
+// Sites that have been wrong so often that they are not linked any more.
+VELLUM_HANDLER_ABI void given_up_taken(VELLUM_STENCIL_PARAMETERS);
+VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS);
+// A return from no call that is known, or from one whose site has been given up.
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS);
 
 }  // namespace vellum

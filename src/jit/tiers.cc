@@ -185,6 +185,11 @@ void Tiers::link_site(Block& from, Way way, u64 target, Block& to) {
   m_baseline.link_site(from, way, m_core.s.code_base, target, m_core.s.jump_key_of(target), to);
 }
 
+void Tiers::give_up_site(Block& from, Way way) {
+  if (from.link(way)) m_core.blocks.unlink(from, way);
+  else m_baseline.unlink(from, way);
+}
+
 // What calls have written leads into code that is no more.
 void Tiers::forget_returns() { m_core.s.returns.fill(reinterpret_cast<const void*>(&return_unknown)); }
 

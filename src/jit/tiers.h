@@ -30,6 +30,8 @@ class Tiers final : public Translator {
   // The block was entered as often as makes it hot; CpuState::code_base is its RIP.
   void block_hot(Block& block);
   // The target, whose RIP this is, is entered from `from` under the present key.
+  // The way is not linked any more, whatever is found there.
+  void give_up_site(Block& from, Way way);
   void link_site(Block& from, Way way, u64 target, Block& to);
   // A block without host code is being entered, and has been often enough to deserve some. CpuState::code_base is its RIP.
   void block_proven(Block& block);
