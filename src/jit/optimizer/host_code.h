@@ -4,16 +4,12 @@
 #include "jit/optimizer/region_compiler.h"
 
 #include <llvm/ADT/StringMap.h>
-#include <llvm/IR/Instructions.h>
-#include <llvm/MC/MCSubtargetInfo.h>
+#include <llvm/IR/Function.h>
 
 namespace vellum::host_code {
 
 // What the semantics' bitcode uses and the host lacks, by its features as LLVM names them; nullptr: nothing.
 const char* lacks(const llvm::StringMap<bool>& features);
-
-// Puts an instruction of the target in the place of a call of one of the program's functions (cpu/cipher.h). False: it has none.
-bool use_target_instruction(llvm::CallInst& call, const llvm::MCSubtargetInfo& target);
 
 // The quick code generator, where kHasQuickGenerator; calls are of `symbols`. False: the region has instructions that only LLVM
 // knows, or there is no room.

@@ -193,7 +193,6 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   m_target.reset(target->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_,
                                              llvm::CodeModel::Small, llvm::CodeGenOptLevel::Less, true));
-  m_library->set_target(*m_target->getMCSubtargetInfo());
 
   llvm::PassBuilder builder(m_target.get());
   builder.registerModuleAnalyses(m_module_analyses);

@@ -10,7 +10,6 @@
 
 #include "cpu/opcodes.h"
 #include "jit/bitcode/bitcode_table.h"
-#include "jit/optimizer/host_code.h"
 #include "semantics_bitcode.h"
 
 namespace vellum {
@@ -127,7 +126,6 @@ bool SemanticsLibrary::materialize(llvm::Function& function) {
         pass_by_value(*call, other);
         continue;
       }
-      if (call && m_target && host_code::use_target_instruction(*call, *m_target)) continue;
       if (call && raises_unseen_flags(*call)) keep_flags(*call);
       auto* assembly = call ? llvm::dyn_cast<llvm::InlineAsm>(call->getCalledOperand()) : nullptr;
       if (!assembly) continue;

@@ -8,7 +8,6 @@
 
 #include <llvm/ADT/DenseMap.h>
 #include <llvm/IR/Module.h>
-#include <llvm/MC/MCSubtargetInfo.h>
 
 #include "jit/optimizer/function_body.h"
 
@@ -25,8 +24,6 @@ class SemanticsLibrary {
   // One per LLVMContext. Fails only if the program was built wrongly.
   static std::expected<std::unique_ptr<SemanticsLibrary>, std::string> load(llvm::LLVMContext& context);
 
-  // Whose instructions may stand for functions. Before any function is found.
-  void set_target(const llvm::MCSubtargetInfo& target) { m_target = &target; }
   llvm::Module& module() { return *m_module; }
   // The function of a row's variant (handler_index()), with its body; nullptr if there is none to inline.
   llvm::Function* find(u16 row, unsigned handler_index);
@@ -53,7 +50,6 @@ class SemanticsLibrary {
   llvm::Function* m_condition_body = nullptr;
   llvm::Function* m_flags_body = nullptr;
   BodyPlacer m_placer;
-  const llvm::MCSubtargetInfo* m_target = nullptr;
 };
 
 }  // namespace vellum

@@ -86,12 +86,6 @@ TEST_CASE("the quick generator's instructions are those that Capstone reads") {
       REQUIRE(written([&](Assembler& a) { a.count(0xb8, 8, reg, place); }) == fmt::format("popcnt {}, {}", name_of(reg, 8), text_of(8, place)));
       REQUIRE(written([&](Assembler& a) { a.vex(3, 1, false, 0x58, reg, kR9, place); }) ==
               fmt::format("vaddsd xmm{}, xmm9, {}", unsigned{reg}, place.in_memory ? text_of(8, place) : fmt::format("xmm{}", unsigned{place.reg})));
-      if (place.in_memory) continue;
-      REQUIRE(written([&](Assembler& a) { a.vex(1 | Assembler::kVex256, 1, false, 0xfe, reg, kR9, place); }) ==
-              fmt::format("vpaddd ymm{}, ymm9, ymm{}", unsigned{reg}, unsigned{place.reg}));
-      REQUIRE(written([&](Assembler& a) { a.vex(1 | Assembler::kVex256, 3, true, 0x00, reg, 0, place, 0x4e); }) ==
-              fmt::format("vpermq ymm{}, ymm{}, 0x4e", unsigned{reg}, unsigned{place.reg}));
-      REQUIRE(written([&](Assembler& a) { a.sha(0xcd, reg, place); }) == fmt::format("sha256msg2 xmm{}, xmm{}", unsigned{reg}, unsigned{place.reg}));
     }
     for (const unsigned size : {1u, 2u, 4u, 8u}) {
       REQUIRE(written([&](Assembler& a) { a.arithmetic(Arithmetic::Add, size, place, 0x12); }) == fmt::format("add {}, 0x12", text_of(size, place)));
@@ -100,7 +94,6 @@ TEST_CASE("the quick generator's instructions are those that Capstone reads") {
       REQUIRE(written([&](Assembler& a) { a.unary(Unary::Negate, size, place); }) == fmt::format("neg {}", text_of(size, place)));
     }
   }
-  REQUIRE(written([](Assembler& a) { a.zero_upper(); }) == "vzeroupper");
   for (const Register reg : kAll) {
     REQUIRE(written([&](Assembler& a) { a.move(reg, u64{0x123456789a}); }) == fmt::format("movabs {}, 0x123456789a", name_of(reg, 8)));
     REQUIRE(written([&](Assembler& a) { a.move(reg, u64{0x12345678}); }) == fmt::format("mov {}, 0x12345678", name_of(reg, 4)));

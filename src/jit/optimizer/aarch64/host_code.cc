@@ -9,8 +9,6 @@ namespace vellum::host_code {
 
 const char* lacks(const llvm::StringMap<bool>&) { return nullptr; }
 
-bool use_target_instruction(llvm::CallInst&, const llvm::MCSubtargetInfo&) { return false; }
-
 bool generate_quickly(llvm::Function&, const llvm::StringMap<const void*>&, CodeMemory&, CompiledRegion&) { return false; }
 
 // movz x16, #a, lsl #48; movk x16, #b, lsl #32; movk x16, #c, lsl #16; movk x16, #d; br x16

@@ -86,7 +86,6 @@ class Assembler {
   void vex(u8 prefix, u8 map, bool wide, u8 opcode, u8 reg, u8 first, const Place& place);
   void vex(u8 prefix, u8 map, bool wide, u8 opcode, u8 reg, u8 first, const Place& place, u8 immediate);
   static constexpr u8 kVex256 = 4;
-  void sha(u8 opcode, u8 reg, const Place& place);  // NP 0F 38 /r, without VEX; memory is aligned to 16 bytes
   void zero_upper();  // VZEROUPPER
   void locked(unsigned size, unsigned opcode, u8 reg, const Address& address);  // of two bytes (0F xx) if above FF
 

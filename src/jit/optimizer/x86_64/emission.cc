@@ -423,30 +423,6 @@ void Emitter::emit_vector(const Insn& insn) {
       finish_vector(insn, to);
       break;
     }
-    case Op::VectorShift: {
-      const Register a = vector_in_register(insn.a, kVectorScratch), to = vector_target(insn);
-      m_asm.vex(prefix, map, false, code, insn.extra >> 13 & 7, to, Place(a), static_cast<u8>(insn.b.number));
-      finish_vector(insn, to);
-      break;
-    }
-    case Op::Sha: {
-      constexpr Register kImplicit = static_cast<Register>(0);
-      Place a = source(insn.a).place, b = source(insn.b).place;
-      const bool implicit = insn.c.is_value();
-      if (implicit) {
-        const Place c = source(insn.c).place;
-        move_vector(kSecondVectorScratch, kImplicit);
-        move_vector(kVectorScratch, a);
-        if (b.is(kImplicit)) b = kSecondVectorScratch;
-        move_vector(kImplicit, c);
-      } else {
-        move_vector(kVectorScratch, a);
-      }
-      m_asm.sha(code, kVectorScratch, b);
-      if (implicit) move_vector(kImplicit, kSecondVectorScratch);
-      finish_vector(insn, kVectorScratch);
-      break;
-    }
     case Op::ConvertToInteger: {
       const Register from = vector_in_register(insn.a, kVectorScratch), to = target(insn);
       m_asm.vex(prefix, map, insn.size == 8, code, to, 0, Place(from));

@@ -66,8 +66,6 @@ enum class Op : u8 {
   VectorBinary,   // result = a op b: `extra` is a vector_code(); c is the immediate number, if it has one
   VectorUnary,    // result = op a; likewise
   VectorMask,     // result = a op the number b in the low lane of `size` bytes; `extra` likewise
-  VectorShift,    // result = each lane of a shifted by the number b; `extra` likewise, and the opcode's extension in bits 15:13
-  Sha,            // result = a op b by SHA instruction `extra`; SHA256RNDS2 takes c, too
   ConvertToInteger,  // the general register result = op a, likewise; 8 bytes if `size` is 8
   ConvertFromInteger,  // result = op of the general register a, likewise
   InsertLane,     // result = a with lane c being b, a vector (of `size` bytes per lane) or a general register

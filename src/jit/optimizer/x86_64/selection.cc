@@ -113,10 +113,6 @@ class Selector {
   bool select_vector_binary(const llvm::BinaryOperator& operation);
   bool select_vector_extreme(const llvm::IntrinsicInst& call);
   bool select_vector_compare(const llvm::CastInst& cast);
-  bool select_vector_intrinsic(const llvm::IntrinsicInst& call);
-  bool select_vector_shift(const llvm::BinaryOperator& operation);
-  const Value* low_halves(const Value* value) const;
-  Operand in_vector_register(const Value* value);
   bool select_shuffle(const llvm::ShuffleVectorInst& shuffle);
   bool select_insert(const llvm::InsertElementInst& insert);
   bool select_extract(const llvm::ExtractElementInst& extract);
@@ -770,7 +766,6 @@ bool Selector::select_binary(const llvm::BinaryOperator& operation) {
 }
 
 bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
-  if (vector_size_of(call.getType()) >= 16) return select_vector_intrinsic(call);
   const unsigned size = size_of(call.getType()), wide = std::max(size, 4u);
   const auto two_conditions = [&](Condition condition, bool is_signed) {
     if (!size) return refuse(call);
@@ -812,6 +807,15 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
       emit(Op::ConvertToInteger, size, id_of(&call), operand(call.getArgOperand(0)), {}, (single ? 0x200u : 0x300u) | (truncate ? 0x2cu : 0x2du));
       return true;
     }
+    case llvm::Intrinsic::umin:
+    case llvm::Intrinsic::umax:
+    case llvm::Intrinsic::smin:
+    case llvm::Intrinsic::smax:
+      if (vector_size_of(call.getType()) >= 16) return select_vector_extreme(call);
+      break;
+    default: break;
+  }
+  switch (call.getIntrinsicID()) {
     case llvm::Intrinsic::umin: return two_conditions(kBelow, false);
     case llvm::Intrinsic::umax: return two_conditions(kAbove, false);
     case llvm::Intrinsic::smin: return two_conditions(kLess, true);
@@ -826,23 +830,6 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
       Operand left = operand(operation.getLHS()), right = operand(operation.getRHS());
       if (!left.is_value()) left = in_register(operation.getLHS());
       emit(Op::Arithmetic, std::max(bytes, 4u), id_of(&call), left, right, static_cast<u32>(difference ? Arithmetic::Subtract : Arithmetic::Add));
-      return true;
-    }
-    case llvm::Intrinsic::vector_reduce_or: {
-      const Value* lanes = call.getArgOperand(0);
-      const unsigned bytes = vector_size_of(lanes->getType());
-      if (bytes < 16 || size != 8) return refuse(call);
-      Operand all = in_vector_register(lanes);
-      if (bytes == 32) {
-        const ValueId upper = temporary(true), both = temporary(true);
-        emit(Op::ExtractLane, 32, upper, all).c = Operand::constant(1);
-        emit(Op::VectorBinary, 16, both, all, Operand::value(upper), vector_code(1, 0xeb));
-        all = Operand::value(both);
-      }
-      const ValueId low = temporary(), high = temporary();
-      emit(Op::FromVector, 8, low, all);
-      emit(Op::ExtractLane, 8, high, all).c = Operand::constant(1);
-      emit(Op::Arithmetic, 8, id_of(&call), Operand::value(low), Operand::value(high), static_cast<u32>(Arithmetic::Or));
       return true;
     }
     case llvm::Intrinsic::bswap: {
@@ -900,111 +887,6 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
 // Opcodes: SDM vol. 2, VPADD, VPSUB, VPMULLW, VPCMPEQ, VPCMPGT, VPMIN, VPMAX, VPMOVMSKB, VPSHUFD, VSHUFPS, VSHUFPD, VPUNPCKL, VPUNPCKH,
 // VPALIGNR, VPBROADCAST, VPERMQ, VBLENDPD, VINSERTF128.
 
-// Of lanes of 64 bits, what they are the lower halves of; nullptr: the upper halves may not be zero.
-const Value* Selector::low_halves(const Value* value) const {
-  const auto* mask = llvm::dyn_cast<llvm::BinaryOperator>(root(value));
-  if (!mask || mask->getOpcode() != llvm::Instruction::And || mask->getType() != value->getType()) return nullptr;
-  const auto* number = llvm::dyn_cast<llvm::Constant>(mask->getOperand(1));
-  const auto* lane = number ? llvm::dyn_cast_or_null<llvm::ConstantInt>(number->getSplatValue()) : nullptr;
-  return lane && lane->equalsInt(0xffffffff) ? mask->getOperand(0) : nullptr;
-}
-
-// Never a number or memory.
-Operand Selector::in_vector_register(const Value* value) {
-  const Operand made = operand(value);
-  if (made.is_value()) return made;
-  const ValueId id = temporary(true);
-  emit(Op::VectorMove, std::max(vector_size_of(value->getType()), 16u), id, made);
-  return Operand::value(id);
-}
-
-bool Selector::select_vector_shift(const llvm::BinaryOperator& operation) {
-  const unsigned bits = operation.getType()->getScalarSizeInBits();
-  const auto* count = llvm::dyn_cast<llvm::Constant>(operation.getOperand(1));
-  const auto* number = count ? llvm::dyn_cast_or_null<llvm::ConstantInt>(count->getSplatValue()) : nullptr;
-  const bool arithmetic = operation.getOpcode() == llvm::Instruction::AShr;
-  if (!number || bits == 8 || (arithmetic && bits == 64)) return refuse(operation);
-  const u32 opcode = bits == 16 ? 0x71 : bits == 32 ? 0x72 : 0x73;
-  const u32 extension = operation.getOpcode() == llvm::Instruction::Shl ? 6 : arithmetic ? 4 : 2;
-  emit(Op::VectorShift, vector_size_of(operation.getType()), id_of(&operation), operand(operation.getOperand(0)),
-       Operand::constant(static_cast<i64>(std::min<u64>(number->getZExtValue(), 255))), vector_code(1, opcode) | extension << 13);
-  return true;
-}
-
-// Instructions that LLVM has an intrinsic for.
-bool Selector::select_vector_intrinsic(const llvm::IntrinsicInst& call) {
-  const unsigned size = vector_size_of(call.getType());
-  const auto binary = [&](u32 code) {
-    const Operand a = operand(call.getArgOperand(0)), b = operand(call.getArgOperand(1));
-    emit(Op::VectorBinary, size, id_of(&call), a, b, code);
-    return true;
-  };
-  const auto scalar = [&](unsigned bytes, u32 code) {  // the other lanes are the first operand's
-    const Operand a = operand(call.getArgOperand(0)), b = operand(call.getArgOperand(1));
-    emit(Op::VectorBinary, bytes, id_of(&call), a, b, code);
-    return true;
-  };
-  const auto unary = [&](unsigned bytes, u32 code) {
-    emit(Op::VectorUnary, bytes, id_of(&call), operand(call.getArgOperand(0)), {}, code);
-    return true;
-  };
-  const auto sha = [&](u32 opcode) {
-    const Operand a = in_vector_register(call.getArgOperand(0)), b = in_vector_register(call.getArgOperand(1));
-    const Operand c = call.arg_size() == 3 ? in_vector_register(call.getArgOperand(2)) : Operand();
-    emit(Op::Sha, 16, id_of(&call), a, b, opcode).c = c;
-    return true;
-  };
-  switch (call.getIntrinsicID()) {
-    case llvm::Intrinsic::fabs: {
-      const bool single = call.getType()->getScalarType()->isFloatTy();
-      const Operand a = operand(call.getArgOperand(0));
-      llvm::Constant* mask = llvm::ConstantInt::get(llvm::Type::getIntNTy(call.getContext(), single ? 32 : 64), single ? 0x7fffffff : INT64_MAX);
-      auto* lanes = llvm::ConstantVector::getSplat(llvm::ElementCount::getFixed(size / (single ? 4 : 8)), mask);
-      emit(Op::VectorBinary, size, id_of(&call), a, constant_vector(*lanes), vector_code(1, 0xdb));
-      return true;
-    }
-    case llvm::Intrinsic::x86_sse_min_ps: return binary(vector_code(0, 0x5d));
-    case llvm::Intrinsic::x86_sse_max_ps: return binary(vector_code(0, 0x5f));
-    case llvm::Intrinsic::x86_sse2_min_pd: return binary(vector_code(1, 0x5d));
-    case llvm::Intrinsic::x86_sse2_max_pd: return binary(vector_code(1, 0x5f));
-    case llvm::Intrinsic::x86_sse_min_ss: return scalar(4, vector_code(2, 0x5d));
-    case llvm::Intrinsic::x86_sse_max_ss: return scalar(4, vector_code(2, 0x5f));
-    case llvm::Intrinsic::x86_sse2_min_sd: return scalar(8, vector_code(3, 0x5d));
-    case llvm::Intrinsic::x86_sse2_max_sd: return scalar(8, vector_code(3, 0x5f));
-    case llvm::Intrinsic::x86_sse2_cvttps2dq: return unary(16, vector_code(2, 0x5b));
-    case llvm::Intrinsic::x86_sse2_cvtps2dq: return unary(16, vector_code(1, 0x5b));
-    case llvm::Intrinsic::x86_sse2_cvttpd2dq: return unary(16, vector_code(1, 0xe6));
-    case llvm::Intrinsic::x86_sse2_cvtpd2dq: return unary(16, vector_code(3, 0xe6));
-    case llvm::Intrinsic::x86_sse2_psad_bw:
-    case llvm::Intrinsic::x86_avx2_psad_bw: return binary(vector_code(1, 0xf6));
-    case llvm::Intrinsic::x86_ssse3_pshuf_b_128:
-    case llvm::Intrinsic::x86_avx2_pshuf_b: return binary(vector_code(1, 0x00, 2));
-    case llvm::Intrinsic::x86_aesni_aesenc: return binary(vector_code(1, 0xdc, 2));
-    case llvm::Intrinsic::x86_aesni_aesenclast: return binary(vector_code(1, 0xdd, 2));
-    case llvm::Intrinsic::x86_aesni_aesdec: return binary(vector_code(1, 0xde, 2));
-    case llvm::Intrinsic::x86_aesni_aesdeclast: return binary(vector_code(1, 0xdf, 2));
-    case llvm::Intrinsic::x86_aesni_aesimc: return unary(16, vector_code(1, 0xdb, 2));
-    case llvm::Intrinsic::x86_pclmulqdq: {
-      const auto* halves = llvm::dyn_cast<llvm::ConstantInt>(call.getArgOperand(2));
-      if (!halves) return refuse(call);
-      const Operand a = operand(call.getArgOperand(0)), b = operand(call.getArgOperand(1));
-      emit(Op::VectorBinary, 16, id_of(&call), a, b, vector_code(1, 0x44, 3)).c = Operand::constant(static_cast<i64>(halves->getZExtValue()));
-      return true;
-    }
-    case llvm::Intrinsic::x86_sha1nexte: return sha(0xc8);
-    case llvm::Intrinsic::x86_sha1msg1: return sha(0xc9);
-    case llvm::Intrinsic::x86_sha1msg2: return sha(0xca);
-    case llvm::Intrinsic::x86_sha256rnds2: return sha(0xcb);
-    case llvm::Intrinsic::x86_sha256msg1: return sha(0xcc);
-    case llvm::Intrinsic::x86_sha256msg2: return sha(0xcd);
-    case llvm::Intrinsic::umin:
-    case llvm::Intrinsic::umax:
-    case llvm::Intrinsic::smin:
-    case llvm::Intrinsic::smax: return select_vector_extreme(call);
-    default: return refuse(call);
-  }
-}
-
 bool Selector::select_vector_binary(const llvm::BinaryOperator& operation) {
   const unsigned bits = operation.getType()->getScalarSizeInBits(), lane = static_cast<unsigned>(std::countr_zero(bits / 8));
   u32 code = 0;
@@ -1014,18 +896,8 @@ bool Selector::select_vector_binary(const llvm::BinaryOperator& operation) {
     case llvm::Instruction::Xor: code = vector_code(1, 0xef); break;
     case llvm::Instruction::Add: code = vector_code(1, std::array{0xfcu, 0xfdu, 0xfeu, 0xd4u}[lane]); break;
     case llvm::Instruction::Sub: code = vector_code(1, std::array{0xf8u, 0xf9u, 0xfau, 0xfbu}[lane]); break;
-    case llvm::Instruction::Shl:
-    case llvm::Instruction::LShr:
-    case llvm::Instruction::AShr: return select_vector_shift(operation);
     case llvm::Instruction::Mul:
-      if (bits == 64) {  // VPMULUDQ
-        const Value *a = low_halves(operation.getOperand(0)), *b = low_halves(operation.getOperand(1));
-        if (!a || !b) return refuse(operation);
-        const Operand left = operand(a), right = operand(b);
-        emit(Op::VectorBinary, vector_size_of(operation.getType()), id_of(&operation), left, right, vector_code(1, 0xf4));
-        return true;
-      }
-      if (bits == 8) return refuse(operation);
+      if (bits != 16 && bits != 32) return refuse(operation);
       code = bits == 16 ? vector_code(1, 0xd5) : vector_code(1, 0x40, 2);
       break;
     default: return refuse(operation);
@@ -1501,13 +1373,6 @@ bool Selector::select(const llvm::Instruction& instruction) {
       return true;
     }
     if (from->getType()->isVectorTy() && from->getType()->getScalarSizeInBits() == 1) return select_vector_compare(*cast);
-    // Lanes made twice as wide: VPMOVSX, VPMOVZX.
-    if ((llvm::isa<llvm::SExtInst>(cast) || llvm::isa<llvm::ZExtInst>(cast)) && vector_size_of(from->getType()) == 16 && vector_size_of(cast->getType()) == 32) {
-      const unsigned lane = from->getType()->getScalarSizeInBits();
-      const u32 opcode = (llvm::isa<llvm::SExtInst>(cast) ? 0x20u : 0x30u) + (lane == 8 ? 0u : lane == 16 ? 3u : 5u);
-      emit(Op::VectorUnary, 32, id_of(cast), operand(from), {}, vector_code(1, opcode, 2));
-      return true;
-    }
     if (const unsigned vector_from = vector_size_of(from->getType()), vector_to = vector_size_of(cast->getType()); vector_from || vector_to) {
       if (!llvm::isa<llvm::BitCastInst>(cast)) return refuse(instruction);
       if (llvm::isa<llvm::Constant>(from)) emit(vector_to ? Op::VectorMove : Op::Move, vector_to ? 16 : 8, id_of(cast), operand(from));
