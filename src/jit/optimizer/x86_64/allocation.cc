@@ -323,7 +323,7 @@ void Splitter::split(ValueId id, const InGroup& where) {
   const bool vector = m_code.is_vector[static_cast<usize>(id)];
   Insn move;
   move.op = vector ? Op::VectorMove : Op::Move;
-  move.size = vector ? m_code.vector_bytes : u8{8};
+  move.size = vector ? 16 : 8;
   if (where.results) {
     Insn& insn = m_code.insns[where.result.insn];
     for (ValueId* result : {&insn.result, &insn.second, &insn.third})

@@ -164,7 +164,6 @@ void Assembler::vex(u8 prefix, u8 map, bool wide, u8 opcode, u8 reg, u8 first, c
   vex(prefix, map, wide, opcode, reg, first, place);
   byte(value);
 }
-void Assembler::zero_upper() { number(0x77f8c5, 3); }
 void Assembler::locked(unsigned size, unsigned opcode, u8 reg, const Address& address) {
   byte(0xf0);
   encode(size_prefix(size), size == 8, opcode, reg, address, size == 1);

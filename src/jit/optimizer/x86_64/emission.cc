@@ -72,9 +72,7 @@ class Emitter {
     return std::llabs(static_cast<const char*>(target) - static_cast<const char*>(m_near)) < kReach;
   }
   Address save_slot(Register r) const { return frame(m_saves + kSlotSize * r); }
-  Address vector_save_slot(u8 r) const { return frame(m_vector_saves + m_code.vector_bytes * u32{r}); }
-  // The bit of a VEX prefix that makes it one of 256 bits.
-  static u8 vector_length(unsigned size) { return size == 32 ? Assembler::kVex256 : u8{0}; }
+  Address vector_save_slot(u8 r) const { return frame(m_vector_saves + kVectorSlotSize * r); }
   // Registers of these whose values are needed behind instruction `index`.
   u32 live_through(u32 index, u32 registers, const Insn& insn) const;
   Register target(const Insn& insn) const {
@@ -100,7 +98,7 @@ Place Emitter::place_of(ValueId id) const {
   const usize v = static_cast<usize>(id);
   if (m_allocation.reg[v] >= 0) return static_cast<Register>(m_allocation.reg[v]);
   const u32 slot = static_cast<u32>(m_allocation.slot[v]);
-  return frame(m_code.is_vector[v] ? m_vector_slots + m_code.vector_bytes * slot : kSlotSize * slot);
+  return frame(m_code.is_vector[v] ? m_vector_slots + kVectorSlotSize * slot : kSlotSize * slot);
 }
 
 // May use both scratch registers, and leaves at most the second one in use.
@@ -334,10 +332,9 @@ constexpr u8 scalar_prefix(unsigned size) { return size == 4 ? kF3 : size == 8 ?
 void Emitter::move_vector(const Place& to, const Place& from) {
   using namespace opcode;
   if (same(to, from)) return;
-  const u8 prefix = opcode::kNone | vector_length(m_code.vector_bytes);
-  if (!to.in_memory && !from.in_memory) m_asm.vex(prefix, k0f, false, 0x28, to.reg, 0, from);
-  else if (!to.in_memory) m_asm.vex(prefix, k0f, false, 0x10, to.reg, 0, from);
-  else if (!from.in_memory) m_asm.vex(prefix, k0f, false, 0x11, from.reg, 0, to);
+  if (!to.in_memory && !from.in_memory) m_asm.vex(opcode::kNone, k0f, false, 0x28, to.reg, 0, from);
+  else if (!to.in_memory) m_asm.vex(opcode::kNone, k0f, false, 0x10, to.reg, 0, from);
+  else if (!from.in_memory) m_asm.vex(opcode::kNone, k0f, false, 0x11, from.reg, 0, to);
   else move_vector(kSecondVectorScratch, from), move_vector(to, kSecondVectorScratch);
 }
 
@@ -350,7 +347,7 @@ void Emitter::load_vector(unsigned size, Register to, const Source& from) {
     m_asm.move(kSecondScratch, static_cast<u64>(from.number));
     m_asm.vex(k66, k0f, true, 0x6e, to, 0, Place(kSecondScratch));
   } else if (from.place.in_memory) {
-    m_asm.vex(scalar_prefix(size) | vector_length(size), k0f, false, 0x10, to, 0, from.place);
+    m_asm.vex(scalar_prefix(size), k0f, false, 0x10, to, 0, from.place);
   } else {
     move_vector(to, from.place);
   }
@@ -359,19 +356,13 @@ void Emitter::load_vector(unsigned size, Register to, const Source& from) {
 Register Emitter::vector_in_register(const Operand& operand, Register scratch) {
   const Source from = source(operand);
   if (!from.is_number && !from.place.in_memory) return from.place.reg;
-  load_vector(m_code.vector_bytes, scratch, from);
+  load_vector(16, scratch, from);
   return scratch;
 }
 
 void Emitter::emit_vector(const Insn& insn) {
   using namespace opcode;
-  const u8 code = static_cast<u8>(insn.extra), prefix = static_cast<u8>(insn.extra >> 8 & 3) | vector_length(insn.size);
-  const u8 map = static_cast<u8>((insn.extra >> 10 & 3) + 1);
-  const bool wide = insn.extra >> 12 & 1;
-  const auto put = [&](u8 reg, u8 first, Register last) {
-    if (insn.c.is_number()) m_asm.vex(prefix, map, wide, code, reg, first, Place(last), static_cast<u8>(insn.c.number));
-    else m_asm.vex(prefix, map, wide, code, reg, first, Place(last));
-  };
+  const u8 code = static_cast<u8>(insn.extra), prefix = static_cast<u8>(insn.extra >> 8 & 3);
   switch (insn.op) {
     case Op::VectorMove: {
       const Register to = vector_target(insn);
@@ -385,9 +376,9 @@ void Emitter::emit_vector(const Insn& insn) {
       const Source value = source(insn.b);
       // The address may be in RCX.
       if (!value.is_number && !value.place.in_memory) from = value.place.reg;
-      else if (!value.is_number || value.number == 0) load_vector(m_code.vector_bytes, from, value);
+      else if (!value.is_number || value.number == 0) load_vector(16, from, value);
       else m_asm.move(kScratch, static_cast<u64>(value.number)), m_asm.vex(k66, k0f, true, 0x6e, from, 0, Place(kScratch));
-      m_asm.vex(scalar_prefix(insn.size) | vector_length(insn.size), k0f, false, 0x11, from, 0, to);
+      m_asm.vex(scalar_prefix(insn.size), k0f, false, 0x11, from, 0, to);
       break;
     }
     case Op::ToVector: {
@@ -405,13 +396,13 @@ void Emitter::emit_vector(const Insn& insn) {
     case Op::VectorBinary: {
       const Register a = vector_in_register(insn.a, kVectorScratch);
       const Register b = vector_in_register(insn.b, kSecondVectorScratch), to = vector_target(insn);
-      put(to, a, b);
+      m_asm.vex(prefix, k0f, false, code, to, a, Place(b));
       finish_vector(insn, to);
       break;
     }
     case Op::VectorUnary: {
       const Register a = vector_in_register(insn.a, kSecondVectorScratch), to = vector_target(insn);
-      put(to, map == 1 && insn.size < 16 && !insn.c.is_number() ? a : 0, a);
+      m_asm.vex(prefix, k0f, false, code, to, prefix >= kF3 ? a : 0, Place(a));
       finish_vector(insn, to);
       break;
     }
@@ -425,7 +416,7 @@ void Emitter::emit_vector(const Insn& insn) {
     }
     case Op::ConvertToInteger: {
       const Register from = vector_in_register(insn.a, kVectorScratch), to = target(insn);
-      m_asm.vex(prefix, map, insn.size == 8, code, to, 0, Place(from));
+      m_asm.vex(prefix, k0f, insn.size == 8, code, to, 0, Place(from));
       finish(insn, to);
       break;
     }
@@ -454,10 +445,6 @@ void Emitter::emit_vector(const Insn& insn) {
       if (insn.size == 16) {
         const Register to = vector_target(insn);
         m_asm.vex(k66, k0f, false, 0x15, to, a, Place(a));
-        finish_vector(insn, to);
-      } else if (insn.size == 32) {  // VEXTRACTF128
-        const Register to = vector_target(insn);
-        m_asm.vex(k66 | Assembler::kVex256, k0f3a, false, 0x19, a, 0, Place(to), 1);
         finish_vector(insn, to);
       } else {
         const Register to = target(insn);
@@ -545,8 +532,6 @@ void Emitter::call(const Insn& insn, u32 index) {
   Moves moves;
   for (usize i = 0; i < call.arguments.size(); ++i) moves.push_back({kArguments[i], source(call.arguments[i])});
   parallel_move(std::move(moves), false);
-  // Whoever uses instructions without VEX would wait for the upper halves (SDM vol. 1, 14.1.2).
-  if (m_code.vector_bytes == 32) m_asm.zero_upper();
   if (is_near(call.target)) {
     m_asm.call_outside(call.target);
   } else {
@@ -563,7 +548,6 @@ void Emitter::call(const Insn& insn, u32 index) {
 void Emitter::tail_call(const Insn& insn) {
   const Call& call = m_code.calls[insn.extra];
   move(kInsnRegister, source(call.arguments[1]), kScratch);
-  if (m_code.vector_bytes == 32) m_asm.zero_upper();
   leave_frame();
   if (is_near(call.target)) {
     m_asm.jump_outside(call.target);
@@ -672,7 +656,6 @@ void Emitter::emit(const Insn& insn, u32 index) {
     case Op::Call: call(insn, index); break;
     case Op::TailCall: tail_call(insn); break;
     case Op::Return:
-      if (m_code.vector_bytes == 32) m_asm.zero_upper();
       leave_frame();
       m_asm.leave();
       break;
@@ -688,8 +671,8 @@ void Emitter::emit(const Insn& insn, u32 index) {
 void Emitter::run() {
   m_saves = kSlotSize * m_allocation.slots;
   m_vector_slots = (m_saves + kSlotSize * kRegisters + 15) / 16 * 16;
-  m_vector_saves = m_vector_slots + m_code.vector_bytes * m_allocation.vector_slots;
-  m_variables = m_vector_saves + m_code.vector_bytes * u32{kRegisters};
+  m_vector_saves = m_vector_slots + kVectorSlotSize * m_allocation.vector_slots;
+  m_variables = m_vector_saves + kVectorSlotSize * kRegisters;
   // The caller's call left the stack eight bytes off its alignment.
   m_frame_size = m_variables + m_code.frame_bytes + 8;
   for (usize i = 0; i < m_code.blocks.size(); ++i) m_labels.push_back(m_asm.new_label());

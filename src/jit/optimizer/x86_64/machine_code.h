@@ -63,13 +63,13 @@ enum class Op : u8 {
   VectorStore,    // memory a = b
   ToVector,       // result = the general register a
   FromVector,     // the general register result = a
-  VectorBinary,   // result = a op b: `extra` is a vector_code(); c is the immediate number, if it has one
+  VectorBinary,   // result = a op b: `extra` is the opcode, and in bits 9:8 the prefix
   VectorUnary,    // result = op a; likewise
-  VectorMask,     // result = a op the number b in the low lane of `size` bytes; `extra` likewise
+  VectorMask,     // result = a op the number b in each lane of `size` bytes' low one; `extra` likewise
   ConvertToInteger,  // the general register result = op a, likewise; 8 bytes if `size` is 8
   ConvertFromInteger,  // result = op of the general register a, likewise
   InsertLane,     // result = a with lane c being b, a vector (of `size` bytes per lane) or a general register
-  ExtractLane,    // result = lane c of a; a general register, or with a `size` of 16 a vector of the upper 8 bytes, of 32 the upper 16
+  ExtractLane,    // result = lane c of a; a general register, or with a `size` of 16 a vector of the upper 8 bytes
   CompareFloats,  // result, second, third = CF, ZF, PF behind instruction `extra`
   // With LOCK:
   Exchange,         // result = memory a, which becomes b
@@ -77,11 +77,6 @@ enum class Op : u8 {
   LockedArithmetic,  // memory a = a `extra` b
   CompareExchange,  // result = memory a, which becomes c if it is b; second = whether it was
 };
-
-// Prefix (0, 1: 66, 2: F3, 3: F2), opcode, map (1: 0F, 2: 0F 38, 3: 0F 3A) and VEX.W of an instruction on vector registers.
-constexpr u32 vector_code(unsigned prefix, unsigned opcode, unsigned map = 1, bool wide = false) {
-  return opcode | prefix << 8 | (map - 1) << 10 | (wide ? 1u << 12 : 0);
-}
 
 struct Insn {
   Op op;
@@ -120,7 +115,6 @@ struct MachineCode {
   std::vector<bool> is_vector{false};  // by value
   ValueId values() const { return static_cast<ValueId>(is_vector.size()); }
   u32 frame_bytes = 0;  // memory at kFrame
-  u8 vector_bytes = 16;  // 32 where some value is that wide: as much of each vector register is moved and kept
 
   template <class Function>
   void for_uses(const Insn& insn, Function use) const {
@@ -168,7 +162,7 @@ constexpr Register kInsnRegister = kR13;   // the second
 constexpr u8 kRegisters = 16;              // of each kind; vector registers follow the general ones
 constexpr std::array kAllocatable = {kRbx, kRsi, kRdi, kR8, kR9, kR10, kRdx, kR14, kR15, kR13, kR11};
 constexpr u8 kAllocatableVectors = 14;     // the first ones
-constexpr u32 kSlotSize = 8;  // a vector's is MachineCode::vector_bytes
+constexpr u32 kSlotSize = 8, kVectorSlotSize = 16;
 
 struct Allocation {
   std::vector<i8> reg;    // by value: Register, or -1

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <optional>
-#include <span>
 
 #include <llvm/ADT/PostOrderIterator.h>
 #include <llvm/Analysis/LoopInfo.h>
@@ -41,15 +40,14 @@ unsigned size_of(const llvm::Type* type) {
   }
 }
 
-// Bytes of what one vector register holds: a float, or a vector of 16 or 32 bytes; 0: something else.
+// Bytes of what one vector register holds: a float, or a vector of 16 bytes; 0: something else.
 unsigned vector_size_of(const llvm::Type* type) {
   if (type->isFloatTy()) return 4;
   if (type->isDoubleTy()) return 8;
   const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(type);
   if (!vector) return 0;
   const unsigned bits = vector->getElementType()->getScalarSizeInBits();
-  const unsigned bytes = bits >= 8 && bits <= 64 ? bits * vector->getNumElements() / 8 : 0;
-  return bytes == 16 || bytes == 32 ? bytes : 0;
+  return bits >= 8 && bits <= 64 && bits * vector->getNumElements() == 128 ? 16 : 0;
 }
 bool has_register(const llvm::Type* type) { return size_of(type) || vector_size_of(type); }
 
@@ -110,10 +108,6 @@ class Selector {
   bool select_atomic(const llvm::Instruction& instruction);
   bool select_assembler(const llvm::CallInst& call, const llvm::InlineAsm& assembler);
   bool select_constrained(const llvm::ConstrainedFPIntrinsic& call);
-  bool select_vector_binary(const llvm::BinaryOperator& operation);
-  bool select_vector_extreme(const llvm::IntrinsicInst& call);
-  bool select_vector_compare(const llvm::CastInst& cast);
-  bool select_shuffle(const llvm::ShuffleVectorInst& shuffle);
   bool select_insert(const llvm::InsertElementInst& insert);
   bool select_extract(const llvm::ExtractElementInst& extract);
   u8 scale_of(const llvm::GetElementPtrInst& element) const {
@@ -124,7 +118,6 @@ class Selector {
   const Value* root(const Value* value) const;
   ValueId id_of(const Value* value);
   Operand operand(const Value* value);
-  Operand constant_vector(const llvm::Constant& vector);
   Operand in_register(const Value* value);
   Operand memory(const Value* pointer);
   ValueId make_number(i64 number);
@@ -179,7 +172,7 @@ class Selector {
 // A float in the lowest lane of a vector is in the same register.
 bool Selector::is_lowest_lane(const Value* value) {
   const auto* extract = llvm::dyn_cast<llvm::ExtractElementInst>(value);
-  if (!extract || !extract->getType()->isFloatingPointTy() || vector_size_of(extract->getVectorOperandType()) < 16) return false;
+  if (!extract || !extract->getType()->isFloatingPointTy() || vector_size_of(extract->getVectorOperandType()) != 16) return false;
   const auto* index = llvm::dyn_cast<llvm::ConstantInt>(extract->getIndexOperand());
   return index && index->isZero() && !llvm::isa<llvm::Constant>(extract->getVectorOperand());
 }
@@ -307,46 +300,8 @@ bool Selector::is_folded_load(const llvm::LoadInst& load) const {
 
 ValueId Selector::id_of(const Value* value) {
   const auto [found, added] = m_ids.try_emplace(value, m_code.values());
-  if (added) {
-    const unsigned vector = vector_size_of(value->getType());
-    m_code.is_vector.push_back(vector != 0);
-    if (vector == 32) m_code.vector_bytes = 32;
-  }
+  if (added) m_code.is_vector.push_back(vector_size_of(value->getType()) != 0);
   return found->second;
-}
-
-// Zero is a number, everything else is made in a register. Lanes that nobody cares for are zero.
-Operand Selector::constant_vector(const llvm::Constant& vector) {
-  const unsigned size = vector_size_of(vector.getType()), count = llvm::cast<llvm::FixedVectorType>(vector.getType())->getNumElements();
-  const unsigned bits = size * 8 / count;
-  std::array<u64, 4> words{};
-  for (unsigned i = 0; i < count; ++i) {
-    const llvm::Constant* lane = vector.getAggregateElement(i);
-    if (!lane) return refuse(vector), Operand::constant(0);
-    u64 number = 0;
-    if (const auto* integer = llvm::dyn_cast<llvm::ConstantInt>(lane)) number = integer->getZExtValue();
-    else if (const auto* real = llvm::dyn_cast<llvm::ConstantFP>(lane)) number = real->getValueAPF().bitcastToAPInt().getZExtValue();
-    else if (!llvm::isa<llvm::UndefValue>(lane)) return refuse(vector), Operand::constant(0);
-    words[i * bits / 64] |= number << (i * bits % 64);
-  }
-  const auto used = std::span(words).first(size / 8);
-  if (std::ranges::all_of(used, [](u64 word) { return word == 0; })) return Operand::constant(0);
-  const ValueId result = temporary(true);
-  if (size == 32) m_code.vector_bytes = 32;
-  if (std::ranges::all_of(used, [](u64 word) { return word == ~u64{0}; })) {  // VPCMPEQD
-    emit(Op::VectorBinary, size, result, Operand::constant(0), Operand::constant(0), vector_code(1, 0x76));
-    return Operand::value(result);
-  }
-  const auto half = [&](unsigned first) {
-    const ValueId low = temporary(true), both = temporary(true);
-    emit(Op::VectorMove, 16, low, Operand::constant(static_cast<i64>(words[first])));
-    emit(Op::InsertLane, 8, both, Operand::value(low), Operand::constant(static_cast<i64>(words[first + 1]))).c = Operand::constant(1);
-    return Operand::value(both);
-  };
-  if (size == 16) return half(0);
-  const Operand low = half(0), high = half(2);
-  emit(Op::VectorBinary, 32, result, low, high, vector_code(1, 0x18, 3)).c = Operand::constant(1);  // VINSERTF128
-  return Operand::value(result);
 }
 
 ValueId Selector::make_number(i64 number) {
@@ -362,7 +317,13 @@ Operand Selector::operand(const Value* value) {
     return Operand::constant(number->getBitWidth() == 1 ? static_cast<i64>(number->getZExtValue()) : number->getSExtValue());
   }
   if (llvm::isa<llvm::UndefValue>(value) || llvm::isa<llvm::ConstantPointerNull>(value)) return Operand::constant(0);
-  if (const auto* lanes = llvm::dyn_cast<llvm::Constant>(value); lanes && vector_size_of(value->getType()) >= 16) return constant_vector(*lanes);
+  if (const auto* lanes = llvm::dyn_cast<llvm::Constant>(value); lanes && vector_size_of(value->getType()) == 16) {
+    // All zero, as far as anybody cares.
+    for (unsigned i = 0; i < llvm::cast<llvm::FixedVectorType>(value->getType())->getNumElements(); ++i)
+      if (const llvm::Constant* lane = lanes->getAggregateElement(i); !lane || !(lane->isNullValue() || llvm::isa<llvm::UndefValue>(lane)))
+        return refuse(*value), Operand::constant(0);
+    return Operand::constant(0);
+  }
   if (const auto* number = llvm::dyn_cast<llvm::ConstantFP>(value); number && vector_size_of(value->getType()))
     return Operand::constant(static_cast<i64>(number->getValueAPF().bitcastToAPInt().getZExtValue()));
   if (const auto* expression = llvm::dyn_cast<llvm::ConstantExpr>(value)) {
@@ -700,7 +661,17 @@ bool Selector::select_shift(const llvm::BinaryOperator& operation) {
 bool Selector::select_binary(const llvm::BinaryOperator& operation) {
   const unsigned size = size_of(operation.getType());
   if (operation.getType()->isIntegerTy(128)) return select_wide(operation);
-  if (vector_size_of(operation.getType()) >= 16) return select_vector_binary(operation);
+  if (vector_size_of(operation.getType()) == 16) {
+    u32 code = 0;
+    switch (operation.getOpcode()) {
+      case llvm::Instruction::And: code = 0xdb; break;  // VPAND, VPOR, VPXOR
+      case llvm::Instruction::Or: code = 0xeb; break;
+      case llvm::Instruction::Xor: code = 0xef; break;
+      default: return refuse(operation);
+    }
+    emit(Op::VectorBinary, 16, id_of(&operation), operand(operation.getOperand(0)), operand(operation.getOperand(1)), 0x100 | code);
+    return true;
+  }
   if (!size) return refuse(operation);
   if (is_deferred(operation)) return true;
   const unsigned wide = std::max(size, 4u);
@@ -807,15 +778,6 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
       emit(Op::ConvertToInteger, size, id_of(&call), operand(call.getArgOperand(0)), {}, (single ? 0x200u : 0x300u) | (truncate ? 0x2cu : 0x2du));
       return true;
     }
-    case llvm::Intrinsic::umin:
-    case llvm::Intrinsic::umax:
-    case llvm::Intrinsic::smin:
-    case llvm::Intrinsic::smax:
-      if (vector_size_of(call.getType()) >= 16) return select_vector_extreme(call);
-      break;
-    default: break;
-  }
-  switch (call.getIntrinsicID()) {
     case llvm::Intrinsic::umin: return two_conditions(kBelow, false);
     case llvm::Intrinsic::umax: return two_conditions(kAbove, false);
     case llvm::Intrinsic::smin: return two_conditions(kLess, true);
@@ -859,17 +821,10 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
     case llvm::Intrinsic::fshl:
     case llvm::Intrinsic::fshr: {
       const auto* count = llvm::dyn_cast<llvm::ConstantInt>(call.getArgOperand(2));
-      if (!size || !count || (size < 4 && call.getArgOperand(0) != call.getArgOperand(1))) return refuse(call);
+      if (size < 4 || !count) return refuse(call);
       const unsigned bits = size * 8;
       unsigned left = static_cast<unsigned>(count->getZExtValue() % bits);
       if (call.getIntrinsicID() == llvm::Intrinsic::fshr) left = (bits - left) % bits;
-      if (size < 4) {  // two of it side by side hold every rotation
-        const ValueId value = zero_extended(call.getArgOperand(0)), upper = temporary(), both = temporary();
-        emit(Op::Shift, 4, upper, Operand::value(value), Operand::constant(bits), static_cast<u32>(Shift::Left));
-        emit(Op::Arithmetic, 4, both, Operand::value(upper), Operand::value(value), static_cast<u32>(Arithmetic::Or));
-        emit(Op::Shift, 4, id_of(&call), Operand::value(both), Operand::constant(bits - left), static_cast<u32>(Shift::Right));
-        return true;
-      }
       const Operand high = in_register(call.getArgOperand(0)), low = in_register(call.getArgOperand(1));
       if (call.getArgOperand(0) == call.getArgOperand(1)) {
         emit(Op::Shift, size, id_of(&call), high, Operand::constant(left), static_cast<u32>(Shift::RotateLeft));
@@ -881,167 +836,6 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
     }
     default: return refuse(call);
   }
-}
-
-// Vectors --------------------------------------------------------------------------------------------------------------
-// Opcodes: SDM vol. 2, VPADD, VPSUB, VPMULLW, VPCMPEQ, VPCMPGT, VPMIN, VPMAX, VPMOVMSKB, VPSHUFD, VSHUFPS, VSHUFPD, VPUNPCKL, VPUNPCKH,
-// VPALIGNR, VPBROADCAST, VPERMQ, VBLENDPD, VINSERTF128.
-
-bool Selector::select_vector_binary(const llvm::BinaryOperator& operation) {
-  const unsigned bits = operation.getType()->getScalarSizeInBits(), lane = static_cast<unsigned>(std::countr_zero(bits / 8));
-  u32 code = 0;
-  switch (operation.getOpcode()) {
-    case llvm::Instruction::And: code = vector_code(1, 0xdb); break;
-    case llvm::Instruction::Or: code = vector_code(1, 0xeb); break;
-    case llvm::Instruction::Xor: code = vector_code(1, 0xef); break;
-    case llvm::Instruction::Add: code = vector_code(1, std::array{0xfcu, 0xfdu, 0xfeu, 0xd4u}[lane]); break;
-    case llvm::Instruction::Sub: code = vector_code(1, std::array{0xf8u, 0xf9u, 0xfau, 0xfbu}[lane]); break;
-    case llvm::Instruction::Mul:
-      if (bits != 16 && bits != 32) return refuse(operation);
-      code = bits == 16 ? vector_code(1, 0xd5) : vector_code(1, 0x40, 2);
-      break;
-    default: return refuse(operation);
-  }
-  const Operand a = operand(operation.getOperand(0)), b = operand(operation.getOperand(1));
-  emit(Op::VectorBinary, vector_size_of(operation.getType()), id_of(&operation), a, b, code);
-  return true;
-}
-
-bool Selector::select_vector_extreme(const llvm::IntrinsicInst& call) {
-  const unsigned bits = call.getType()->getScalarSizeInBits();
-  if (bits > 32) return refuse(call);
-  const usize lane = static_cast<usize>(std::countr_zero(bits / 8));
-  u32 code = 0;
-  switch (call.getIntrinsicID()) {
-    case llvm::Intrinsic::umin: code = std::array{vector_code(1, 0xda), vector_code(1, 0x3a, 2), vector_code(1, 0x3b, 2)}[lane]; break;
-    case llvm::Intrinsic::umax: code = std::array{vector_code(1, 0xde), vector_code(1, 0x3e, 2), vector_code(1, 0x3f, 2)}[lane]; break;
-    case llvm::Intrinsic::smin: code = std::array{vector_code(1, 0x38, 2), vector_code(1, 0xea), vector_code(1, 0x39, 2)}[lane]; break;
-    default: code = std::array{vector_code(1, 0x3c, 2), vector_code(1, 0xee), vector_code(1, 0x3d, 2)}[lane]; break;
-  }
-  const Operand a = operand(call.getArgOperand(0)), b = operand(call.getArgOperand(1));
-  emit(Op::VectorBinary, vector_size_of(call.getType()), id_of(&call), a, b, code);
-  return true;
-}
-
-// A comparison of vectors, widened to a mask of its lanes or gathered into a bit for each byte.
-bool Selector::select_vector_compare(const llvm::CastInst& cast) {
-  const auto* compare = llvm::dyn_cast<llvm::ICmpInst>(cast.getOperand(0));
-  if (!compare) return refuse(cast);
-  const Value *a = compare->getOperand(0), *b = compare->getOperand(1);
-  const unsigned size = vector_size_of(a->getType()), bits = a->getType()->getScalarSizeInBits(), lane = static_cast<unsigned>(std::countr_zero(bits / 8));
-  const bool gathered = llvm::isa<llvm::BitCastInst>(cast);
-  if (size < 16 || (gathered && (bits != 8 || !size_of(cast.getType()))) || (!gathered && vector_size_of(cast.getType()) != size)) return refuse(cast);
-  Operand mask;
-  const auto* zero = llvm::dyn_cast<llvm::Constant>(b);
-  if (gathered && compare->getPredicate() == llvm::CmpInst::ICMP_SLT && zero && zero->isNullValue()) {
-    mask = operand(a);  // the sign bits are what is gathered
-  } else {
-    u32 code;
-    bool swapped = false;
-    switch (compare->getPredicate()) {
-      case llvm::CmpInst::ICMP_EQ: code = bits == 64 ? vector_code(1, 0x29, 2) : vector_code(1, 0x74 + lane); break;
-      case llvm::CmpInst::ICMP_SLT: swapped = true; [[fallthrough]];
-      case llvm::CmpInst::ICMP_SGT: code = bits == 64 ? vector_code(1, 0x37, 2) : vector_code(1, 0x64 + lane); break;
-      default: return refuse(cast);
-    }
-    const Operand left = operand(swapped ? b : a), right = operand(swapped ? a : b);
-    const ValueId result = gathered ? temporary(true) : id_of(&cast);
-    emit(Op::VectorBinary, size, result, left, right, code);
-    mask = Operand::value(result);
-  }
-  if (gathered) {
-    emit(Op::ConvertToInteger, size == 32 ? 32 : 4, id_of(&cast), mask, {}, vector_code(1, 0xd7));
-    if (size == 32) m_code.vector_bytes = 32;
-  }
-  return true;
-}
-
-bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
-  const unsigned to = vector_size_of(shuffle.getType()), from = vector_size_of(shuffle.getOperand(0)->getType());
-  if (to < 16 || from < 16) return refuse(shuffle);
-  const llvm::ArrayRef<int> mask = shuffle.getShuffleMask();
-  const int count = static_cast<int>(llvm::cast<llvm::FixedVectorType>(shuffle.getOperand(0)->getType())->getNumElements());
-  const unsigned bits = shuffle.getType()->getScalarSizeInBits();
-  // Whether each lane that matters is what the function says, by index.
-  const auto is = [&](auto lane) {
-    for (int i = 0; i < static_cast<int>(mask.size()); ++i)
-      if (mask[static_cast<usize>(i)] >= 0 && mask[static_cast<usize>(i)] != lane(i)) return false;
-    return true;
-  };
-  const Value *first = shuffle.getOperand(0), *second = shuffle.getOperand(1);
-  const auto put = [&](unsigned size, const Operand& a, const Operand& b, u32 code, i64 immediate) {
-    Insn& insn = emit(Op::VectorBinary, size, id_of(&shuffle), a, b, code);
-    if (immediate >= 0) insn.c = Operand::constant(immediate);
-    return true;
-  };
-  const auto put_one = [&](unsigned size, const Operand& a, u32 code, i64 immediate) {
-    Insn& insn = emit(Op::VectorUnary, size, id_of(&shuffle), a, {}, code);
-    if (immediate >= 0) insn.c = Operand::constant(immediate);
-    return true;
-  };
-  const auto lane_of = [&](usize i) { return mask[i] < 0 ? 0 : mask[i]; };
-  if (is([](int i) { return i; }) && (to <= from || llvm::all_of(mask.drop_front(static_cast<usize>(count)), [](int lane) { return lane < 0; }))) {
-    emit(Op::VectorMove, std::max(to, from), id_of(&shuffle), operand(first));
-    return true;
-  }
-  if (is([](int) { return 0; })) {
-    const unsigned opcode = bits == 8 ? 0x78 : bits == 16 ? 0x79 : bits == 32 ? 0x58 : 0x59;
-    return put_one(to, operand(first), vector_code(1, opcode, 2), -1);
-  }
-  if (from == 32 && to == 16) {
-    if (!is([&](int i) { return count / 2 + i; })) return refuse(shuffle);
-    emit(Op::ExtractLane, 32, id_of(&shuffle), operand(first)).c = Operand::constant(1);
-    return true;
-  }
-  if (from == 16 && to == 32) {
-    if (is([&](int i) { return i; })) return put(32, operand(first), operand(second), vector_code(1, 0x18, 3), 1);
-    if (is([&](int i) { return i % count; })) return put(32, operand(first), operand(first), vector_code(1, 0x18, 3), 1);
-    return refuse(shuffle);
-  }
-  if (to == 32) {
-    if (bits != 64) return refuse(shuffle);
-    i64 from_second = 0, permutation = 0;
-    bool blends = true, one = true;
-    for (usize i = 0; i < 4; ++i) {
-      if (mask[i] < 0) continue;
-      blends &= mask[i] % 4 == static_cast<int>(i);
-      one &= mask[i] < 4;
-      from_second |= (mask[i] >= 4 ? i64{1} : 0) << i;
-      permutation |= static_cast<i64>(mask[i] % 4) << 2 * i;
-    }
-    if (blends) return put(32, operand(first), operand(second), vector_code(1, 0x0d, 3), from_second);
-    if (is([](int i) { return i < 2 ? i : i + 2; })) return put(32, operand(first), operand(second), vector_code(1, 0x18, 3), 1);
-    if (one) return put_one(32, operand(first), vector_code(1, 0x00, 3, true), permutation);
-    return refuse(shuffle);
-  }
-  if (bits == 64) {
-    const Value* low = lane_of(0) < 2 ? first : second;
-    const Value* high = mask[1] < 0 ? low : lane_of(1) < 2 ? first : second;
-    return put(16, operand(low), operand(high), vector_code(1, 0xc6), (lane_of(0) & 1) | (lane_of(1) & 1) << 1);
-  }
-  // The lower or upper halves, lane by lane.
-  const Value* other = is([&](int i) { return i / 2 + (i & 1 ? count : 0); }) || is([&](int i) { return count / 2 + i / 2 + (i & 1 ? count : 0); }) ? second : first;
-  const int step = other == second ? count : 0;
-  const unsigned lane = static_cast<unsigned>(std::countr_zero(bits / 8));
-  if (is([&](int i) { return i / 2 + (i & 1 ? step : 0); })) return put(16, operand(first), operand(other), vector_code(1, 0x60 + lane), -1);
-  if (is([&](int i) { return count / 2 + i / 2 + (i & 1 ? step : 0); })) return put(16, operand(first), operand(other), vector_code(1, 0x68 + lane), -1);
-  if (bits == 32) {
-    const auto chosen = [&] {
-      i64 number = 0;
-      for (usize i = 0; i < 4; ++i) number |= static_cast<i64>(lane_of(i) & 3) << 2 * i;
-      return number;
-    };
-    if (llvm::all_of(mask, [](int i) { return i < 4; })) return put_one(16, operand(first), vector_code(1, 0x70), chosen());
-    if (llvm::all_of(mask, [](int i) { return i < 0 || i >= 4; })) return put_one(16, operand(second), vector_code(1, 0x70), chosen());
-    const auto source_of = [&](usize i) { return mask[i] < 0 ? -1 : mask[i] / 4; };
-    const auto pair = [&](usize i) { return source_of(i) < 0 ? source_of(i + 1) : source_of(i + 1) < 0 || source_of(i + 1) == source_of(i) ? source_of(i) : 2; };
-    if (pair(0) == 2 || pair(2) == 2) return refuse(shuffle);
-    return put(16, operand(pair(0) == 1 ? second : first), operand(pair(2) == 1 ? second : first), vector_code(0, 0xc6), chosen());
-  }
-  // Sixteen bytes in a row out of both.
-  for (int k = 1; k < count; ++k)
-    if (is([&](int i) { return i + k; })) return put(16, operand(second), operand(first), vector_code(1, 0x0f, 3), k * static_cast<int>(bits) / 8);
-  return refuse(shuffle);
 }
 
 // Products of two numbers of 64 bits.
@@ -1212,7 +1006,7 @@ bool Selector::select_extract(const llvm::ExtractElementInst& extract) {
   const auto* index = llvm::dyn_cast<llvm::ConstantInt>(extract.getIndexOperand());
   const llvm::Type* lane = extract.getType();
   const unsigned bytes = lane->getScalarSizeInBits() / 8;
-  if (vector_size_of(extract.getVectorOperandType()) < 16 || !index || bytes < 4 || lane->isFloatTy()) return refuse(extract);
+  if (vector_size_of(extract.getVectorOperandType()) != 16 || !index || bytes < 4 || lane->isFloatTy()) return refuse(extract);
   const u64 number = index->getZExtValue();
   if (number >= 16 / bytes || (lane->isDoubleTy() && number != 1)) return refuse(extract);
   emit(Op::ExtractLane, lane->isDoubleTy() ? 16 : bytes, id_of(&extract), operand(extract.getVectorOperand())).c = Operand::constant(static_cast<i64>(number));
@@ -1317,12 +1111,6 @@ bool Selector::select(const llvm::Instruction& instruction) {
     return true;
   }
   if (const auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(&instruction)) return select_binary(*operation);
-  if (const auto* shuffle = llvm::dyn_cast<llvm::ShuffleVectorInst>(&instruction)) return select_shuffle(*shuffle);
-  if (llvm::isa<llvm::ICmpInst>(instruction) && instruction.getType()->isVectorTy()) {
-    // Its users make it.
-    return llvm::all_of(instruction.users(), [](const llvm::User* user) { return llvm::isa<llvm::SExtInst>(user) || llvm::isa<llvm::BitCastInst>(user); }) ||
-           refuse(instruction);
-  }
   if (llvm::isa<llvm::ICmpInst>(instruction) || overflow_of(&instruction)) {
     if (is_deferred(instruction)) return true;
     const Compare made = compare(&instruction, false);
@@ -1372,7 +1160,6 @@ bool Selector::select(const llvm::Instruction& instruction) {
       emit(Op::Move, 8, id_of(cast), Operand::value(upper ? m_upper.lookup(product) : id_of(product)));
       return true;
     }
-    if (from->getType()->isVectorTy() && from->getType()->getScalarSizeInBits() == 1) return select_vector_compare(*cast);
     if (const unsigned vector_from = vector_size_of(from->getType()), vector_to = vector_size_of(cast->getType()); vector_from || vector_to) {
       if (!llvm::isa<llvm::BitCastInst>(cast)) return refuse(instruction);
       if (llvm::isa<llvm::Constant>(from)) emit(vector_to ? Op::VectorMove : Op::Move, vector_to ? 16 : 8, id_of(cast), operand(from));
