@@ -129,10 +129,10 @@ usize Builder::add_facs() {
   return start;
 }
 
-// Stores a value over a name's placeholder in the compiled AML (DWordPrefix and the placeholder).
-void patch_dsdt(std::span<u8> aml, u32 placeholder, u32 value) {
+// The compiled AML holds a number of its own where this machine's belongs (a DWordPrefix and `marked`): puts `value` there.
+void patch_dsdt(std::span<u8> aml, u32 marked, u32 value) {
   u8 pattern[5] = {0x0c};
-  std::memcpy(pattern + 1, &placeholder, 4);
+  std::memcpy(pattern + 1, &marked, 4);
   const auto found = std::ranges::search(aml, pattern);
   VELLUM_ASSERT(!found.empty());
   std::memcpy(&found[1], &value, 4);

@@ -5,9 +5,6 @@
 
 using namespace vellum;
 using namespace vellum::programs;
-using instructions::kCodeSize;
-using instructions::kDataBase;
-using instructions::kFiller;
 
 namespace {
 
@@ -29,11 +26,11 @@ std::unique_ptr<ProgramMachine> run_loops(const EngineOptions& options) {
   Program program;
   program.environment = Environment::Long64;
   program.code = kLoops;
-  program.code.resize(kCodeSize, kFiller);
+  program.code.resize(instructions::kCodeSize, instructions::kFiller);
   program.blocks = {0};
   machine->load(program, 1);
   machine->enter({.state_seed = 1, .rflags = 0x202});
-  machine->core().s.gpr[kRbx] = kDataBase;
+  machine->core().s.gpr[kRbx] = instructions::kDataBase;
   machine->run(kInstructions);
   return machine;
 }
