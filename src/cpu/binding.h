@@ -2,6 +2,8 @@
 // decoded fields.
 #pragma once
 
+#include <bit>
+
 #include "cpu/memory_order.h"
 #include "cpu/semantics/context.h"
 
@@ -139,10 +141,10 @@ class Binding {
       if constexpr (Fields::Opaque::template kHas<T>) return Fields::Opaque::template load<T>(m_s, m_fields.insn(), linear);
       else return load_out_of_line<T>(linear);
     }
-    const TlbEntry& entry = tlb()[Tlb::slot(linear)];
-    const u64 x = linear ^ entry.read_tag;
+    usize entry = entry_offset(linear);
+    const u64 x = linear ^ entry_field(entry, offsetof(TlbEntry, read_tag));
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
-      const u8* host = host_of(linear);
+      const u8* host = host_of(entry);
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
         return ordered_load<T>(host + x);
       } else {
@@ -161,10 +163,10 @@ class Binding {
       else store_out_of_line<T>(linear, value);
       return;
     }
-    const TlbEntry& entry = tlb()[Tlb::slot(linear)];
-    const u64 x = linear ^ entry.write_tag;
+    usize entry = entry_offset(linear);
+    const u64 x = linear ^ entry_field(entry, offsetof(TlbEntry, write_tag));
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
-      u8* host = host_of(linear);
+      u8* host = host_of(entry);
       if constexpr (Bytes<T>::kSize == sizeof(T)) {
         ordered_store<T>(host + x, value);
       } else {
@@ -175,6 +177,9 @@ class Binding {
     }
     store_out_of_line<T>(linear, value);
   }
+  // Where to store these bytes without a fault, or nullptr: across pages or in MMIO.
+  template <usize Size>
+  VELLUM_INLINE u8* writable_host(u64 linear) { return update_host<Size>(linear); }
   // Faults now if a store of these bytes would.
   VELLUM_INLINE void probe_write(u64 linear, unsigned size) { engine_update_host(m_s, m_fields.insn(), linear, size); }
   template <class T, bool Locked, class Function>
@@ -334,14 +339,24 @@ class Binding {
     if constexpr (requires { m_fields.tlb(); }) return m_fields.tlb();
     else return m_s->tlb;
   }
-  // Of the entry for `linear`, whose tag matches. Compilers would keep the entry's address and spend an instruction on it, when
-  // the table's and the offset are in registers already.
-  VELLUM_INLINE u8* host_of(u64 linear) {
-    usize offset = Tlb::slot(linear) * sizeof(TlbEntry);
-    if constexpr (requires { m_fields.tlb(); }) asm("" : "+r"(offset));
-    u8* host;
-    std::memcpy(&host, reinterpret_cast<const char*>(tlb()) + offset + offsetof(TlbEntry, host), sizeof host);
-    return host;
+  // Of the entry for `linear` in the TLB, bytes. Where the table's address is in a register, compilers would compute the entry's, too,
+  // and take one instruction more for each of its fields than an index needs: they are not to know that it is the same one.
+  static constexpr bool kTlbInRegister = requires(Fields fields) { fields.tlb(); };
+  VELLUM_INLINE static usize entry_offset(u64 linear) {
+    constexpr unsigned kShift = kPageBits - std::countr_zero(sizeof(TlbEntry));
+    usize offset = static_cast<u32>(linear) >> kShift & ((kTlbSize - 1) * sizeof(TlbEntry));
+    static_assert(std::has_single_bit(sizeof(TlbEntry)) && std::bit_width(kTlbSize - 1) + kPageBits <= 32);
+    if constexpr (kTlbInRegister) asm("" : "+r"(offset));
+    return offset;
+  }
+  VELLUM_INLINE u64 entry_field(usize entry, usize field) {
+    u64 value;
+    std::memcpy(&value, reinterpret_cast<const char*>(tlb()) + entry + field, sizeof value);
+    return value;
+  }
+  VELLUM_INLINE u8* host_of(usize entry) {
+    if constexpr (kTlbInRegister) asm("" : "+r"(entry));
+    return reinterpret_cast<u8*>(entry_field(entry, offsetof(TlbEntry, host)));
   }
   VELLUM_INLINE u64 slot(u64 offset) {
     u64 value;

@@ -54,6 +54,7 @@ struct Block {
   u16 byte_length;
   bool chainable;        // its successors may be linked (cached, and CS needs no check)
   bool taken_leaves_page;  // its jump goes to another page: straight to the jump cache, there is nothing to link
+  bool cut;              // a breakpoint may stand at its first instruction: only the run loop enters it
   bool crosses_page;     // one instruction, continued on another page
   u8 rewrites;           // how many other versions of this code the guest has written before, as far as is known
   u16 real_count;        // count even when stale

@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "cpu/block.h"
@@ -73,6 +74,13 @@ class BlockCache {
     if (m_mmio_insns.size() < kMaxMmioInsns) m_mmio_insns[ram_offset] = true;
   }
 
+  // Places (RAM offsets) at which blocks must begin, and are entered by the run loop only.
+  bool is_cut(u64 ram_offset) const { return !m_cuts.empty() && m_cuts.contains(ram_offset); }
+  void set_cut(u64 ram_offset, bool cut) {
+    if (cut) m_cuts.insert(ram_offset);
+    else m_cuts.erase(ram_offset);
+  }
+
  private:
   static constexpr unsigned kBucketBits = 18;  // about as many as there is memory for blocks
   static constexpr usize kBuckets = usize{1} << kBucketBits;
@@ -121,6 +129,7 @@ class BlockCache {
   mutable u64 m_last_offset = ~u64{0};  // the page looked for last
   mutable Page* m_last_page = nullptr;
   std::unordered_map<u64, bool> m_mmio_insns;
+  std::unordered_set<u64> m_cuts;
   HostPages m_memory;
   std::vector<u64> m_used;  // bytes of each segment
   unsigned m_segment_count = kSegments, m_segment = 0;

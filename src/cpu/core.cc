@@ -145,6 +145,7 @@ void CpuCore::deliver_fault() {
     const FaultClass first = fault_class(m_delivering);
     if (m_delivering == static_cast<int>(Vector::DoubleFault)) {
       log(LogItem::Interrupts, "triple fault at rip {:#x}", s.rip);
+      observe(kEventTripleFault, [](CpuObserver& observer) { observer.triple_fault(); });
       m_delivering = -1;
       m_exit = Exit::Shutdown;
       return;
@@ -180,22 +181,35 @@ Exit CpuCore::run(u64 budget) {
   return exit;
 }
 
+// An instruction can be followed by as many interrupts as there are vectors, each of which allows the next.
+void CpuCore::settle() {
+  constexpr unsigned kMost = 256;
+  for (unsigned i = 0; i < kMost; ++i) {
+    const u64 rip = s.rip, deliveries = counters.interrupts + counters.exceptions;
+    const Exit exit = run(0);
+    if (exit != Exit::Requested && s.rip == rip && counters.interrupts + counters.exceptions == deliveries) return;
+  }
+}
+
 Exit CpuCore::run_loop(u64 budget) {
   VELLUM_ASSERT(budget <= kLargestBudget);
   m_retired_before = retired();
   m_budget_given = static_cast<i64>(budget);
   s.budget = m_budget_given;
   m_exit = Exit::BudgetSpent;
+  apply_debug_changes();
 
   // A fault anywhere below lands here with the state complete, but for the instruction's address and the budget.
   switch (setjmp(m_recovery)) {
     case kRecoverFault:
       leave_insn();
+      m_debug.forget_access();  // the instruction that made it is not done
       deliver_fault();
       if (m_exit == Exit::Shutdown) return m_exit;
       break;
     case kRecoverSplit:
       leave_insn();
+      observe(kEventMemory, [](CpuObserver& observer) { observer.accesses_undone(); });
       execute(lookup_once(s.rip), s.rip);
       break;
     default:
@@ -218,8 +232,10 @@ Exit CpuCore::run_loop(u64 budget) {
       if (handle_attention()) return m_exit;
       single_step = s.attention & kAttentionStep;
     }
+    if (m_debug.stop_pending()) return Exit::Debug;
     if (s.halted) return Exit::Halted;
     if (s.budget <= 0) return Exit::BudgetSpent;
+    if (m_debug.has_breakpoints() && stops_at_breakpoint()) return Exit::Debug;
     if (m_deliveries >= kDeliveriesUntilStuck) {
       m_deliveries = 0;
       return Exit::Stuck;
@@ -269,14 +285,15 @@ bool CpuCore::handle_attention() {
   const u32 attention = __atomic_fetch_and(&s.attention, ~kDoorbells, __ATOMIC_RELAXED);
   if ((attention & kAttentionTranslator) && m_translator) m_translator->attend();
   if (attention & kAttentionExit) {
-    m_exit = Exit::Requested;
+    m_exit = m_debug.stop_pending() ? Exit::Debug : Exit::Requested;
     return true;
   }
   if (s.init_pending) {
     s.init_pending = false;
     init();
   }
-  if (s.smi_pending && !s.in_smm) {
+  const bool held = m_debug.holds_interrupts();
+  if (s.smi_pending && !s.in_smm && !held) {
     s.smi_pending = false;
     enter_smm();  // wakes from HLT, and remembers it for RSM
   }
@@ -287,7 +304,7 @@ bool CpuCore::handle_attention() {
     update_step_attention();
     raise(Vector::Debug);
   }
-  if (s.nmi_pending && !s.nmi_blocked && !s.stack_shadow && !s.interrupt_shadow) {
+  if (s.nmi_pending && !s.nmi_blocked && !s.stack_shadow && !s.interrupt_shadow && !held) {
     s.nmi_pending = false;
     s.halted = false;
     count_delivery();
@@ -298,7 +315,7 @@ bool CpuCore::handle_attention() {
     s.nmi_blocked = true;
     m_delivering = -1;
   }
-  if (s.interrupt_request && (s.rflags & kIf) && !s.interrupt_shadow && !s.stack_shadow) {
+  if (s.interrupt_request && (s.rflags & kIf) && !s.interrupt_shadow && !s.stack_shadow && !held) {
     if (const auto vector = environment.acknowledge_interrupt()) {
       s.halted = false;
       count_delivery();

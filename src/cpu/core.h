@@ -46,14 +46,19 @@ class CpuCore final : public Cpu, public MemoryListener {
   void raise_smi() override;
   void set_a20(bool enabled) override;
   bool has_work() const override;
+  void settle() override;
+  u64 register_hash() const override;
   void request_exit() override;
   CpuState& state() override { return s; }
   std::string describe_registers() const override;
+  void add_observer(CpuObserver& observer, u32 events) override;
+  void remove_observer(CpuObserver& observer) override;
   void visit(Archive& archive) override;
 
   // MemoryListener.
   void code_written(u64 ram_offset, u64 size) override { blocks.written(ram_offset, size); }
   void layout_changed() override { m_layout_changed = true; flush_tlb(); }
+  void writes_watched(u64 ram_offset, u64 size) override { tlb.protect_host_pages(memory.ram().host(ram_offset), size); }
 
   // Faults. None of these returns: the instruction (or event delivery) in progress has not changed the state yet, and
   // the run loop delivers the exception at its address.
@@ -110,6 +115,14 @@ class CpuCore final : public Cpu, public MemoryListener {
   void deliver_event(u8 vector, EventKind kind, bool has_error_code, u32 error_code);
   void enter_smm();              // callouts/smm.cc
   CpuidResult cpuid(u32 leaf, u32 subleaf);
+  CpuMode cpu_mode() const;
+  // Tells those who observe `event`.
+  template <class Function>
+  void observe(CpuEvents event, Function function) {
+    if (!(m_observed & event)) [[likely]] return;
+    for (const ObserverEntry& entry : m_observers)
+      if (entry.events & event) function(*entry.observer);
+  }
 
   CpuState s;
   CpuModel model;
@@ -181,6 +194,14 @@ class CpuCore final : public Cpu, public MemoryListener {
   u64 code_address(u64 rip) const;
   void check_watchpoints(u64 linear, unsigned size, bool write);
   bool code_breakpoint_hit();
+  // Debugger (core_debug.cc).
+  void apply_debug_changes();
+  void cut_blocks(const DebugControl::Cut& cut);
+  void cut_page(u64 linear_page, u64 ram_page);
+  bool stops_at_breakpoint();
+  void check_watched(u64 linear, std::optional<u64> physical, unsigned size, u8 accesses);
+  void check_watched(u64 linear, const Pieces& pieces, u8 accesses);
+  void observe_mode();
   void step();
 
   enum Recovery { kRecoverFault = 1, kRecoverSplit = 2 };  // what longjmp() to m_recovery means
@@ -205,6 +226,13 @@ class CpuCore final : public Cpu, public MemoryListener {
   std::array<AddressSpaceRecord, Tlb::kUserTables> m_address_spaces{};
   u32 m_newest_generation = 0;
   std::unique_ptr<Translator> m_translator;
+  struct ObserverEntry {
+    CpuObserver* observer;
+    u32 events;
+  };
+  std::vector<ObserverEntry> m_observers;
+  u32 m_observed = 0;            // all of their events
+  CpuMode m_observed_mode = CpuMode::Real;
   bool m_trap_suppressed = false;
   u64 m_deliveries = 0;          // events delivered since an instruction last retired
   u64 m_retired_at_delivery = 0;

@@ -158,6 +158,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
       break;
     }
     if (in_page + offset >= kPageSize) break;
+    if (count > 0 && blocks.is_cut(page.ram_offset + in_page + offset)) break;
     Insn& insn = *new (&insns[count]) Insn;
     u8 buffer[kMaxInsnLength + 1];
     std::span<const u8> bytes;
@@ -268,7 +269,8 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->count = static_cast<i32>(count);
   block->real_count = static_cast<u16>(count);
   block->byte_length = offset;
-  block->chainable = cached && !(s.mode & kModeCheckedCode);
+  block->cut = page.host && blocks.is_cut(page.ram_offset + in_page);
+  block->chainable = cached && !(s.mode & kModeCheckedCode) && !block->cut;
   block->taken_leaves_page = false;
   block->crosses_page = crosses;
   block->second_page = second_page;
@@ -309,7 +311,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
 
 // From now on stores to the page must be seen.
 void CpuCore::protect_code_page(u64 ram_offset) {
-  if (!(memory.ram().flags(ram_offset) & kPageHoldsCode)) tlb.protect_host_page(memory.ram().host(ram_offset & ~kPageMask));
+  if (!(memory.ram().flags(ram_offset) & kPageHoldsCode)) tlb.protect_host_pages(memory.ram().host(ram_offset & ~kPageMask), kPageSize);
 }
 
 void CpuCore::make_current(Block& block) {
@@ -345,19 +347,25 @@ Block* CpuCore::lookup(u64 rip) {
                           entry.block->mode == mode;
   Block* block = remembered ? entry.block : page.host ? blocks.find(ram_offset, mode) : nullptr;
   if (page.host && !block) block = blocks.find_stale(ram_offset, mode);
+  FetchPage last = page;  // that the block ends on
+  const auto fetch_last = [&] { last = fetch_page(linear_sum(linear & ~kPageMask, kPageSize)); };
   if (block && block->crosses_page) {
-    const FetchPage second = fetch_page(linear_sum(linear & ~kPageMask, kPageSize));
-    if (!second.host || second.ram_offset != block->second_page) block = nullptr;
+    fetch_last();
+    if (!last.host || last.ram_offset != block->second_page) block = nullptr;
   }
   if (block && (s.mode & kModeCheckedCode) && rip + block->byte_length - 1 > s.segment[kCs].limit)
     return decode_block(rip, page, linear, 1, Decoding::Once);
-  if (!block) block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
-  else if (block->count == kStaleCount) make_current(*block);
+  if (!block) {
+    block = decode_block(rip, page, linear, kMaxBlockInsns, Decoding::Cached);
+    if (block->crosses_page) fetch_last();
+  } else if (block->count == kStaleCount) {
+    make_current(*block);
+  }
   // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
-  if (!is_once(block) && !log_enabled(LogItem::Exec)) {
+  if (!is_once(block) && !block->cut && !log_enabled(LogItem::Exec)) {
     entry = {rip, s.jump_key_of(rip), block, reinterpret_cast<void*>(block->jump_entry)};
-    if (rip >> 63) m_upper_half_local |= !page.global || block->crosses_page;
-    else m_lower_half_global |= page.global || block->crosses_page;
+    if (rip >> 63) m_upper_half_local |= !page.global || !last.global;
+    else m_lower_half_global |= page.global || last.global;
   }
   return block;
 }

@@ -181,6 +181,7 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
     raise(stack ? Vector::StackFault : Vector::GeneralProtection, 0);
   }
   ++(type == AccessType::Execute ? counters.fetch_walks : counters.data_walks);
+  observe(kEventPageWalk, [&](CpuObserver& observer) { observer.page_walked(linear); });
   const TlbContext context = context_for(s, rights);
   const bool user = context == TlbContext::User;
   const bool smap_in_force = context == TlbContext::Supervisor;
@@ -204,6 +205,14 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
     write = !smap_forbids && translation.supervisor_write && translation.key_write;
     execute = translation.supervisor_execute;
   }
+  if (m_debug.has_watchpoints()) [[unlikely]] {
+    const u8 watched_accesses = m_debug.watched_on_page(linear, translation.page.value);
+    read = read && !(watched_accesses & kWatchRead);
+    write = write && !(watched_accesses & kWatchWrite);
+  }
+  if (m_debug.observes_memory_at(linear)) [[unlikely]] read = write = false;
+  // A page with breakpoints counts as code only when it was cut, which a fetch does.
+  if (type != AccessType::Execute && m_debug.has_breakpoints_on(linear)) execute = false;
   write = write && translation.dirty && target.write == RegionKind::Ram && target.write_ram_offset == target.read_ram_offset;
   const bool watched = write && memory.ram().flags(target.read_ram_offset) != 0;
   tlb.insert(context, linear, memory.ram().host(target.read_ram_offset), read, write && !watched, execute, translation.global,
@@ -211,15 +220,13 @@ Translation CpuCore::translate(u64 linear, AccessType type, Rights rights) {
   return translation;
 }
 
-namespace {
-
-// These are the last of their block, run outside of regions, and look up before they go on. A chunk that started again would
-// be longer than in another engine.
-bool is_repeated_string(const BoundInsn& insn) {
-  return (insn.prefixes & (kPrefixRep | kPrefixRepne)) && interpreter_row(insn.row).flow == Flow::String;
+// Makes the accesses of pieces known to check_watched().
+void CpuCore::check_watched(u64 linear, const Pieces& pieces, u8 accesses) {
+  for (const Pieces::Piece& piece : pieces.all()) {
+    check_watched(linear, piece.physical.value, piece.size, accesses);
+    linear = linear_sum(linear, piece.size);
+  }
 }
-
-}  // namespace
 
 // An access to MMIO must happen with exact state, as the last of its block: if it is not, the instruction starts again
 // alone, and the block is cut behind it from now on. Host code of several blocks may go on without looking up in between:
@@ -311,6 +318,7 @@ void ordered_write(u8* host, const void* data, usize size) {
 
 void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
   const Pieces pieces = pieces_of(linear, size, AccessType::Read, rights);
+  if (m_debug.has_watchpoints()) [[unlikely]] check_watched(linear, pieces, kWatchRead);
   if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, false);
   u8* out = static_cast<u8*>(data);
   for (const Pieces::Piece& piece : pieces.all()) {
@@ -320,11 +328,16 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
       split_block_for_mmio();
       for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
         const u64 value = memory.read_slow(address, part);
+        observe(kEventMmio, [&](CpuObserver& observer) { observer.mmio_accessed(address.value, part, false, value); });
         std::memcpy(out + offset, &value, part);
       });
     }
     out += piece.size;
   }
+  // Pages that nobody asked for come here, too, while the TLB does not have them.
+  observe(kEventMemory, [&](CpuObserver& observer) {
+    if (m_debug.observes_memory_at(linear) || m_debug.observes_memory_at(linear_sum(linear, size - 1))) observer.memory_accessed(linear, false, {static_cast<const u8*>(data), size});
+  });
 }
 
 void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
@@ -336,7 +349,11 @@ void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rig
   const u8* in = static_cast<const u8*>(data);
   for (const Pieces::Piece& piece : pieces.all())
     if (piece.target.write == RegionKind::Mmio || piece.target.write == RegionKind::Hole) split_block_for_mmio();
+  if (m_debug.has_watchpoints()) [[unlikely]] check_watched(linear, pieces, kWatchWrite);
   if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, true);
+  observe(kEventMemory, [&](CpuObserver& observer) {
+    if (m_debug.observes_memory_at(linear) || m_debug.observes_memory_at(linear_sum(linear, size - 1))) observer.memory_accessed(linear, true, {in, size});
+  });
   for (const Pieces::Piece& piece : pieces.all()) {
     if (piece.target.write == RegionKind::Ram) {
       const u64 offset = piece.target.write_ram_offset + piece.physical.offset();
@@ -346,6 +363,7 @@ void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rig
       for_bus_pieces(piece.physical, piece.size, [&](GuestPhysAddr address, unsigned offset, unsigned part) {
         u64 value = 0;
         std::memcpy(&value, in + offset, part);
+        observe(kEventMmio, [&](CpuObserver& observer) { observer.mmio_accessed(address.value, part, true, value); });
         memory.write_slow(address, part, value);
       });
     }
@@ -404,6 +422,9 @@ u8* CpuCore::writable_host(u64 linear, unsigned size) {
     if (target.write != RegionKind::Ram || target.read == RegionKind::Mmio) split_block_for_mmio();
     return nullptr;
   }
+  if (m_debug.has_watchpoints()) [[unlikely]]
+    check_watched(linear, translation.page.value + (linear & kPageMask), size, kWatchRead | kWatchWrite);
+  if (m_debug.observes_memory_at(linear)) [[unlikely]] return nullptr;  // what is written there is known only to a store
   if (s.dr[7] & 0xff) check_watchpoints(linear, size, true);
   const u64 offset = target.write_ram_offset + (linear & kPageMask);
   if (memory.ram().flags(offset)) note_ram_write(offset, size);
@@ -449,8 +470,10 @@ CpuCore::FetchPage CpuCore::fetch_page(u64 linear) {
   if ((linear & ~kPageMask) == entry.execute_tag) return {entry.host, static_cast<u64>(entry.host - ram), tlb.is_global(context, linear)};
   const Translation translation = translate(linear, AccessType::Execute, Rights::Current);
   const PageTarget target = target_of(translation);
-  if (target.read == RegionKind::Ram || target.read == RegionKind::Rom)
+  if (target.read == RegionKind::Ram || target.read == RegionKind::Rom) {
+    if (m_debug.has_breakpoints_on(linear)) [[unlikely]] cut_page(linear & ~kPageMask, target.read_ram_offset);
     return {memory.ram().host(target.read_ram_offset), target.read_ram_offset, translation.global};
+  }
   return {nullptr, translation.page.value, false};
 }
 

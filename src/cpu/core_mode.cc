@@ -92,6 +92,7 @@ void CpuCore::update_mode() {
   s.update_jump_key();
   s.tlb = tlb.table(tlb_context(s));
   update_step_attention();
+  if (m_observed & kEventMode) [[unlikely]] observe_mode();
 }
 
 // --- Reset ------------------------------------------------------------------------------------------------------------
@@ -257,6 +258,16 @@ void CpuCore::visit(Archive& archive) {
   update_mode();
   flush_tlb();
   forget_jump_cache();
+}
+
+u64 CpuCore::register_hash() const {
+  ArchiveHasher hasher;
+  u32 flags = read_rflags(s);
+  u64 rip = s.rip;
+  for (u64 value : s.gpr) hasher.scalar("", &value, sizeof(value));
+  hasher.scalar("", &rip, sizeof(rip));
+  hasher.scalar("", &flags, sizeof(flags));
+  return hasher.hash();
 }
 
 // --- Register dump ----------------------------------------------------------------------------------------------------

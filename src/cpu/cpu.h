@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 
+#include "cpu/debug_control.h"
 #include "cpu/environment.h"
 #include "cpu/exits.h"
 #include "cpu/model.h"
+#include "cpu/observer.h"
 #include "mmu/address_space.h"
 #include "state/archive.h"
 
@@ -40,12 +42,27 @@ class Cpu {
   // True when run() would not return Halted at once.
   virtual bool has_work() const = 0;
 
+  // Delivers the interrupts that can be delivered now, without running an instruction: from then on the instruction count says
+  // everything about where the CPU is. run() looks for events where its budget ends, but not where it was asked to return.
+  virtual void settle() = 0;
+  // A hash of the general registers, RIP and RFLAGS: cheap, to find out that two runs are no longer the same.
+  virtual u64 register_hash() const = 0;
+
   // Makes run() return Exit::Requested soon. Async-signal-safe, from any thread.
   virtual void request_exit() = 0;
+
+  // What a debugger asks of this CPU. It may be changed while the CPU does not run, and is no part of the guest's state.
+  DebugControl& debug() { return m_debug; }
+  // Calls `observer` for these events (CpuEvents) from now on; one that is added again has its events replaced.
+  virtual void add_observer(CpuObserver& observer, u32 events) {}
+  virtual void remove_observer(CpuObserver& observer) {}
 
   virtual CpuState& state() = 0;
   virtual std::string describe_registers() const = 0;  // as `info registers` prints them
   virtual void visit(Archive& archive) = 0;
+
+ protected:
+  DebugControl m_debug;
 };
 
 }  // namespace vellum

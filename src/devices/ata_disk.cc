@@ -51,13 +51,16 @@ DiskGeometry default_disk_geometry(u64 sectors) {
   return {.cylinders = static_cast<u32>(std::clamp<u64>(sectors / (16 * 63), 1, 16383)), .heads = 16, .sectors = 63};
 }
 
-AtaDisk::AtaDisk(std::unique_ptr<BlockDevice> medium, std::string serial, std::string model)
+AtaDisk::AtaDisk(std::unique_ptr<BlockDevice> medium, std::string serial)
+    : AtaDisk(std::move(medium), DiskGeometry{}, std::move(serial)) {}
+
+AtaDisk::AtaDisk(std::unique_ptr<BlockDevice> medium, DiskGeometry geometry, std::string serial, std::string model)
     : IdeDrive(kBufferSize),
       m_medium(std::move(medium)),
       m_serial(std::move(serial)),
       m_model(std::move(model)),
       m_sectors(std::min(m_medium->size() / kSectorSize, spec::kLba48Limit)),
-      m_geometry(default_disk_geometry(m_sectors)) {
+      m_geometry(geometry.heads ? geometry : default_disk_geometry(m_sectors)) {
   drive_reset(true);
   set_signature();
 }

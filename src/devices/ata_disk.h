@@ -18,7 +18,10 @@ DiskGeometry default_disk_geometry(u64 sectors);
 
 class AtaDisk : public IdeDrive {
  public:
-  AtaDisk(std::unique_ptr<BlockDevice> medium, std::string serial, std::string model = "VELLUM HARDDISK");
+  AtaDisk(std::unique_ptr<BlockDevice> medium, DiskGeometry geometry, std::string serial,
+          std::string model = "VELLUM HARDDISK");
+  // With the default geometry of a disk of this size.
+  AtaDisk(std::unique_ptr<BlockDevice> medium, std::string serial);
 
   DiskGeometry geometry() const { return m_geometry; }
   u64 sectors() const { return m_sectors; }

@@ -58,10 +58,11 @@ bool AtapiCdrom::eject(bool force) {
     m_packet.media_event = spec::kEventEjectRequest;
     return false;
   }
+  // A disc that the guest has ejected itself is taken from the open tray.
+  if (!m_packet.tray_open) m_packet.media_event = spec::kEventMediaRemoval;
   m_medium.reset();
   m_packet.locked = false;
   m_packet.tray_open = true;
-  m_packet.media_event = spec::kEventMediaRemoval;
   return true;
 }
 
@@ -262,12 +263,14 @@ void AtapiCdrom::identify_packet() {
 
 void AtapiCdrom::visit_drive(Archive& archive) {
   auto& [packet, dma, byte_count_limit, source, data_length, data_done, reply, frame, frame_parts, sense_key,
-         sense_code, sense_qualifier, unit_attention, media_event, tray_open, locked, ultra, multiword] = m_packet;
+         sense_code, sense_qualifier, unit_attention, media_event, medium_size, tray_open, locked, ultra, multiword] = m_packet;
+  const u64 present_size = m_medium ? m_medium->size() : 0;
+  if (!archive.loading()) medium_size = present_size;
   archive("packet", packet)("dma", dma)("byte_count_limit", byte_count_limit)("source", source);
   archive("data_length", data_length)("data_done", data_done)("reply", reply)("frame", frame);
   archive("frame_parts", frame_parts)("sense_key", sense_key)("sense_code", sense_code);
   archive("sense_qualifier", sense_qualifier)("unit_attention", unit_attention)("media_event", media_event);
-  archive("tray_open", tray_open)("locked", locked)("ultra", ultra)("multiword", multiword);
+  archive("medium_size", medium_size)("tray_open", tray_open)("locked", locked)("ultra", ultra)("multiword", multiword);
   archive.require(byte_count_limit <= 0xfffe && byte_count_limit % 2 == 0, "byte count limit");
   archive.require(source < Source::Count, "data source");
   archive.require(data_done <= data_length && data_length <= u64{kCdFrameSize} << 23, "data position");
@@ -275,6 +278,11 @@ void AtapiCdrom::visit_drive(Archive& archive) {
   archive.require(data_done == data_length || dma || byte_count_limit >= 2, "byte count limit of a transfer");
   archive.require(m_state.phase != Phase::PioOut && m_state.phase != Phase::DmaOut, "a CD-ROM drive that is written");
   archive.require(m_state.phase != Phase::Packet || m_state.end == kPacketSize, "length of a packet");
+  // Another disc than when the state was saved: somebody has changed it, which the guest must see.
+  if (archive.loading() && !archive.failed() && medium_size != present_size) {
+    if (m_medium) unit_attention = spec::kAttentionMediumChanged;
+    media_event = m_medium ? spec::kEventNewMedia : spec::kEventMediaRemoval;
+  }
 }
 
 }  // namespace vellum

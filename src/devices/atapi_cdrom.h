@@ -94,6 +94,7 @@ class AtapiCdrom : public IdeDrive {
     u8 sense_key = 0, sense_code = 0, sense_qualifier = 0;
     u8 unit_attention = 0;       // additional sense code to report next: 28h medium changed, 29h reset; 0: none
     u8 media_event = 0;          // MMC-3 6.6.1.4's event code, reported once
+    u64 medium_size = 0;         // bytes, when it was saved; 0: no disc
     bool tray_open = false;
     bool locked = false;
     u8 transfer_mode_ultra = 5, transfer_mode_multiword = 0xff;  // 0xff: none selected

@@ -133,20 +133,23 @@ Floppy82077aa::~Floppy82077aa() {
 
 void Floppy82077aa::set_drive_type(unsigned drive, FloppyDriveType type) { m_drives[drive].type = type; }
 
+Result<void> Floppy82077aa::accepts(unsigned drive, const BlockDevice& medium) const {
+  VELLUM_ASSERT(drive < kDrives);
+  const auto geometry = floppy_geometry(medium.size());
+  if (!geometry)
+    return failure(fmt::format("cannot use '{}' as a floppy disk: {}", medium.path(), geometry.error().message));
+  if (fits(geometry->drive, m_drives[drive].type)) return {};
+  return failure(fmt::format("'{}' does not fit into floppy drive {}: its {} KiB belong to another kind of drive",
+                             medium.path(), static_cast<char>('A' + drive), geometry->bytes() / 1024));
+}
+
 Result<void> Floppy82077aa::insert(unsigned drive, std::unique_ptr<BlockDevice> medium, bool adapt) {
   VELLUM_ASSERT(drive < kDrives);
-  auto geometry = floppy_geometry(medium->size());
-  if (!geometry)
-    return failure(fmt::format("cannot use '{}' as a floppy disk: {}", medium->path(), geometry.error().message));
+  const auto accepted = accepts(drive, *medium);
+  const auto geometry = floppy_geometry(medium->size());
+  if (!accepted && (!adapt || !geometry)) return accepted;
   Drive& into = m_drives[drive];
-  if (!fits(geometry->drive, into.type)) {
-    if (!adapt)
-      return failure(
-          fmt::format("'{}' does not fit into floppy drive {}: its {} KiB belong to another kind of "
-                      "drive",
-                      medium->path(), static_cast<char>('A' + drive), geometry->bytes() / 1024));
-    into.type = geometry->drive;
-  }
+  if (!accepted) into.type = geometry->drive;
   into.medium = std::move(medium);
   into.geometry = *geometry;
   m_state.units[drive].disk_changed = true;
@@ -183,13 +186,15 @@ void Floppy82077aa::reset(ResetKind kind) {
 
 void Floppy82077aa::Unit::visit(Archive& archive) {
   archive("cylinder", cylinder)("track", track)("target", target)("status", status)("seeking", seeking);
-  archive("disk_changed", disk_changed);
+  archive("disk_changed", disk_changed)("medium_size", medium_size);
 }
 
 void Floppy82077aa::visit(Archive& archive) {
   auto& [phase, dor, tape, rate, fifo, fifo_length, fifo_position, interrupt, reset_polls, units, specify, configure,
          precompensation, perpendicular, lock, transfer, command, unit, head, c, h, r, n, end_of_track, data_length,
          format_left, format_filler, host_turn, wanted_seen, scan_status, position, length, buffer] = m_state;
+  for (unsigned i = 0; i < kDrives && !archive.loading(); ++i)
+    units[i].medium_size = m_drives[i].medium ? m_drives[i].medium->size() : 0;
   archive("phase", phase)("dor", dor)("tape", tape)("rate", rate)("fifo", fifo)("fifo_length", fifo_length);
   archive("fifo_position", fifo_position)("interrupt", interrupt)("reset_polls", reset_polls)("units", units);
   archive("specify", specify)("configure", configure)("precompensation", precompensation);
@@ -207,6 +212,10 @@ void Floppy82077aa::visit(Archive& archive) {
   archive.require(unit < kUnits && head < 2 && reset_polls <= kUnits && rate < 4, "floppy drive");
   archive("transfer_timer", m_transfer_timer)("reset_timer", m_reset_timer);
   for (auto& timer : m_seek_timers) archive("seek_timer", timer);
+  // Another disk than when the state was saved: somebody has changed it, which the guest must see.
+  if (archive.loading() && !archive.failed())
+    for (unsigned i = 0; i < kDrives; ++i)
+      if (units[i].medium_size != (m_drives[i].medium ? m_drives[i].medium->size() : 0)) units[i].disk_changed = true;
   if (archive.loading()) m_irq.set(interrupt && (dor & spec::kDorGate));
 }
 

@@ -43,6 +43,8 @@ class Floppy82077aa : public Device, public PortHandler {
   FloppyDriveType drive_type(unsigned drive) const { return m_drives[drive].type; }
   // The user's side: changes the medium and sets the disk change line. insert() makes a drive of type None or one too
   // small for the medium into the medium's own kind when the machine has not run yet (`adapt`).
+  // Whether insert() without `adapt` will take it; the error says why not.
+  Result<void> accepts(unsigned drive, const BlockDevice& medium) const;
   Result<void> insert(unsigned drive, std::unique_ptr<BlockDevice> medium, bool adapt);
   void eject(unsigned drive);
   BlockDevice* medium(unsigned drive) const { return m_drives[drive].medium.get(); }
@@ -120,6 +122,7 @@ class Floppy82077aa : public Device, public PortHandler {
     u8 status = 0;                // ST0 that SENSE INTERRUPT STATUS has to report; 0: none
     bool seeking = false;
     bool disk_changed = true;
+    u64 medium_size = 0;          // bytes, when it was saved; 0: no medium
     void visit(Archive& archive);
   };
   struct State {

@@ -18,7 +18,7 @@ constexpr u8 kSelfTestPassed = 0x55, kNoPassword = 0xf1;
 enum Command : u8 {
   kReadRam = 0x20, kWriteRam = 0x60, kTestPassword = 0xa4, kDisableMousePort = 0xa7, kEnableMousePort = 0xa8,
   kTestMousePort = 0xa9, kSelfTest = 0xaa, kTestKeyboardPort = 0xab, kDisableKeyboardPort = 0xad,
-  kEnableKeyboardPort = 0xae, kReadInputPort = 0xc0, kReadOutputPort = 0xd0, kWriteOutputPort = 0xd1,
+  kEnableKeyboardPort = 0xae, kReadInputPort = 0xc0, kPollInputLow = 0xc1, kPollInputHigh = 0xc2, kReadOutputPort = 0xd0, kWriteOutputPort = 0xd1,
   kWriteKeyboardBuffer = 0xd2, kWriteMouseBuffer = 0xd3, kWriteMouse = 0xd4, kDisableA20 = 0xdd,
   kEnableA20 = 0xdf, kReadTestInputs = 0xe0, kPulse = 0xf0,
 };
@@ -56,11 +56,14 @@ void I8042::Response::visit(Archive& archive) {
 }
 
 void I8042::visit(Archive& archive) {
-  auto& [ram, output, source, last_was_command, pending_command, a20, translator, responses] = m_state;
+  auto& [ram, output, source, last_was_command, pending_command, input_poll, a20, translator, responses] =
+      m_state;
   archive("ram", ram)("output", output)("source", source)("last_was_command", last_was_command);
-  archive("pending_command", pending_command)("a20", a20)("translator", translator)("responses", responses);
+  archive("pending_command", pending_command)("input_poll", input_poll)("a20", a20)("translator", translator)("responses", responses);
   archive("timer", m_timer);
   archive.require(source <= Source::Mouse, "i8042 output source");
+  archive.require(input_poll == 0 || input_poll == spec::kPollInputLow || input_poll == spec::kPollInputHigh,
+                  "i8042 input port poll");
   archive.require(responses.size() <= spec::kResponseLimit, "i8042 responses");
   if (archive.loading() && !archive.failed()) {
     if (m_wiring.set_a20) m_wiring.set_a20(a20);
@@ -73,6 +76,9 @@ u8 I8042::status() const {
   if (m_state.source != Source::None) value |= spec::kStatusOutputFull;
   if (m_state.source == Source::Mouse) value |= spec::kStatusAux;
   if (m_state.last_was_command) value |= spec::kStatusCommand;
+  // Commands C1h and C2h: bits 3:0 or 7:4 of the input port stand in status bits 7:4 until the next command.
+  if (m_state.input_poll == spec::kPollInputLow) value = static_cast<u8>((value & 0x0f) | spec::kInputUnlocked << 4);
+  if (m_state.input_poll == spec::kPollInputHigh) value = (value & 0x0f) | (spec::kInputUnlocked & 0xf0);
   return value;
 }
 
@@ -143,7 +149,7 @@ void I8042::pull() {
 
 void I8042::write_command(u8 command) {
   m_state.last_was_command = true;
-  m_state.pending_command = 0;
+  m_state.pending_command = m_state.input_poll = 0;
   u8& mode = m_state.ram[0];
   if (command >= spec::kReadRam && command < spec::kReadRam + 0x20) return respond(m_state.ram[command & 0x1f]);
   if (command >= spec::kWriteRam && command < spec::kWriteRam + 0x20) {
@@ -167,6 +173,8 @@ void I8042::write_command(u8 command) {
     case spec::kDisableKeyboardPort: mode |= spec::kDisableKeyboard; break;
     case spec::kEnableKeyboardPort: mode &= static_cast<u8>(~spec::kDisableKeyboard); break;
     case spec::kReadInputPort: return respond(spec::kInputUnlocked);
+    case spec::kPollInputLow:
+    case spec::kPollInputHigh: m_state.input_poll = command; break;
     case spec::kReadOutputPort: return respond(output_port());
     case spec::kReadTestInputs: return respond(0);
     case spec::kDisableA20:  // HP Vectra's shortcuts to D1h, which DOS extenders try

@@ -67,6 +67,7 @@ class I8042 : public Device, public PortHandler {
     Source source = Source::None;  // who filled it; None: it is empty
     bool last_was_command = false;
     u8 pending_command = 0;    // waits for its data byte; 0: none
+    u8 input_poll = 0;         // the command that shows half of the input port in the status register; 0: none
     bool a20 = true;
     ScanCodeTranslator translator;
     std::deque<Response> responses;  // answers that wait for the output buffer

@@ -22,10 +22,6 @@ class InterruptLine {
   }
   void raise() const { set(true); }
   void lower() const { set(false); }
-  void pulse() const {
-    raise();
-    lower();
-  }
 
  private:
   InterruptSink* m_sink = nullptr;

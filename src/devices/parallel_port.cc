@@ -17,7 +17,10 @@ constexpr u8 kStatusDisconnected = 0x7f; // inputs float high, of which BUSY is 
 ParallelPort::ParallelPort(std::string name, InterruptLine irq, CharacterBackend* backend)
     : m_name(std::move(name)), m_irq(irq), m_backend(backend) {}
 
-void ParallelPort::reset(ResetKind) { m_state = State{}; }
+void ParallelPort::reset(ResetKind) {
+  m_state = State{};
+  m_irq.lower();
+}
 
 void ParallelPort::visit(Archive& archive) {
   auto& [data, control] = m_state;
@@ -39,10 +42,13 @@ void ParallelPort::write_port(u16 port, unsigned, u32 value) {
   if ((port & 3) != 2) return;
   const u8 before = m_state.control;
   m_state.control = byte & 0x3f;
-  // The printer takes the byte with the strobe, and its acknowledge pulse is the interrupt.
+  if (!(byte & spec::kControlInterruptEnable)) m_irq.lower();
+  // The printer takes the byte with the strobe. The interrupt line follows ACK#, which rises again when it has.
   if (!(byte & ~before & spec::kControlStrobe) || !m_backend) return;
   m_backend->send({&m_state.data, 1});
-  if (byte & spec::kControlInterruptEnable) m_irq.pulse();
+  if (!(byte & spec::kControlInterruptEnable)) return;
+  m_irq.lower();
+  m_irq.raise();
 }
 
 }  // namespace vellum

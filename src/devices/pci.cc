@@ -265,8 +265,9 @@ u32 PciBus::read_port(u16 port, unsigned size) {
     return port == spec::kConfigAddress && size == 4 ? m_address : ~0u >> (32 - 8 * size);
   }
   u32 value = 0;
-  const PciDevice* device = nullptr;
+  PciDevice* device = nullptr;
   if ((m_address & spec::kAddressEnable) && ((m_address >> 16) & 0xff) == 0) device = find((m_address >> 8) & 0xff);
+  if (device) device->config_reading((m_address & 0xfc) + (port - spec::kConfigData), size);
   for (unsigned i = 0; i < size; ++i) {
     const unsigned byte = port - spec::kConfigData + i;
     const u32 data = device && byte < 4 ? device->read_config((m_address & 0xfc) + byte, 1) : 0xff;

@@ -61,6 +61,8 @@ class PciDevice : public Device {
   void make_writable(unsigned offset, unsigned size, u32 mask);
   void set_config(unsigned offset, unsigned size, u32 value);  // the device's own stores, unmasked; also reset values
   virtual void config_written(unsigned offset, unsigned size) {}
+  // Runs before the guest reads; a register whose value is made by looking at it is set here.
+  virtual void config_reading(unsigned offset, unsigned size) {}
   // The level of the function's INTx pin (as its interrupt_pin says), routed by the bus.
   void set_interrupt(bool level);
 

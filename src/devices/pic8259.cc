@@ -18,6 +18,7 @@ constexpr u8 kOcw2Rotate = 0x80, kOcw2Specific = 0x40, kOcw2Eoi = 0x20;
 constexpr u8 kLevelWritableMaster = 0xf8, kLevelWritableSlave = 0xde;
 }  // namespace spec
 
+constexpr unsigned kTimer = 0;    // IR0 of both: the 8254 or the HPET's timer 0, the RTC or the HPET's timer 1
 constexpr unsigned kCascade = 2;  // the slave's INT is the master's IR2
 
 constexpr u8 bit(unsigned ir) { return static_cast<u8>(1u << ir); }
@@ -84,10 +85,13 @@ void Pic8259Pair::set_pin(Chip& chip, unsigned ir, bool level) {
     chip.request = level ? chip.request | bit(ir) : chip.request & static_cast<u8>(~bit(ir));
   } else if (level && !was) {
     chip.request |= bit(ir);
+  } else if (!level && ir != kTimer) {
+    // "Edge and Level Triggered Modes": an input must stay high until INTA. A driver that disables interrupts and polls a device is not
+    // interrupted for what it has read already.
+    chip.request &= static_cast<u8>(~bit(ir));
   }
-  // An edge stays latched when the input falls before INTA, where the chip would fall back to IR7 ("Edge and Level
-  // Triggered Modes"): virtual time can pass a whole half-wave of the timer between two guest instructions, and no
-  // guest may lose ticks by that.
+  // A timer's edge stays latched: virtual time can pass a whole pulse or half-wave of its output between two guest instructions, and
+  // no guest may lose ticks by that.
 }
 
 void Pic8259Pair::set_input(unsigned pin, bool level) {

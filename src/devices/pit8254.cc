@@ -51,6 +51,7 @@ void Pit8254::reset(ResetKind) {
   }
   m_state.counters[2].gate = false;  // port 61h is cleared by reset
   drive_irq0(false);
+  report2();
   rearm();
 }
 
@@ -68,6 +69,8 @@ void Pit8254::Counter::visit(Archive& archive) {
 }
 
 void Pit8254::visit(Archive& archive) {
+  // Counter 2 may have been looked at by a listener: what is saved does not depend on that.
+  if (!archive.loading()) sync(2);
   auto& [counters] = m_state;
   archive("counters", counters);
   // Whether a change of OUT0 is still due now or only later must survive: the counters are saved as last synchronised.
@@ -75,6 +78,7 @@ void Pit8254::visit(Archive& archive) {
   if (archive.loading() && !archive.failed()) {
     m_irq0_level = counters[0].out;
     m_irq0.set(m_irq0_level);
+    report2();
     rearm();
   }
 }
@@ -169,8 +173,30 @@ void Pit8254::sync(unsigned index) {
   Counter& counter = m_state.counters[index];
   const u64 now = clocks_now();
   if (now <= counter.clock) return;
+  if (index == 2 && listen2) return sync_heard(now);
   const bool rose = advance(counter, now - counter.clock);
   if (index == 0) drive_irq0(rose);
+}
+
+// As sync(), from change to change of OUT.
+void Pit8254::sync_heard(u64 now) {
+  Counter& counter = m_state.counters[2];
+  constexpr u64 kLongest = kFrequency;  // of more than a second at once nobody hears the edges
+  while (now - counter.clock <= kLongest) {
+    const u64 step = clocks_to_out_change(counter);
+    if (step == 0 || counter.clock + step > now) break;
+    advance(counter, step);
+    report2();
+  }
+  if (now > counter.clock) advance(counter, now - counter.clock);
+  report2();
+}
+
+void Pit8254::report2() {
+  const Counter& counter = m_state.counters[2];
+  if (counter.out == m_reported2 || !listen2) return;
+  m_reported2 = counter.out;
+  listen2(counter.clock, counter.out);
 }
 
 void Pit8254::drive_irq0(bool rose) {
@@ -218,6 +244,7 @@ void Pit8254::set_gate(unsigned index, bool level) {
   } else if (periodic) {
     counter.out = true;
   }
+  if (index == 2) report2();
 }
 
 void Pit8254::set_gate2(bool level) { set_gate(2, level); }
@@ -225,12 +252,6 @@ void Pit8254::set_gate2(bool level) { set_gate(2, level); }
 bool Pit8254::output(unsigned counter) {
   sync(counter);
   return m_state.counters[counter].out;
-}
-
-u32 Pit8254::square_wave_period2() const {
-  const Counter& counter = m_state.counters[2];
-  if (counter.mode != 3 || !counter.gate || !counter.count_written) return 0;
-  return count_of(counter.count_register, counter.bcd, counter.mode);
 }
 
 u16 Pit8254::element_value(const Counter& counter) const {
@@ -285,6 +306,7 @@ void Pit8254::write_control(u8 value) {
   counter.high_byte_next_write = counter.high_byte_next_read = false;
   counter.count_written = counter.load_pending = counter.running = counter.expired = false;
   counter.count_latched = counter.status_latched = false;
+  if (select == 2) report2();
 }
 
 void Pit8254::count_complete(unsigned index) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "devices/device.h"
 #include "devices/interrupt_line.h"
@@ -22,8 +23,9 @@ class Pit8254 : public Device, public PortHandler {
   void set_gate2(bool level);
   // OUT of a counter, 0..2, now.
   bool output(unsigned counter);
-  // For a speaker: the period of counter 2's square wave in clocks of kFrequency; 0 when OUT is none that runs.
-  u32 square_wave_period2() const;
+  // For a speaker: told of each change of counter 2's OUT, in order, with the clock of kFrequency at which it came. It comes
+  // late: when somebody looks at the counter.
+  std::function<void(u64 clock, bool level)> listen2;
 
   std::string_view name() const override { return "pit8254"; }
   void reset(ResetKind kind) override;
@@ -69,6 +71,8 @@ class Pit8254 : public Device, public PortHandler {
   u16 element_value(const Counter& counter) const;
   u8 status(const Counter& counter) const;
   void drive_irq0(bool rose);
+  void sync_heard(u64 now);
+  void report2();
 
   // Wiring.
   VirtualClock& m_clock;
@@ -76,6 +80,7 @@ class Pit8254 : public Device, public PortHandler {
   Timer m_timer;  // the next change of OUT0
   // Derived.
   bool m_irq0_level = false;
+  bool m_reported2 = false;  // OUT of counter 2, as its listener knows it
   // Guest-visible state.
   struct State {
     std::array<Counter, 3> counters;

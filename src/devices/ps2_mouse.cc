@@ -20,6 +20,7 @@ constexpr u8 kAlwaysOne = 0x08, kXSign = 0x10, kYSign = 0x20;
 constexpr std::array<u8, 3> kWheelKnock = {200, 100, 80}, kFiveButtonKnock = {200, 200, 80};
 constexpr Ticks kSelfTestTime = 5'000'000;  // as short as the keyboard's, for the same reason
 constexpr i32 kMovementLimit = 1 << 16;     // what the counters hold for a guest that does not ask
+constexpr usize kStepLimit = 16;            // likewise; what comes then changes the last step
 }  // namespace spec
 
 // 2:1 scaling in stream mode: 0, 1, 1, 3, 6, 9, then twice the count.
@@ -45,18 +46,24 @@ void Ps2Mouse::reset(ResetKind) {
 }
 
 void Ps2Mouse::visit(Archive& archive) {
-  auto& [mode, wrap, reporting_, scaling_2_1, resolution, sample_rate, identity, pending_command, last_rates, x, y, z,
+  auto& [mode, wrap, reporting_, scaling_2_1, resolution, sample_rate, identity, pending_command, last_rates, steps,
          buttons, reported_buttons, last_packet, last_length] = m_state;
   archive("mode", mode)("wrap", wrap)("reporting", reporting_)("scaling_2_1", scaling_2_1)("resolution", resolution);
   archive("sample_rate", sample_rate)("identity", identity)("pending_command", pending_command);
-  archive("last_rates", last_rates)("x", x)("y", y)("z", z)("buttons", buttons)("reported_buttons", reported_buttons);
+  archive("last_rates", last_rates)("steps", steps)("buttons", buttons)("reported_buttons", reported_buttons);
   archive("last_packet", last_packet)("last_length", last_length);
   archive("sample_timer", m_sample_timer)("self_test_timer", m_self_test_timer);
   visit_queue(archive);
-  const auto in_range = [](i32 value) { return value >= -spec::kMovementLimit && value <= spec::kMovementLimit; };
   archive.require(mode <= Mode::Remote && resolution <= 3 && sample_rate >= 1, "mouse settings");
-  archive.require(in_range(x) && in_range(y) && in_range(z), "mouse movement");
+  archive.require(steps.size() <= spec::kStepLimit, "mouse steps");
   archive.require(last_length <= last_packet.size(), "mouse packet");
+}
+
+void Ps2Mouse::Step::visit(Archive& archive) {
+  auto& [x_, y_, z_, buttons_] = *this;
+  archive("x", x_)("y", y_)("z", z_)("buttons", buttons_);
+  const auto in_range = [](i32 value) { return value >= -spec::kMovementLimit && value <= spec::kMovementLimit; };
+  archive.require(in_range(x_) && in_range(y_) && in_range(z_), "mouse movement");
 }
 
 void Ps2Mouse::set_defaults() {
@@ -64,28 +71,44 @@ void Ps2Mouse::set_defaults() {
   m_state.wrap = m_state.reporting = m_state.scaling_2_1 = false;
   m_state.resolution = 2;
   m_state.sample_rate = 100;
-  m_state.x = m_state.y = m_state.z = 0;
+  m_state.steps.clear();
 }
 
 Ticks Ps2Mouse::period() const { return kTicksPerSecond / m_state.sample_rate; }
 
 void Ps2Mouse::move(int dx, int dy, int wheel, u8 buttons) {
-  const auto add = [](i32& counter, int change) {
-    counter = static_cast<i32>(std::clamp<i64>(i64{counter} + change, -spec::kMovementLimit, spec::kMovementLimit));
-  };
   m_state.buttons = buttons & 0x1f;
   // Movement while nobody listens would come as one jump later.
   if (m_state.mode == Mode::Stream && !m_state.reporting) return;
-  add(m_state.x, dx);
-  add(m_state.y, -std::clamp(dy, -spec::kMovementLimit, spec::kMovementLimit));  // the mouse counts y upwards
-  add(m_state.z, -std::clamp(wheel, -spec::kMovementLimit, spec::kMovementLimit));  // and its wheel towards the user
+  record(dx, dy, wheel);
   if (!m_sample_timer.armed()) sample();
 }
 
-bool Ps2Mouse::has_news() const {
+void Ps2Mouse::record(int dx, int dy, int wheel) {
+  auto& steps = m_state.steps;
+  const u8 buttons = m_state.buttons;
+  // Movement adds up, but not across a change of the buttons: a click belongs to the place where it was made.
+  const u8 before = steps.size() >= 2 ? steps[steps.size() - 2].buttons : m_state.reported_buttons;
+  const bool only_moves = !steps.empty() && steps.back().buttons == before && before == buttons;
+  if (!only_moves && steps.size() < spec::kStepLimit) steps.emplace_back();
+  Step& step = steps.back();
+  const auto add = [](i32& counter, int change) {
+    counter = static_cast<i32>(std::clamp<i64>(i64{counter} + change, -spec::kMovementLimit, spec::kMovementLimit));
+  };
+  add(step.x, dx);
+  add(step.y, -std::clamp(dy, -spec::kMovementLimit, spec::kMovementLimit));  // the mouse counts y upwards
+  add(step.z, -std::clamp(wheel, -spec::kMovementLimit, spec::kMovementLimit));  // and its wheel towards the user
+  step.buttons = buttons;
+}
+
+bool Ps2Mouse::is_news(const Step& step) const {
   const u8 visible = m_state.identity == spec::kFiveButtonIdentity ? 0x1f : 0x07;
-  return m_state.x || m_state.y || (m_state.identity && m_state.z) ||
-         ((m_state.buttons ^ m_state.reported_buttons) & visible);
+  return step.x || step.y || (m_state.identity && step.z) || ((step.buttons ^ m_state.reported_buttons) & visible);
+}
+
+bool Ps2Mouse::has_news() {
+  while (!m_state.steps.empty() && !is_news(m_state.steps.front())) m_state.steps.pop_front();
+  return !m_state.steps.empty();
 }
 
 // Stream mode: reports what is new, then not before the next sample.
@@ -98,24 +121,26 @@ void Ps2Mouse::sample() {
 
 void Ps2Mouse::send_packet() {
   auto& state = m_state;
-  if (state.identity == 0) state.z = 0;
-  const i32 dx = std::clamp(state.x, -255, 255);
-  const i32 dy = std::clamp(state.y, -255, 255);
-  const i32 dz = std::clamp(state.z, -7, 7);
-  state.x -= dx;
-  state.y -= dy;
-  state.z -= dz;
+  Step step = has_news() ? state.steps.front() : Step{.buttons = state.buttons};
+  const i32 dx = std::clamp(step.x, -255, 255);
+  const i32 dy = std::clamp(step.y, -255, 255);
+  const i32 dz = state.identity ? std::clamp(step.z, -7, 7) : 0;
+  state.reported_buttons = step.buttons;
+  if (!state.steps.empty()) {
+    // What did not fit is left for the next packet; a mouse without a wheel forgets it.
+    state.steps.front() = {step.x - dx, step.y - dy, state.identity ? step.z - dz : 0, step.buttons};
+    if (!is_news(state.steps.front())) state.steps.pop_front();
+  }
   const bool scaling = state.scaling_2_1 && state.mode == Mode::Stream;
   const i32 x = std::clamp(scaling ? scaled(dx) : dx, -255, 255);
   const i32 y = std::clamp(scaling ? scaled(dy) : dy, -255, 255);
-  state.last_packet = {static_cast<u8>(spec::kAlwaysOne | (state.buttons & 7) | (x < 0 ? spec::kXSign : 0) |
+  state.last_packet = {static_cast<u8>(spec::kAlwaysOne | (step.buttons & 7) | (x < 0 ? spec::kXSign : 0) |
                                        (y < 0 ? spec::kYSign : 0)),
                        static_cast<u8>(x), static_cast<u8>(y), static_cast<u8>(dz)};
   // Five-button packets hold the wheel in four bits and the two buttons above it.
   if (state.identity == spec::kFiveButtonIdentity)
-    state.last_packet[3] = static_cast<u8>((dz & 0xf) | (state.buttons >> 3 & 3) << 4);
+    state.last_packet[3] = static_cast<u8>((dz & 0xf) | (step.buttons >> 3 & 3) << 4);
   state.last_length = state.identity ? 4 : 3;
-  state.reported_buttons = state.buttons;
   report(state.last_length);
 }
 

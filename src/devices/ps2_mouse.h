@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <deque>
 
 #include "devices/ps2_device.h"
 #include "devices/virtual_clock.h"
@@ -29,11 +30,20 @@ class Ps2Mouse : public Ps2Device {
  private:
   enum class Mode : u8 { Stream, Remote };
 
+  // What happened between two changes of the buttons, not yet reported.
+  struct Step {
+    i32 x = 0, y = 0, z = 0;
+    u8 buttons = 0;  // that are down since its beginning
+    void visit(Archive& archive);
+  };
+
   void set_defaults();
   void command(u8 byte);
   void argument(u8 byte);
   void note_rate(u8 rate);
-  bool has_news() const;
+  void record(int dx, int dy, int wheel);
+  bool is_news(const Step& step) const;
+  bool has_news();
   void send_packet();
   void report(u8 count);
   void sample();
@@ -55,8 +65,8 @@ class Ps2Mouse : public Ps2Device {
     u8 identity = 0;
     u8 pending_command = 0;
     std::array<u8, 3> last_rates{};  // of F3h, newest last: the knock that unlocks wheel and buttons
-    i32 x = 0, y = 0, z = 0;         // not yet reported
-    u8 buttons = 0;
+    std::deque<Step> steps;          // oldest first: a click within one sample is seen as press and release
+    u8 buttons = 0;                  // down now
     u8 reported_buttons = 0;
     std::array<u8, 4> last_packet{};  // for FEh
     u8 last_length = 0;

@@ -7,7 +7,7 @@ namespace {
 
 // PIIX3, 4.1.5.1.
 namespace spec {
-constexpr u8 kGate2 = 0x01, kDisableSystemError = 0x04, kDisableChannelCheck = 0x08, kRefresh = 0x10, kOut2 = 0x20,
+constexpr u8 kGate2 = 0x01, kSpeaker = 0x02, kDisableSystemError = 0x04, kDisableChannelCheck = 0x08, kRefresh = 0x10, kOut2 = 0x20,
              kChannelCheck = 0x40, kSystemError = 0x80;
 // Counter 1 requests a refresh every 18 clocks (15.085 us); bit 4 toggles with each.
 constexpr u64 kRefreshClocks = 18;
@@ -21,6 +21,7 @@ SystemControlPort::SystemControlPort(VirtualClock& clock, Pit8254& pit, Interrup
 void SystemControlPort::reset(ResetKind) {
   m_state = State{};
   m_pit.set_gate2(false);
+  if (enable_speaker) enable_speaker(false);
   update_nmi();
 }
 
@@ -29,7 +30,10 @@ void SystemControlPort::visit(Archive& archive) {
   archive("control", control)("system_error", system_error)("io_channel_check", io_channel_check);
   archive("nmi_masked", nmi_masked);
   archive.require(control <= 0xf, "port 61h");
-  if (archive.loading() && !archive.failed()) update_nmi();
+  if (archive.loading() && !archive.failed()) {
+    if (enable_speaker) enable_speaker(control & spec::kSpeaker);
+    update_nmi();
+  }
 }
 
 void SystemControlPort::update_nmi() {
@@ -64,6 +68,7 @@ u32 SystemControlPort::read_port(u16, unsigned) {
 void SystemControlPort::write_port(u16, unsigned, u32 value) {
   m_state.control = value & 0xf;
   m_pit.set_gate2(value & spec::kGate2);
+  if (enable_speaker) enable_speaker(value & spec::kSpeaker);
   if (value & spec::kDisableSystemError) m_state.system_error = false;
   if (value & spec::kDisableChannelCheck) m_state.io_channel_check = false;
   update_nmi();

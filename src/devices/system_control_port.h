@@ -1,6 +1,8 @@
 // Port 61h, "NMI status and control" of the ISA bridge: counter 2's gate, speaker, refresh toggle, NMI sources.
 #pragma once
 
+#include <functional>
+
 #include "devices/device.h"
 #include "devices/interrupt_line.h"
 #include "devices/pit8254.h"
@@ -21,6 +23,8 @@ class SystemControlPort : public Device, public PortHandler {
   // Port 70h bit 7: true keeps NMI low. Connect RtcMc146818's nmi_mask callback to it.
   void set_nmi_mask(bool masked);
   bool speaker_enabled() const { return m_state.control & 2; }
+  // Called with bit 1, which lets counter 2's output through to the speaker.
+  std::function<void(bool)> enable_speaker;
 
   std::string_view name() const override { return "port61"; }
   void reset(ResetKind kind) override;

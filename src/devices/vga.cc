@@ -28,7 +28,8 @@ Vga::Vga(AddressSpace& memory, PortBus& ports, const VirtualClock& clock, u64 vr
       m_space(memory),
       m_ports(ports),
       m_registers(clock, vram_size),
-      m_memory(m_registers, memory, vram_offset, vram_size) {
+      m_memory(m_registers, memory, vram_offset, vram_size),
+      m_renderer(m_registers, m_memory, memory, vram_offset, clock) {
   VELLUM_ASSERT(std::has_single_bit(vram_size) && vram_size >= 256 * 1024);
   declare_ram_bar(spec::kFrameBufferBar, vram_size, vram_offset, "vga frame buffer");
   declare_memory_bar(spec::kRegisterBar, spec::kRegisterSize, m_mmio, "vga registers");

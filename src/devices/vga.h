@@ -5,8 +5,10 @@
 
 #include "devices/pci.h"
 #include "devices/port_bus.h"
+#include "devices/screen_source.h"
 #include "devices/vga_memory.h"
 #include "devices/vga_registers.h"
+#include "devices/vga_renderer.h"
 #include "devices/vga_text.h"
 #include "devices/virtual_clock.h"
 
@@ -14,7 +16,7 @@ namespace vellum {
 
 // Frame buffer at BAR0, registers at BAR2, VGA BIOS in the expansion ROM BAR, legacy ports 3B0h-3DFh and 1CEh-1CFh, and
 // the memory window at A0000h. The frame buffer is guest RAM that the board allots; the machine saves its content.
-class Vga : public PciDevice, public PortHandler {
+class Vga : public PciDevice, public PortHandler, public ScreenSource {
  public:
   static constexpr u32 kDefaultVramSize = 16u << 20;
 
@@ -28,7 +30,9 @@ class Vga : public PciDevice, public PortHandler {
   const VgaRegisters& registers() const { return m_registers; }
   const VgaMemory& memory() const { return m_memory; }
 
-  TextScreen text() const { return read_text_screen(m_registers, m_memory); }
+  std::span<const ScreenRectangle> refresh() override { return m_renderer.refresh(); }
+  const ScreenFrame& frame() const override { return m_renderer.frame(); }
+  TextScreen text() const override { return read_text_screen(m_registers, m_memory); }
   // The rows of the text screen as UTF-8; empty in a graphics mode.
   std::string text_screen() const { return to_utf8(text()); }
 
@@ -69,6 +73,7 @@ class Vga : public PciDevice, public PortHandler {
   PortBus& m_ports;
   VgaRegisters m_registers;
   VgaMemory m_memory;
+  VgaRenderer m_renderer;
   MmioRegisters m_mmio{*this};
   DispiPorts m_dispi{*this};
   AddressSpace::Id m_window = 0;

@@ -47,6 +47,12 @@ bool VgaMemory::decode(u64 offset, Target& target) const {
   const u8 mode = m_registers.sequencer(vga::kSeqMemoryMode);
   const u32 high = address >> 16;
   address &= 0xffff;
+  if (m_registers.dispi_enabled()) {
+    // A planar mode: banks of 64 KiB of each plane.
+    address |= u32{m_registers.dispi(vga::kDispiBank)} << 16;
+    target = {false, address & (m_vram_size / 4 - 1), 0xf};
+    return true;
+  }
   if (mode & vga::kMemoryChain4) {
     // A1-A0 select the plane; A15-A14 take their place in the planes' address, which is what the CRTC's doubleword
     // mode undoes.

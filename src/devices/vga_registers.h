@@ -26,6 +26,9 @@ inline constexpr unsigned kCrtcHorizontalTotal = 0x00, kCrtcHorizontalDisplayEnd
                           kCrtcCursorLow = 0x0f, kCrtcVerticalRetraceStart = 0x10, kCrtcVerticalRetraceEnd = 0x11,
                           kCrtcVerticalDisplayEnd = 0x12, kCrtcOffset = 0x13, kCrtcUnderline = 0x14,
                           kCrtcVerticalTotal = 0x06, kCrtcModeControl = 0x17, kCrtcLineCompare = 0x18;
+// Attribute controller; 0 to 15 are the palette
+inline constexpr unsigned kAttributeMode = 0x10, kAttributeOverscan = 0x11, kAttributePlanes = 0x12, kAttributePanning = 0x13,
+                          kAttributeColorSelect = 0x14;
 // Bochs VBE extension (DISPI interface, index port 1CEh, data port 1CFh)
 inline constexpr unsigned kDispiId = 0, kDispiXres = 1, kDispiYres = 2, kDispiBpp = 3, kDispiEnable = 4, kDispiBank = 5,
                           kDispiVirtualWidth = 6, kDispiVirtualHeight = 7, kDispiXoffset = 8, kDispiYoffset = 9,

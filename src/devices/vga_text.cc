@@ -14,6 +14,8 @@ constexpr std::u32string_view kCodePage437 =
     U"╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0";
 static_assert(kCodePage437.size() == 256);
 
+}  // namespace
+
 void append_utf8(std::string& text, char32_t character) {
   if (character < 0x80) {
     text += static_cast<char>(character);
@@ -27,8 +29,6 @@ void append_utf8(std::string& text, char32_t character) {
   }
 }
 
-}  // namespace
-
 char32_t code_page_437(u8 character) { return kCodePage437[character]; }
 
 TextScreen read_text_screen(const VgaRegisters& registers, const VgaMemory& memory) {
@@ -40,6 +40,7 @@ TextScreen read_text_screen(const VgaRegisters& registers, const VgaMemory& memo
   const u16 cursor = registers.cursor_address();
   const u8 cursor_start = registers.crtc(vga::kCrtcCursorStart), cursor_end = registers.crtc(vga::kCrtcCursorEnd);
   screen.columns = registers.columns();
+  screen.blinking = registers.attribute(vga::kAttributeMode) & 0x08;
   u16 counter = registers.start_address();
   bool split = false;
   // Only rows that are shown whole or in their greater part count as rows.

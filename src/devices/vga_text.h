@@ -18,6 +18,7 @@ struct TextCell {
 struct TextScreen {
   unsigned columns = 0, rows = 0;  // both 0 in a graphics mode
   std::vector<TextCell> cells;     // row by row
+  bool blinking = false;           // bit 7 of an attribute makes it blink rather than its background bright
   bool cursor_visible = false;
   unsigned cursor_column = 0, cursor_row = 0;
   bool operator==(const TextScreen&) const = default;
@@ -27,6 +28,7 @@ struct TextScreen {
 TextScreen read_text_screen(const VgaRegisters& registers, const VgaMemory& memory);
 // One line per row as UTF-8, without trailing blanks; each row ends with a newline.
 std::string to_utf8(const TextScreen& screen);
+void append_utf8(std::string& text, char32_t character);
 // The Unicode character that a code page 437 byte shows.
 char32_t code_page_437(u8 character);
 

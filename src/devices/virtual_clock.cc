@@ -10,6 +10,13 @@ std::optional<Ticks> VirtualClock::next_deadline() const {
   return (*std::ranges::min_element(m_armed, {}, &Timer::m_deadline))->m_deadline;
 }
 
+std::optional<Ticks> VirtualClock::next_seen_deadline() const {
+  std::optional<Ticks> earliest;
+  for (const Timer* timer : m_armed)
+    if (timer->m_kind == Timer::Kind::Seen && (!earliest || timer->m_deadline < *earliest)) earliest = timer->m_deadline;
+  return earliest;
+}
+
 void VirtualClock::run_due() {
   while (!m_armed.empty()) {
     Timer* first = *std::ranges::min_element(m_armed, [](const Timer* a, const Timer* b) {
@@ -21,11 +28,13 @@ void VirtualClock::run_due() {
   }
 }
 
-void Timer::arm(Ticks deadline) {
+void Timer::arm(Ticks deadline) { arm(deadline, m_kind == Kind::Seen ? m_clock.m_sequence++ : ~u64{0}); }
+
+void Timer::arm(Ticks deadline, u64 sequence) {
   if (!m_armed) m_clock.m_armed.push_back(this);
   m_armed = true;
   m_deadline = deadline;
-  m_sequence = m_clock.m_sequence++;
+  m_sequence = sequence;
   if (m_clock.next_deadline() == deadline) m_clock.deadline_moved();
 }
 
@@ -38,12 +47,13 @@ void Timer::cancel() {
 void Timer::visit(Archive& archive) {
   bool armed = m_armed;
   Ticks deadline = m_armed ? m_deadline : 0;
+  u64 sequence = m_armed ? m_sequence : 0;
   archive.begin("timer");
-  archive("armed", armed)("deadline", deadline);
+  archive("armed", armed)("deadline", deadline)("sequence", sequence);
   archive.end();
   if (archive.loading() && !archive.failed()) {
     cancel();
-    if (armed) arm(deadline);
+    if (armed) arm(deadline, sequence);
   }
 }
 

@@ -27,12 +27,18 @@ class VirtualClock {
 
   // The earliest deadline, if any timer is armed.
   std::optional<Ticks> next_deadline() const;
+  // The same of Timer::Kind::Seen alone: to where time may jump when every CPU waits.
+  std::optional<Ticks> next_seen_deadline() const;
   // Fires every timer whose deadline has been reached, in order of deadline, then of arming.
   void run_due();
 
  protected:
   // Called when a timer was armed that is due before all others (a running CPU must be told).
   virtual void deadline_moved() {}
+  // The number that the next timer to be armed gets. Timers of one deadline fire in the order of their numbers, so a machine
+  // that goes on like the one that was saved needs it.
+  u64 sequence() const { return m_sequence; }
+  void set_sequence(u64 sequence) { m_sequence = sequence; }
 
  private:
   friend class Timer;
@@ -43,7 +49,10 @@ class VirtualClock {
 // A one-shot timer; rearm it in the callback for a periodic one, from the previous deadline so as not to drift.
 class Timer {
  public:
-  Timer(VirtualClock& clock, std::function<void()> callback) : m_clock(clock), m_callback(std::move(callback)) {}
+  // Seen: what it does is part of the guest's world. Unseen: it serves the host (sound), may be there or not, and leaves no trace in
+  // the clock's state; it fires behind the others of its deadline.
+  enum class Kind : u8 { Seen, Unseen };
+  Timer(VirtualClock& clock, std::function<void()> callback, Kind kind = Kind::Seen) : m_clock(clock), m_callback(std::move(callback)), m_kind(kind) {}
   ~Timer() { cancel(); }
   Timer(const Timer&) = delete;
 
@@ -51,13 +60,15 @@ class Timer {
   void cancel();
   bool armed() const { return m_armed; }
   Ticks deadline() const { return m_deadline; }
-  // State: whether it is armed, and for when. Loading re-arms it.
+  // State: whether it is armed, for when, and before which others. Loading re-arms it.
   void visit(Archive& archive);
 
  private:
   friend class VirtualClock;
+  void arm(Ticks deadline, u64 sequence);
   VirtualClock& m_clock;
   std::function<void()> m_callback;
+  Kind m_kind;
   bool m_armed = false;
   Ticks m_deadline = 0;
   u64 m_sequence = 0;

@@ -6,7 +6,6 @@
 #include <pty.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 
 #include "frontend/message.h"
 #include "frontend/terminal.h"
+#include "frontend/unix_socket.h"
 #include "machine/machine_clock.h"
 
 namespace vellum {
@@ -217,40 +217,20 @@ class SocketBackend final : public StreamBackend {
 };
 
 Result<void> SocketBackend::open() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (m_spec.path.size() >= sizeof(address.sun_path))
-    return failure(fmt::format("{}: the path is too long for a Unix socket ({} characters at most)", m_spec.option, sizeof(address.sun_path) - 1));
-  std::memcpy(address.sun_path, m_spec.path.data(), m_spec.path.size());
-  const auto* raw = reinterpret_cast<const sockaddr*>(&address);
-  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return failure(fmt::format("{}: cannot make a socket: {}", m_spec.option, why()));
-  const auto refuse = [&](std::string text) {
-    close(descriptor);
-    return failure(fmt::format("{}: {}", m_spec.option, text));
-  };
+  const auto descriptor = m_spec.server ? listen_on_unix_socket(m_spec.option, m_spec.path) : connect_unix_socket(m_spec.option, m_spec.path, "add ,server");
+  if (!descriptor) return std::unexpected(descriptor.error());
   if (!m_spec.server) {
-    if (connect(descriptor, raw, sizeof(address)) != 0)
-      return refuse(fmt::format("cannot connect to {}: {}; add ,server to listen there instead", m_spec.path, why()));
-    start(descriptor);
+    start(*descriptor);
     return {};
   }
-  // A socket left behind by a process that has ended is in the way; any other file is not ours to remove.
-  struct stat status;
-  if (lstat(m_spec.path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
-    if (connect(descriptor, raw, sizeof(address)) == 0) return refuse(fmt::format("another process listens on {} already", m_spec.path));
-    unlink(m_spec.path.c_str());
-  }
-  if (bind(descriptor, raw, sizeof(address)) != 0 || listen(descriptor, 1) != 0)
-    return refuse(fmt::format("cannot listen on {}: {}", m_spec.path, why()));
-  m_listener = descriptor;
+  m_listener = *descriptor;
   m_accepting = std::make_unique<EventSource>(
-      events(), descriptor, [this]() -> short { return connected() ? 0 : POLLIN; }, [this](short) { accept_one(); });
+      events(), m_listener, [this]() -> short { return connected() ? 0 : POLLIN; }, [this](short) { accept_one(); });
   if (!m_spec.wait) return {};
   tell_user("waiting for a connection on {}", m_spec.path);
   while (!connected()) {
     if (g_stop_waiting()) return failure(fmt::format("{}: nobody connected", m_spec.option));
-    pollfd incoming{descriptor, POLLIN, 0};
+    pollfd incoming{m_listener, POLLIN, 0};
     if (poll(&incoming, 1, 200) > 0) accept_one();
   }
   return {};

@@ -37,7 +37,7 @@ Result<std::vector<u8>> read_whole_file(std::string_view option, const std::stri
 }
 
 Result<std::string> find_firmware(std::string_view option, const std::string& name, std::span<const std::string> directories) {
-  static constexpr const char* kDirectories[] = {"/usr/share/seabios", "/usr/share/ovmf", "/usr/share/OVMF", "/usr/share/qemu"};
+  static constexpr const char* kDirectories[] = {"/usr/share/seabios", "/usr/share/ovmf", "/usr/share/OVMF", "/usr/share/qemu", "/usr/lib/ipxe/qemu"};
   const auto exists = [](const std::string& path) { return access(path.c_str(), F_OK) == 0; };
   if (exists(name)) return name;
   if (name.find('/') == name.npos) {
@@ -46,7 +46,7 @@ Result<std::string> find_firmware(std::string_view option, const std::string& na
     for (const auto* directory : kDirectories)
       if (exists(fmt::format("{}/{}", directory, name))) return fmt::format("{}/{}", directory, name);
   }
-  return failure(fmt::format("{} {}: no such firmware file; install Debian's packages seabios and ovmf, or name its directory by -L", option, name));
+  return failure(fmt::format("{} {}: no such firmware file; install Debian's packages seabios, ovmf and ipxe-qemu, or name its directory by -L", option, name));
 }
 
 }  // namespace vellum

@@ -6,9 +6,12 @@
 #include <vector>
 
 #include "cpu/cpu.h"
+#include "frontend/compare_command.h"
 #include "frontend/message.h"
+#include "frontend/monitor_client.h"
 #include "frontend/options.h"
 #include "frontend/session.h"
+#include "frontend/trace_command.h"
 #include "frontend/translate.h"
 
 namespace {
@@ -38,6 +41,10 @@ int main(int argc, char** argv) {
     tell_user("{}", text.error().message);
     return text.error().kind == TranslateError::Kind::Usage ? kUsageError : kStartError;
   }
+  if (!arguments.empty() && arguments[0] == "compare") return run_compare(std::span(arguments).subspan(1));
+  if (!arguments.empty() && arguments[0] == "trace") return run_trace_command(std::span(arguments).subspan(1));
+  if (!arguments.empty() && arguments[0] == "monitor")
+    return run_monitor_client(std::vector<std::string>(arguments.begin() + 1, arguments.end()));
   auto parsed = parse_options(arguments, static_cast<u64>(std::time(nullptr)));
   if (!parsed) return complain(parsed.error(), kUsageError);
   if (const auto* information = std::get_if<Information>(&*parsed)) return print(information->text);

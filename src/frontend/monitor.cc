@@ -2,6 +2,7 @@
 #include "frontend/monitor.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "frontend/key_names.h"
@@ -15,9 +16,11 @@ namespace vellum {
 namespace {
 
 constexpr std::string_view kPrompt = "(vellum) ";
+// What `vellum monitor` begins with, and what ends each answer to it; ASCII's group and record separators.
+constexpr char kProgramMode = 0x1d, kEndOfAnswer = 0x1e;
 constexpr usize kLongestLine = 1024, kLongestHistory = 100;
 
-constexpr std::string_view kTopics[] = {"registers", "mtree", "ports", "status", "version", "block", "pci", "pic", "screen", "clock", "jit", "hash"};
+constexpr std::string_view kTopics[] = {"registers", "mtree", "network", "ports", "status", "version", "block", "pci", "pic", "screen", "clock", "jit", "hash"};
 
 std::vector<std::string> split(std::string_view line) {
   std::vector<std::string> words;
@@ -46,13 +49,17 @@ std::span<const Monitor::Command> Monitor::commands() {
       {"cont", "", "let the machine run on", &Monitor::run_cont, 0, 0},
       {"system_reset", "", "press the reset button", &Monitor::run_reset, 0, 0},
       {"system_powerdown", "", "press the power button", &Monitor::run_power_down, 0, 0},
-      {"info", "TOPIC", "show registers, mtree, ports, status, version, block, pci, pic, screen, clock, jit or hash", &Monitor::run_info, 0, 1},
+      {"info", "TOPIC", "show what the machine is like; without TOPIC: what there is to show", &Monitor::run_info, 0, 2},
       {"savevm", "FILE", "save the whole machine to a file", &Monitor::run_save, 1, 1},
       {"loadvm", "FILE", "load the whole machine from a file", &Monitor::run_load, 1, 1},
       {"sendkey", "KEYS", "press and release keys, such as ctrl-alt-delete", &Monitor::run_send_key, 1, 1},
-      {"xp", "[/COUNT[b|h|w|g]] ADDRESS", "show physical memory", &Monitor::run_examine, 1, 2},
+      {"change", "[-f] DRIVE FILE [raw] [readonly=on] [snapshot=on]", "put another disc or disk into a drive that info block names; -f: also when the guest has locked it", &Monitor::run_change, 2, 6},
+      {"eject", "[-f] DRIVE", "take the disc or disk out of a drive", &Monitor::run_eject, 1, 2},
+      {"mouse_move", "X Y [WHEEL]", "move the mouse by counts, or a tablet to a place of 0 to 32767", &Monitor::run_mouse_move, 2, 3},
+      {"mouse_button", "SET", "press these buttons and release the others: 1 left, 2 middle, 4 right, or their sum", &Monitor::run_mouse_button, 1, 1},
+      {"screendump", "FILE.png", "write what the screen shows to a picture", &Monitor::run_screen_dump, 1, 1},
       {"translate", "ADDRESS [LENGTH [PARTS]]", "show code at a linear address and what becomes of it", &Monitor::run_translate, 1, 3},
-      {"help", "", "show this list", &Monitor::run_help, 0, 1},
+      {"help", "[COMMAND]", "show this list, or more about one command", &Monitor::run_help, 0, 1},
   };
   return kCommands;
 }
@@ -69,27 +76,36 @@ Monitor::Monitor(Machine& machine, CharacterBackend& backend) : m_machine(machin
 }
 
 void Monitor::greet() {
+  m_for_program = false;
   print("Vellum " VELLUM_VERSION " monitor - type 'help' for the list of commands\n");
   prompt();
 }
 
-void Monitor::prompt() { print(std::string(kPrompt) + m_line); }
+void Monitor::prompt() { print(m_for_program ? std::string(1, kEndOfAnswer) : std::string(kPrompt) + m_line); }
 
 void Monitor::print(std::string_view text) {
   std::string converted;
   for (const char c : text) {
-    if (c == '\n') converted += '\r';
+    if (c == '\n' && !m_for_program) converted += '\r';
     converted += c;
   }
   m_backend.send({reinterpret_cast<const u8*>(converted.data()), converted.size()});
 }
 
 std::string Monitor::execute(std::string_view line) {
-  const auto words = split(line);
+  auto words = split(line);
   if (words.empty()) return {};
+  // x/4i is what gdb has taught people to type.
+  if (const auto slash = words[0].find('/'); slash != std::string::npos && slash > 0) {
+    words.insert(words.begin() + 1, words[0].substr(slash));
+    words[0].resize(slash);
+  }
   const auto found = std::ranges::find(commands(), words[0], &Command::name);
-  if (found == commands().end())
-    return fmt::format("unknown command '{}'{}\n", words[0], suggestion(words[0], command_names()));
+  if (found == commands().end()) {
+    if (m_debug_commands)
+      if (auto text = m_debug_commands->execute(words)) return *text;
+    return fmt::format("unknown command '{}'{}\n", words[0], suggestion(words[0], all_commands()));
+  }
   const usize count = words.size() - 1;
   if (count < found->least_arguments || count > found->most_arguments)
     return fmt::format("usage: {}{}{}\n", found->name, found->arguments.empty() ? "" : " ", found->arguments);
@@ -100,12 +116,16 @@ std::string Monitor::execute(std::string_view line) {
 
 std::string Monitor::run_quit(std::span<const std::string>) { return m_machine.request_end(0), ""; }
 std::string Monitor::run_stop(std::span<const std::string>) { return m_machine.stop(), ""; }
-std::string Monitor::run_cont(std::span<const std::string>) { return m_machine.start(), ""; }
-std::string Monitor::run_reset(std::span<const std::string>) { return m_machine.request_reset(), ""; }
+std::string Monitor::run_cont(std::span<const std::string>) {
+  if (m_debugger) m_debugger->go_on();
+  else m_machine.start();
+  return "";
+}
+std::string Monitor::run_reset(std::span<const std::string>) { return m_machine.press_reset_button(), ""; }
 std::string Monitor::run_power_down(std::span<const std::string>) { return m_machine.board().press_power_button(), ""; }
 
 std::string Monitor::run_info(std::span<const std::string> arguments) {
-  if (arguments.empty()) return fmt::format("topics: {}\n", fmt::join(kTopics, ", "));
+  if (arguments.empty()) return fmt::format("topics: {}\n", fmt::join(all_topics(), ", "));
   const std::string& topic = arguments[0];
   if (topic == "registers") {
     std::string text;
@@ -125,7 +145,9 @@ std::string Monitor::run_info(std::span<const std::string> arguments) {
   if (topic == "clock")
     return fmt::format("virtual time {} ns, {} instructions\n", m_machine.clock().now(), m_machine.cpu().retired());
   if (auto text = m_machine.board().describe(topic)) return *text;
-  return fmt::format("unknown topic '{}'{}\n", topic, suggestion(topic, kTopics));
+  if (m_debug_commands)
+    if (auto text = m_debug_commands->describe(arguments)) return *text;
+  return fmt::format("unknown topic '{}'{}\n", topic, suggestion(topic, all_topics()));
 }
 
 std::string Monitor::run_save(std::span<const std::string> arguments) {
@@ -146,43 +168,66 @@ std::string Monitor::run_send_key(std::span<const std::string> arguments) {
   return "";
 }
 
-std::string Monitor::run_examine(std::span<const std::string> arguments) {
-  constexpr u64 kMost = 65536;
-  u64 count = 1;
-  unsigned size = 4;
-  if (arguments.size() == 2) {
-    std::string_view format = arguments[0];
-    if (!format.starts_with('/')) return "usage: xp [/COUNT[b|h|w|g]] ADDRESS\n";
-    format.remove_prefix(1);
-    const auto digits = std::min(format.find_first_not_of("0123456789"), format.size());
-    if (digits > 0) {
-      const auto number = parse_number("xp", format.substr(0, digits), kMost);
-      if (!number) return number.error().message + "\n";
-      count = *number;
-    }
-    for (const char letter : format.substr(digits)) {
-      switch (letter) {
-        case 'b': size = 1; break;
-        case 'h': size = 2; break;
-        case 'w': size = 4; break;
-        case 'g': size = 8; break;
-        case 'x': break;
-        default: return fmt::format("xp: unknown format letter '{}'; use b, h, w or g\n", letter);
-      }
+std::string Monitor::run_change(std::span<const std::string> arguments) {
+  const bool force = arguments[0] == "-f";
+  if (force) arguments = arguments.subspan(1);
+  if (arguments.size() < 2) return "usage: change [-f] DRIVE FILE [raw] [readonly=on] [snapshot=on]\n";
+  ImageOptions image{.path = arguments[1]};
+  for (const std::string& word : arguments.subspan(2)) {
+    static constexpr std::string_view kWords[] = {"raw", "readonly=on", "readonly=off", "snapshot=on", "snapshot=off"};
+    const auto chosen = parse_choice("change", word, kWords);
+    if (!chosen) return chosen.error().message + "\n";
+    switch (*chosen) {
+      case 0: image.format = "raw"; break;
+      case 1:
+      case 2: image.read_only = *chosen == 1; break;
+      default: image.snapshot = *chosen == 3;
     }
   }
-  const auto address = parse_number("xp", arguments.back(), ~u64{0} >> 12);
-  if (!address) return address.error().message + "\n";
-  std::string text;
-  const unsigned per_line = 16 / size;
-  for (u64 i = 0; i < count; ++i) {
-    const u64 at = *address + i * size;
-    u64 value = 0;
-    m_machine.memory().read(GuestPhysAddr(at), {reinterpret_cast<u8*>(&value), size});
-    if (i % per_line == 0) text += fmt::format("{}{:016x}:", i ? "\n" : "", at);
-    text += fmt::format(" 0x{:0{}x}", value, size * 2);
+  const auto changed = m_machine.board().change_medium(arguments[0], std::move(image), force);
+  return changed ? "" : changed.error().message + "\n";
+}
+
+std::string Monitor::run_eject(std::span<const std::string> arguments) {
+  const bool force = arguments[0] == "-f";
+  if (arguments.size() != (force ? 2 : 1)) return "usage: eject [-f] DRIVE\n";
+  const auto ejected = m_machine.board().eject_medium(arguments.back(), force);
+  return ejected ? "" : ejected.error().message + "\n";
+}
+
+std::string Monitor::run_mouse_move(std::span<const std::string> arguments) {
+  constexpr int kGreatest = 32767;
+  std::array<int, 3> values{};
+  for (usize i = 0; i < arguments.size(); ++i) {
+    std::string_view text = arguments[i];
+    const bool negative = text.starts_with('-');
+    const auto number = parse_number("mouse_move", text.substr(negative ? 1 : 0), kGreatest);
+    if (!number) return number.error().message + "\n";
+    values[i] = negative ? -static_cast<int>(*number) : static_cast<int>(*number);
   }
-  return text + "\n";
+  Board& board = m_machine.board();
+  if (!board.pointer_is_absolute()) return board.move_pointer(values[0], values[1], values[2], m_pointer_buttons), "";
+  if (values[0] < 0 || values[1] < 0) return "mouse_move: the guest has a tablet: places are 0 to 32767\n";
+  m_pointer_x = static_cast<u16>(values[0]);
+  m_pointer_y = static_cast<u16>(values[1]);
+  return board.place_pointer(m_pointer_x, m_pointer_y, values[2], m_pointer_buttons), "";
+}
+
+std::string Monitor::run_mouse_button(std::span<const std::string> arguments) {
+  const auto set = parse_number("mouse_button", arguments[0], 7);
+  if (!set) return set.error().message + "\n";
+  // Here as in QEMU the middle button is 2 and the right one 4; mice have it the other way round.
+  m_pointer_buttons = static_cast<u8>((*set & 1) | (*set & 2) << 1 | (*set & 4) >> 1);
+  Board& board = m_machine.board();
+  if (board.pointer_is_absolute()) board.place_pointer(m_pointer_x, m_pointer_y, 0, m_pointer_buttons);
+  else board.move_pointer(0, 0, 0, m_pointer_buttons);
+  return "";
+}
+
+std::string Monitor::run_screen_dump(std::span<const std::string> arguments) {
+  if (!m_screen) return "screendump: there is no screen\n";
+  const auto written = m_screen->take_screenshot(arguments[0]);
+  return written ? "" : "screendump: " + written.error().message + "\n";
 }
 
 std::string Monitor::run_translate(std::span<const std::string> arguments) {
@@ -197,11 +242,43 @@ std::string Monitor::run_translate(std::span<const std::string> arguments) {
   return text ? *text : "translate: " + text.error().message + "\n";
 }
 
-std::string Monitor::run_help(std::span<const std::string>) {
+std::string Monitor::run_help(std::span<const std::string> arguments) {
+  const auto line = [](std::string_view name, std::string_view parameters, std::string_view help) {
+    return fmt::format("{:<38}{}\n", fmt::format("{}{}{}", name, parameters.empty() ? "" : " ", parameters), help);
+  };
+  const bool all = arguments.empty();
   std::string text;
   for (const auto& command : commands())
-    text += fmt::format("{:<38}{}\n", fmt::format("{}{}{}", command.name, command.arguments.empty() ? "" : " ", command.arguments), command.help);
-  return text;
+    if (all || command.name == arguments[0]) text += line(command.name, command.arguments, command.help);
+  if (m_debug_commands) {
+    for (const auto& command : DebugCommands::help())
+      if (all || command.name == arguments[0]) text += line(command.name, command.arguments, command.summary) + (all ? "" : std::string(command.details));
+  }
+  return text.empty() ? fmt::format("unknown command '{}'{}\n", arguments[0], suggestion(arguments[0], all_commands())) : text;
+}
+
+void Monitor::use_debugger(Debugger& debugger) {
+  m_debugger = &debugger;
+  m_debug_commands.emplace(debugger);
+  // Every monitor tells of a stop, whichever asked for it.
+  debugger.on_stop = [this, others = std::move(debugger.on_stop)](const std::string& text) {
+    if (others) others(text);
+    print("\n" + text);
+    prompt();
+  };
+}
+
+std::vector<std::string_view> Monitor::all_commands() const {
+  auto names = command_names();
+  if (m_debug_commands)
+    for (const auto& command : DebugCommands::help()) names.push_back(command.name);
+  return names;
+}
+
+std::vector<std::string_view> Monitor::all_topics() const {
+  std::vector<std::string_view> topics(std::begin(kTopics), std::end(kTopics));
+  if (m_debug_commands) topics.insert(topics.end(), DebugCommands::topics().begin(), DebugCommands::topics().end());
+  return topics;
 }
 
 // ---- The line editor: enough of it for a terminal without one (the terminal is raw).
@@ -228,7 +305,7 @@ void Monitor::key(u8 byte) {
       if (before == '\r') return;  // one end of line, not two
       [[fallthrough]];
     case '\r': {
-      print("\n");
+      if (!m_for_program) print("\n");
       const std::string line = std::exchange(m_line, {});
       if (!line.empty() && (m_history.empty() || m_history.back() != line)) m_history.push_back(line);
       if (m_history.size() > kLongestHistory) m_history.pop_front();
@@ -247,16 +324,23 @@ void Monitor::key(u8 byte) {
       const auto space = last == std::string::npos ? last : m_line.find_last_of(' ', last);
       return replace_line(space == std::string::npos ? "" : m_line.substr(0, space + 1));
     }
+    case kProgramMode:
+      m_for_program = true;
+      m_line.clear();
+      return prompt();
     case 0x03:  // Ctrl-C
       m_line.clear();
       print("\n");
       return prompt();
-    case '\t': return complete();
+    case '\t':
+      if (!m_for_program) return complete();
+      for (const std::string& word : candidates(std::exchange(m_line, {}))) print(word + "\n");
+      return prompt();
     case 0x1b: m_escape = Escape::Started; return;
     default:
       if (byte < 0x20 || m_line.size() >= kLongestLine) return;
       m_line += static_cast<char>(byte);
-      print({reinterpret_cast<const char*>(&byte), 1});
+      if (!m_for_program) print({reinterpret_cast<const char*>(&byte), 1});
   }
 }
 
@@ -266,18 +350,29 @@ void Monitor::escape_sequence(u8 final_byte) {
     replace_line(++m_history_position < m_history.size() ? m_history[m_history_position] : "");
 }
 
-void Monitor::complete() {
-  std::vector<std::string_view> candidates;
-  const bool topic = m_line.starts_with("info ");
-  const std::string_view word = topic ? std::string_view(m_line).substr(5) : std::string_view(m_line);
+std::vector<std::string> Monitor::candidates(std::string_view line) const {
+  std::vector<std::string> found;
+  const auto space = line.find(' ');
+  const std::string_view word = line.substr(line.find_last_of(' ') + 1);
   const auto consider = [&](std::string_view name) {
-    if (name.starts_with(word)) candidates.push_back(name);
+    if (name.starts_with(word)) found.emplace_back(name);
   };
-  if (topic) std::ranges::for_each(kTopics, consider);
-  else std::ranges::for_each(command_names(), consider);
-  if (candidates.empty()) return;
-  if (candidates.size() == 1) return replace_line((topic ? "info " : "") + std::string(candidates[0]) + (topic ? "" : " "));
-  print(fmt::format("\n{}\n", fmt::join(candidates, "  ")));
+  if (space == line.npos || line.substr(0, space) == "help") std::ranges::for_each(all_commands(), consider);
+  else if (line.substr(0, space) == "info") std::ranges::for_each(all_topics(), consider);
+  else if (m_debug_commands) found = m_debug_commands->complete(line.substr(0, space), word);
+  return found;
+}
+
+void Monitor::complete() {
+  const std::vector<std::string> found = candidates(m_line);
+  if (found.empty()) return;
+  const std::string before = m_line.substr(0, m_line.find_last_of(' ') + 1);
+  if (found.size() == 1) return replace_line(before + found[0] + (before.starts_with("info ") ? "" : " "));
+  // As far as all of them agree.
+  std::string common = found[0];
+  for (const std::string& other : found) common.resize(static_cast<usize>(std::ranges::mismatch(common, other).in1 - common.begin()));
+  m_line = before + common;
+  print(fmt::format("\n{}\n", fmt::join(found, "  ")));
   prompt();
 }
 

@@ -33,7 +33,14 @@ struct Row {
 };
 
 constexpr std::string_view kMachines[] = {"pc"};
-constexpr std::string_view kDevices[] = {"isa-debug-exit", "pc-testdev"};
+constexpr std::string_view kDevices[] = {"isa-debug-exit", "pc-testdev", "usb-tablet", "sb16", "AC97"};
+
+std::vector<std::string_view> device_names() {
+  std::vector<std::string_view> names(std::begin(kDevices), std::end(kDevices));
+  for (const NetworkModel& model : network_models()) names.push_back(model.name);
+  return names;
+}
+
 constexpr std::string_view kCharacterKinds[] = {"none", "null", "stdio", "mon:stdio", "file:", "pty", "unix:", "chardev:"};
 constexpr u64 kSmallestMemory = u64{1} << 20, kGreatestMemory = u64{64} << 30;
 constexpr usize kSerialLines = 4;
@@ -145,22 +152,39 @@ Result<void> option_rtc(Parsing& parsing, std::string_view value) {
 }
 
 Result<void> option_no_reboot(Parsing& parsing, std::string_view) { return parsing.options.no_reboot = true, Result<void>{}; }
+Result<void> option_gdb(Parsing& parsing, std::string_view value) { return parsing.options.gdb = std::string(value), Result<void>{}; }
+Result<void> option_gdb_short(Parsing& parsing, std::string_view) { return parsing.options.gdb = "tcp::1234", Result<void>{}; }
+Result<void> option_symbols(Parsing& parsing, std::string_view value) { return parsing.options.symbols.emplace_back(value), Result<void>{}; }
 Result<void> option_stopped(Parsing& parsing, std::string_view) { return parsing.options.start_stopped = true, Result<void>{}; }
 
 Result<void> option_device(Parsing& parsing, std::string_view value) {
-  if (value == "help" || value == "?")
-    return show(parsing,
+  if (value == "help" || value == "?") {
+    std::string text =
                 "Devices:\n"
                 "  isa-debug-exit[,iobase=PORT][,iosize=N]   a write of V to the port (501h unless given) ends Vellum with status 2V+1\n"
-                "  pc-testdev                                registers that the test suite kvm-unit-tests needs\n");
+                "  pc-testdev                                registers that the test suite kvm-unit-tests needs\n"
+                "  usb-tablet                                a pointer that reports its place, on USB: the guest's pointer is where\n"
+                "                                            the user's is\n"
+                "  sb16                                      Sound Blaster 16: port 220h, IRQ 5, DMA 1 and 5, OPL3\n"
+                "  AC97                                      Intel AC'97 sound (82801AA)\n";
+    for (const NetworkModel& model : network_models()) text += fmt::format("  {:<42}{}\n", fmt::format("{}[,netdev=ID][,mac=ADDRESS]", model.name), model.help);
+    return show(parsing, text + "  For network cards besides: romfile=FILE, the option ROM (romfile= for none)\n");
+  }
+  const std::string_view driver = value.substr(0, value.find(','));
+  if (const NetworkModel* model = find_network_model(driver.starts_with("driver=") ? driver.substr(7) : driver)) return parsing.options.network.add_card(*model, value);
   static constexpr std::string_view kKeys[] = {"driver", "iobase", "iosize"};
   const auto values = KeyedValues::parse("-device", value, "driver", kKeys);
   if (!values) return std::unexpected(values.error());
-  const auto chosen = parse_choice("-device", values->text("driver"), kDevices);
+  const auto names = device_names();
+  const auto chosen = parse_choice("-device", values->text("driver"), names);
   if (!chosen) return std::unexpected(chosen.error());
-  if (kDevices[*chosen] == "pc-testdev") {
-    if (values->items().size() > 1) return failure("-device: pc-testdev has no keys");
-    parsing.options.test_device = true;
+  const std::string_view device = kDevices[*chosen];
+  if (device != "isa-debug-exit") {
+    if (values->items().size() > 1) return failure(fmt::format("-device: {} has no keys", device));
+    if (device == "pc-testdev") parsing.options.test_device = true;
+    if (device == "sb16") parsing.options.sb16 = true;
+    if (device == "AC97") parsing.options.ac97 = true;
+    if (device == "usb-tablet") parsing.options.usb = parsing.options.usb_tablet = true;
     return {};
   }
   const auto port = parse_number("-device: iobase", values->text("iobase", "0x501"), 0xffff);
@@ -172,6 +196,14 @@ Result<void> option_device(Parsing& parsing, std::string_view value) {
   parsing.options.debug_exit_size = static_cast<u16>(*size);
   return {};
 }
+
+Result<void> option_netdev(Parsing& parsing, std::string_view value) {
+  if (value == "help" || value == "?") return show(parsing, netdev_help());
+  return parsing.options.network.add_netdev(value);
+}
+Result<void> option_nic(Parsing& parsing, std::string_view value) { return parsing.options.network.add_nic(value); }
+
+Result<void> option_usb(Parsing& parsing, std::string_view) { return parsing.options.usb = true, Result<void>{}; }
 
 // ---- Firmware and kernel
 
@@ -399,10 +431,70 @@ Result<void> option_no_graphic(Parsing& parsing, std::string_view) {
 }
 
 Result<void> option_display(Parsing& parsing, std::string_view value) {
-  static constexpr std::string_view kValid[] = {"none"};
-  const auto chosen = parse_choice("-display", value, kValid);
+  static constexpr std::string_view kKinds[] = {"sdl", "vnc", "terminal", "none"};
+  static constexpr std::string_view kScalings[] = {"linear", "nearest", "integer"};
+  if (value == "help" || value == "?")
+    return show(parsing,
+                "Displays (several -display may be given):\n"
+                "  sdl[,scale=linear|nearest|integer][,full-screen=on|off]   a window (default where the host has a display)\n"
+                "  vnc=[HOST]:DISPLAY[,password=TEXT][,password-file=FILE]   a VNC server, for this machine only unless HOST is given\n"
+                "  vnc=unix:PATH[,...]                                       a VNC server on a unix socket\n"
+                "  terminal                                                  text modes on this terminal\n"
+                "  none                                                      no display\n");
+  DisplaySpec spec;
+  spec.option = fmt::format("-display {}", value);
+  const auto name = value.substr(0, value.find_first_of("=,"));
+  const auto chosen = parse_choice("-display", name, kKinds);
   if (!chosen) return std::unexpected(chosen.error());
   parsing.display_given = true;
+  switch (*chosen) {
+    case 0: {
+      static constexpr std::string_view kKeys[] = {"kind", "scale", "full-screen"};
+      const auto values = KeyedValues::parse("-display sdl", value, "kind", kKeys);
+      if (!values) return std::unexpected(values.error());
+      const auto scaling = parse_choice("-display sdl: scale", values->text("scale", "linear"), kScalings);
+      if (!scaling) return std::unexpected(scaling.error());
+      spec.scaling = static_cast<DisplaySpec::Scaling>(*scaling);
+      const auto full_screen = values->flag("full-screen", false);
+      if (!full_screen) return std::unexpected(full_screen.error());
+      spec.full_screen = *full_screen;
+      break;
+    }
+    case 1: {
+      spec.kind = DisplaySpec::Kind::Vnc;
+      if (!value.starts_with("vnc=") || value.size() == 4) return failure("-display: vnc needs an address, as in vnc=:0 or vnc=unix:vnc.sock");
+      auto vnc = parse_vnc_options(value.substr(4));
+      if (!vnc) return std::unexpected(vnc.error());
+      spec.vnc = std::move(*vnc);
+      spec.option = "-display vnc";  // the password stays out of messages
+      break;
+    }
+    case 2:
+      spec.kind = DisplaySpec::Kind::Terminal;
+      if (value != "terminal") return failure("-display: terminal has no keys");
+      break;
+    default:
+      if (value != "none") return failure("-display: none has no keys");
+      return {};
+  }
+  parsing.options.displays.push_back(std::move(spec));
+  return {};
+}
+
+Result<void> option_audio(Parsing& parsing, std::string_view value) {
+  static constexpr std::string_view kKeys[] = {"kind", "path", "id"};
+  static constexpr std::string_view kKinds[] = {"none", "sdl", "wav"};
+  using Kind = AudioSpec::Kind;
+  static constexpr Kind kValues[] = {Kind::None, Kind::Sdl, Kind::Wav};
+  const auto values = KeyedValues::parse("-audiodev", value, "kind", kKeys);
+  if (!values) return std::unexpected(values.error());
+  const auto chosen = parse_choice("-audiodev", values->text("kind"), kKinds);
+  if (!chosen) return std::unexpected(chosen.error());
+  if (parsing.options.audio.kind != Kind::Default) return failure("-audiodev: sound can go to one place only");
+  parsing.options.audio = {.kind = kValues[*chosen], .path = values->text("path")};
+  const bool wav = parsing.options.audio.kind == Kind::Wav;
+  if (wav && parsing.options.audio.path.empty()) return failure("-audiodev wav: the key 'path' is missing, as in wav,path=sound.wav");
+  if (!wav && values->find("path")) return failure(fmt::format("-audiodev {}: has no path", kKinds[*chosen]));
   return {};
 }
 
@@ -440,6 +532,56 @@ Result<void> option_state_hash(Parsing& parsing, std::string_view value) {
     value.remove_prefix(comma + 1);
   }
 }
+Result<void> option_record(Parsing& parsing, std::string_view value) { return parsing.options.record = value, Result<void>{}; }
+Result<void> option_replay(Parsing& parsing, std::string_view value) {
+  static constexpr std::string_view kKeys[] = {"file", "end"};
+  static constexpr std::string_view kEnds[] = {"quit", "stop"};
+  const auto values = KeyedValues::parse("-replay", value, "file", kKeys);
+  if (!values) return std::unexpected(values.error());
+  parsing.options.replay = values->text("file");
+  if (parsing.options.replay.empty()) return failure("-replay: the name of the recording is missing");
+  const auto end = parse_choice("-replay: end", values->text("end", "quit"), kEnds);
+  if (!end) return std::unexpected(end.error());
+  parsing.options.stop_at_replay_end = *end == 1;
+  return {};
+}
+Result<void> option_trace(Parsing& parsing, std::string_view value) {
+  if (value == "help" || value == "?") return show(parsing, trace_help());
+  auto spec = parse_trace_spec(value);
+  if (!spec) return std::unexpected(spec.error());
+  parsing.options.trace = std::move(*spec);
+  return {};
+}
+Result<void> option_profile(Parsing& parsing, std::string_view value) {
+  static constexpr std::string_view kKeys[] = {"file", "every"};
+  const auto values = KeyedValues::parse("-profile", value, "file", kKeys);
+  if (!values) return std::unexpected(values.error());
+  ProfileSpec spec{.file = values->text("file")};
+  if (spec.file.empty()) return failure("-profile: the name of the file is missing");
+  const auto every = parse_number("-profile: every", values->text("every", fmt::format("{}", spec.interval)), u64{1} << 40);
+  if (!every) return std::unexpected(every.error());
+  constexpr u64 kLeast = 100;
+  if (*every < kLeast) return failure(fmt::format("-profile: every={} is too often; it is {} instructions at least", *every, kLeast));
+  spec.interval = *every;
+  parsing.options.profile = std::move(spec);
+  parsing.options.engine.count_tiers = true;
+  return {};
+}
+Result<void> option_history(Parsing& parsing, std::string_view value) {
+  const auto size = parse_size("-history", std::string(value), 20);
+  if (!size) return std::unexpected(size.error());
+  constexpr u64 kSmallest = u64{16} << 20, kGreatest = u64{256} << 30;
+  if (*size < kSmallest || *size > kGreatest) return failure(fmt::format("-history: '{}' is out of range; it is 16M to 256G", value));
+  parsing.options.history = *size;
+  return {};
+}
+Result<void> option_inject_delay(Parsing& parsing, std::string_view value) {
+  constexpr u64 kLongest = 1'000'000;
+  const auto delay = parse_number("-inject-delay", value, kLongest);
+  if (!delay) return std::unexpected(delay.error());
+  parsing.options.engine.inject_delay = *delay;
+  return {};
+}
 Result<void> option_perf_map(Parsing& parsing, std::string_view) { return parsing.options.engine.perf_map = true, Result<void>{}; }
 Result<void> option_jit_dump(Parsing& parsing, std::string_view) { return parsing.options.engine.jit_dump = true, Result<void>{}; }
 Result<void> option_log_file(Parsing& parsing, std::string_view value) { return parsing.options.log_file = value, Result<void>{}; }
@@ -457,12 +599,18 @@ constexpr Row kRows[] = {
     {"-m", "SIZE", "memory, 1M to 64G; M is meant without a suffix (default 128M)", option_memory},
     {"-smp", "1", "number of CPUs", option_smp},
     {"-device", "NAME[,KEY=VALUE]", "an extra device (-device help lists them)", option_device},
+    {"-netdev", "KIND,id=ID[,KEY=VALUE...]", "where a network card's cable leads: user, tap, socket or stream\n(-netdev help tells more)", option_netdev},
+    {"-nic", "KIND[,model=CARD][,KEY=VALUE...]|none", "a network card and its -netdev in one (card e1000 unless given);\nwithout -nic and -device there is none", option_nic},
+    {"-usb", "", "a USB controller (UHCI); -device usb-tablet brings it too", option_usb},
     {"-rtc", "base=utc|localtime|DATE", "what the real-time clock shows at the start", option_rtc},
     {"-clock", "realtime|instructions", "virtual time follows the host (default), or the number of\nexecuted instructions, exactly repeatable", option_clock},
     {"-engine", "interpreter|baseline|llvm|tiered", "how guest code is run (default tiered where the host allows it)", option_engine},
     {"-tb-size", "SIZE", "memory for translated code of each tier, 1M to 512M; M is meant\nwithout a suffix (default 256M, 32M on AArch64)", option_code_cache},
     {"-no-reboot", "", "end instead of restarting when the guest resets the machine", option_no_reboot},
-    {"-S", "", "start stopped; the monitor command cont starts it", option_stopped},
+    {"-S", "", "start stopped; the monitor command cont or a debugger starts it", option_stopped},
+    {"-gdb", "DEV", "let gdb debug the guest: tcp:[HOST]:PORT or unix:PATH", option_gdb},
+    {"-symbols", "FILE", "names of the guest's addresses: ELF, System.map or /proc/kallsyms\n(may be given several times)", option_symbols},
+    {"-s", "", "the same as -gdb tcp::1234", option_gdb_short},
     {"", "", "Firmware and kernel", nullptr},
     {"-bios", "FILE", "firmware image (default SeaBIOS: bios-256k.bin)", option_bios},
     {"-L", "DIR", "look for firmware in this directory first", option_directory},
@@ -482,7 +630,8 @@ constexpr Row kRows[] = {
     {"-boot", "[order=]LETTERS[,menu=on|off]", "boot order: a, b floppy, c disk, d CD-ROM, n network", option_boot},
     {"", "", "Console", nullptr},
     {"-nographic", "", "no display; first serial line and monitor share the terminal\n(Ctrl-A h shows the keys)", option_no_graphic},
-    {"-display", "none", "no display", option_display},
+    {"-display", "sdl|vnc=ADDRESS|terminal|none", "where the screen is shown (-display help tells more; default: a\nwindow where the host has a display)", option_display},
+    {"-audiodev", "none|sdl|wav,path=FILE", "where sound goes (default: sdl with a window, else nowhere)", option_audio},
     {"-serial", "DEV", "where the next serial line leads (up to four); DEV is none, null,\nstdio, mon:stdio, file:PATH, pty, unix:PATH[,server][,nowait], chardev:ID", option_serial},
     {"-monitor", "DEV", "where the monitor is reached", option_monitor},
     {"-debugcon", "DEV", "where writes to ports E9h and 402h lead", option_debug_console},
@@ -492,6 +641,12 @@ constexpr Row kRows[] = {
     {"-D", "FILE", "write the log to a file instead of the terminal", option_log_file},
     {"-stats", "", "print at the end what ran where, and what it cost", option_statistics},
     {"-state-hash", "N[,N...]", "print a hash of the machine's whole state after these numbers of\ninstructions, and end behind the last; with -clock instructions", option_state_hash},
+    {"-record", "FILE", "record all input with its time, so that the run can be replayed;\nwhat the guest writes to drives is forgotten at the end", option_record},
+    {"-replay", "FILE[,end=quit|stop]", "run again what was recorded, with the same options; afterwards\nend, or stop for the monitor", option_replay},
+    {"-history", "SIZE", "use this much memory for snapshots to go back to in time (monitor:\nreverse-step, goto); with -clock instructions, -record or -replay", option_history},
+    {"-trace", "EVENT[,EVENT...][,KEY=VALUE...]", "write these events to a file (-trace help lists them and the filters)", option_trace},
+    {"-profile", "FILE.html[,every=N]", "sample the guest every N instructions (default 100003), and write\na page with its hot functions, call stacks and tiers at the end", option_profile},
+    {"-inject-delay", "N", "for tests: the compiler's thread waits up to N microseconds at\nrandom, now and then twenty times as long", option_inject_delay},
     {"-perfmap", "", "name translated code for perf report in /tmp/perf-PID.map", option_perf_map},
     {"-jitdump", "", "write translated code for perf inject --jit to jit-PID.dump", option_jit_dump},
     {"-help", "", "this text", option_help},
@@ -509,15 +664,26 @@ Result<void> finish(Parsing& parsing) {
     return failure(message.starts_with("-cpu") ? message : "-cpu: " + message);
   }
   options.cpu = std::move(*cpu);
-  if (!parsing.display_given)
-    return failure("this version has no graphical display; add -nographic (serial line on this terminal) or -display none");
+  options.default_display = !parsing.display_given;
+  using DisplayKind = DisplaySpec::Kind;
+  const auto count_displays = [&](DisplayKind kind) { return std::ranges::count(options.displays, kind, &DisplaySpec::kind); };
+  if (count_displays(DisplayKind::Sdl) > 1 || count_displays(DisplayKind::Terminal) > 1)
+    return failure("-display: one window and one terminal are the most that can be");
+  if (auto done = options.network.finish(); !done) return done;
   if (options.kernel.empty() && !options.initrd.empty()) return failure("-initrd goes with -kernel only");
   if (options.kernel.empty() && options.append_given) return failure("-append goes with -kernel only");
-  if (!options.hash_counts.empty() && options.clock != ClockMode::Instructions)
-    return failure("-state-hash goes with -clock instructions only: in real time no two runs are the same");
+  if (!options.record.empty() && !options.replay.empty()) return failure("-record and -replay do not go together");
+  const bool repeatable = options.clock == ClockMode::Instructions || !options.record.empty() || !options.replay.empty();
+  if (!options.hash_counts.empty() && !repeatable)
+    return failure("-state-hash goes with -clock instructions, -record or -replay only: otherwise no two runs are the same");
+  if (options.history && !repeatable)
+    return failure("-history goes with -clock instructions, -record or -replay only: otherwise nothing can be run again as it was");
+  // An image must be at a replay what it was at the start of the recording.
+  if (!options.record.empty() || !options.replay.empty() || options.history) parsing.snapshot = true;
   // A run with instruction time is a pure function of its options and images: the host's date has no part in it.
   constexpr u64 kFixedDate = 1735689600;  // 2025-01-01T00:00:00Z
   if (!parsing.rtc_given) options.rtc_base = options.clock == ClockMode::Instructions ? kFixedDate : parsing.now;
+  options.snapshot = parsing.snapshot;
   for (auto& drive : options.drives)
     if (parsing.snapshot && !drive.read_only) drive.snapshot = true;
 
@@ -543,6 +709,13 @@ Result<void> finish(Parsing& parsing) {
     if (std::ranges::find(ids, spec->path) != ids.end()) return {};
     return failure(fmt::format("{}: there is no -chardev with the id '{}'{}", spec->option, spec->path, ids.empty() ? "" : suggestion(spec->path, ids)));
   };
+  if (count_displays(DisplayKind::Terminal)) {
+    const auto on_terminal = [](const CharacterSpec& spec) { return spec.kind == Kind::Stdio; };
+    if (std::ranges::any_of(options.serial, on_terminal) || (options.monitor && on_terminal(*options.monitor)) ||
+        (options.debug_console && on_terminal(*options.debug_console)) ||
+        std::ranges::any_of(options.chardevs, on_terminal, &ChardevSpec::backend))
+      return failure("-display terminal: the terminal has another user already (stdio or -nographic); give that a file, a pty or a socket");
+  }
   for (const auto& spec : options.serial)
     if (auto checked = known(spec); !checked) return checked;
   if (auto checked = known(options.monitor); !checked) return checked;

@@ -10,6 +10,10 @@
 #include <vector>
 
 #include "cpu/model.h"
+#include "debug/profile.h"
+#include "debug/trace_events.h"
+#include "frontend/network_options.h"
+#include "frontend/vnc_options.h"
 #include "jit/engine.h"
 #include "machine/machine_clock.h"
 #include "state/error.h"
@@ -48,6 +52,24 @@ struct DriveSpec {
   std::string option;  // "-hda", "-drive", for messages
 };
 
+// One -display.
+struct DisplaySpec {
+  enum class Kind : u8 { Sdl, Vnc, Terminal };
+  enum class Scaling : u8 { Linear, Nearest, Integer };
+  Kind kind = Kind::Sdl;
+  Scaling scaling = Scaling::Linear;  // Sdl: how the picture fills the window
+  bool full_screen = false;           // Sdl
+  VncOptions vnc;
+  std::string option;                 // as the user wrote it, for messages
+};
+
+// -audiodev: where sound goes.
+struct AudioSpec {
+  enum class Kind : u8 { Default, None, Sdl, Wav };  // Default: SDL with a window, else nowhere
+  Kind kind = Kind::Default;
+  std::string path;  // Wav
+};
+
 struct Options {
   std::string machine = "pc";
   CpuModel cpu;
@@ -57,6 +79,7 @@ struct Options {
   std::string kernel, initrd, append;
   bool append_given = false;
   std::vector<DriveSpec> drives;
+  bool snapshot = false;  // -snapshot, for media that are inserted later
   std::string boot_order = "cad";
   bool boot_menu = false;
   std::vector<CharacterSpec> serial;  // at most four
@@ -64,16 +87,30 @@ struct Options {
   std::optional<CharacterSpec> debug_console;
   std::optional<CharacterSpec> monitor;
   bool no_graphic = false;
+  // No -display and no -nographic: a window where the host has a display.
+  bool default_display = false;
+  std::vector<DisplaySpec> displays;
   std::optional<u16> debug_exit_port;
   u16 debug_exit_size = 2;
+  bool usb = false, usb_tablet = false;
+  bool sb16 = false, ac97 = false;
+  NetworkOptions network;
+  AudioSpec audio;
   bool test_device = false;
   ClockMode clock = ClockMode::Realtime;
   EngineOptions engine;
   bool no_reboot = false;
   bool start_stopped = false;
+  std::vector<std::string> symbols;
+  std::string gdb;  // where gdb is served; empty: nowhere
   u64 rtc_base = 0;  // seconds since 1970-01-01
   std::string log_items, log_file;
   bool statistics = false;
+  std::string record, replay;   // journal files; empty: none
+  bool stop_at_replay_end = false;
+  u64 history = 0;              // bytes of memory for going back in time; 0: none
+  std::optional<TraceSpec> trace;
+  std::optional<ProfileSpec> profile;
   std::vector<u64> hash_counts;  // -state-hash: ascending instruction counts
 };
 

@@ -7,9 +7,14 @@
 #include <csignal>
 #include <initializer_list>
 
+#include "frontend/audio_sinks.h"
 #include "frontend/host_files.h"
 #include "frontend/message.h"
+#include "frontend/overlay_console.h"
+#include "frontend/sdl_window.h"
+#include "frontend/vnc_display.h"
 #include "frontend/terminal.h"
+#include "frontend/terminal_display.h"
 #include "jit/statistics_report.h"
 #include "state/assert.h"
 #include "state/log.h"
@@ -65,16 +70,24 @@ Session::~Session() {
 }
 
 Result<void> Session::build(const CpuFactory& create_cpu) {
+  if (auto done = choose_displays(); !done) return done;
+  if (auto done = read_recording(); !done) return done;
   PcConfig config;
   config.boot_order = m_options.boot_order;
   config.boot_menu = m_options.boot_menu;
   config.text_only = m_options.no_graphic;
   config.debug_exit_port = m_options.debug_exit_port;
   config.debug_exit_size = m_options.debug_exit_size;
+  config.sb16 = m_options.sb16;
+  config.ac97 = m_options.ac97;
+  config.usb = m_options.usb;
+  config.usb_tablet = m_options.usb_tablet;
+  config.snapshot = m_options.snapshot;
   config.test_device = m_options.test_device;
   config.rtc_base = m_options.rtc_base;
   if (auto done = read_firmware(config); !done) return done;
   if (auto done = read_kernel(config); !done) return done;
+  if (auto done = plan_network(config); !done) return done;
   if (auto done = open_drives(config); !done) return done;
   if (auto done = enable_log_items(m_options.log_items); !done) return done;
   if (!m_options.log_file.empty())
@@ -90,23 +103,128 @@ Result<void> Session::build(const CpuFactory& create_cpu) {
   if (!created) return std::unexpected(created.error());
 
   if (auto done = plan_characters(config); !done) return done;
+  std::string contents;
+  if (!m_options.record.empty() || !m_options.replay.empty()) {
+    auto described = describe_contents(config);
+    if (!described) return std::unexpected(described.error());
+    contents = std::move(*described);
+  }
   m_machine = std::move(*created);
+  if (m_options.profile) m_options.engine.observers.push_back(m_host_cost = std::make_shared<HostCost>());
   for (unsigned i = 0; i < m_machine->cpu_count(); ++i)
     if (auto done = use_engine(m_machine->cpu(i), m_options.engine); !done) return done;
+  const std::vector<u8> font = find_font(config.vga_bios);
+  if (auto done = open_audio(config); !done) return done;
   if (auto done = PcBoard::build(*m_machine, std::move(config)); !done) return done;
+  if (auto done = begin_journal(m_machine->configuration() + contents); !done) return done;
+  if (m_options.profile) m_profile = std::make_unique<Profile>(*m_machine, *m_options.profile, m_host_cost, [this](u64 linear) { return m_debugger ? m_debugger->symbols().describe(linear) : std::string(); });
   // Last, because it makes files and sockets and changes the terminal.
   if (auto done = open_channels(); !done) return done;
+  if (auto done = open_network(); !done) return done;
   g_machine = m_machine.get();
   set_assert_context(describe_for_assert, m_machine.get());
+  if (auto done = add_displays(font); !done) return done;
+  m_debugger = std::make_unique<Debugger>(*m_machine);
+  if (m_options.trace)
+    if (auto done = m_debugger->start_trace(*m_options.trace); !done) return done;
+  for (const std::string& file : m_options.symbols)
+    if (auto done = m_debugger->symbols().load(file); !done) return done;
+  m_no_terminal = std::make_unique<NullBackend>();
+  m_monitor = std::make_unique<Monitor>(*m_machine, m_monitor_backend ? *m_monitor_backend : *m_no_terminal);
+  m_monitor->use_screen(m_screen.get());
+  if (!m_timeline) m_timeline = std::make_unique<Timeline>(*m_machine);  // takes no snapshots until somebody wants to go back
+  m_reverse = std::make_unique<Reverse>(*m_debugger, *m_timeline);
+  m_debugger->on_change = [this] { m_reverse->changed(); };
+  for (Monitor* monitor : {m_monitor.get(), m_display_monitor.get()}) {
+    monitor->use_debugger(*m_debugger);
+    monitor->use_reverse(*m_reverse);
+  }
   if (m_monitor_backend) {
-    m_monitor = std::make_unique<Monitor>(*m_machine, *m_monitor_backend);
     Channel& channel = *m_monitor_channel;
     if (!channel.multiplexer) {
       channel.host().on_connected = [this] { m_monitor->greet(); };
       if (channel.host().connected()) m_monitor->greet();
     }
   }
+  return serve_gdb();
+}
+
+Result<void> Session::serve_gdb() {
+  if (m_options.gdb.empty()) return {};
+  GdbStub::Wiring wiring;
+  wiring.monitor = [this](std::string_view line) {
+    // The machine's running is gdb's business while it is there.
+    for (const std::string_view command : {"cont", "step", "next", "until"})
+      if (line.substr(0, line.find(' ')) == command) return fmt::format("use gdb's own commands instead of {}\n", command);
+    return m_monitor->execute(line);
+  };
+  wiring.describe = [this](const StopCause& cause) { return m_debugger->reason(cause); };
+  // Where time follows the host nothing can be gone back in, and nobody asks for it: a client is told so when it tries.
+  const bool reversible = m_options.clock != ClockMode::Realtime || !m_options.record.empty() || !m_options.replay.empty();
+  wiring.can_reverse = [this, reversible] { return reversible && m_reverse->possible(); };
+  wiring.reverse_step = [this] { return m_reverse->step(1); };
+  wiring.reverse_continue = [this] { return m_reverse->go_on(); };
+  wiring.changed = [this] { m_reverse->changed(); };
+  if (reversible) (void)m_reverse->possible();
+  auto server = GdbServer::create(m_options.gdb, *m_machine, std::move(wiring));
+  if (!server) return std::unexpected(server.error());
+  m_gdb = std::move(*server);
+  tell_user("gdb may connect: target remote {}", m_gdb->address());
   return {};
+}
+
+// Before anything is opened: whether this build and this host have what the options ask for.
+Result<void> Session::choose_displays() {
+  if (m_options.default_display) {
+    constexpr std::string_view kChoices = "say where to show the screen: -display vnc=:0, -display terminal, -nographic (serial line on this terminal) or -display none";
+    if (!has_sdl_window()) return failure(fmt::format("this build has no window; {}", kChoices));
+    if (!host_has_display()) return failure(fmt::format("there is no display for a window here (neither DISPLAY nor WAYLAND_DISPLAY is set); {}", kChoices));
+    m_options.displays.push_back({});
+  }
+  using Kind = DisplaySpec::Kind;
+  for (const auto& display : m_options.displays) {
+    const auto missing = [&](std::string_view what) {
+      return failure(fmt::format("{}: this build cannot show the screen there: it was made without {}", display.option, what));
+    };
+    if (display.kind == Kind::Sdl && !has_sdl_window()) return missing("SDL 2");
+    if (display.kind == Kind::Vnc && !has_vnc_display()) return missing("libvncserver");
+  }
+  return {};
+}
+
+Result<void> Session::open_audio(PcConfig& config) {
+  using Kind = AudioSpec::Kind;
+  const bool window = std::ranges::find(m_options.displays, DisplaySpec::Kind::Sdl, &DisplaySpec::kind) != m_options.displays.end();
+  const AudioSpec& spec = m_options.audio;
+  const bool by_default = spec.kind == Kind::Default;
+  if (spec.kind == Kind::Sdl && !has_sdl_audio()) return failure("-audiodev sdl: this build was made without SDL 2");
+  if (spec.kind == Kind::Wav) {
+    auto sink = make_wav_sink(spec.path);
+    if (!sink) return std::unexpected(sink.error());
+    m_audio = std::move(*sink);
+  } else if (spec.kind == Kind::Sdl || (by_default && window && has_sdl_audio())) {
+    auto sink = make_sdl_sink();
+    // A host without loudspeakers is no reason to do without the machine, unless sound was asked for.
+    if (!sink && !by_default) return std::unexpected(sink.error());
+    if (sink) m_audio = std::move(*sink);
+  }
+  config.audio = m_audio.get();
+  return {};
+}
+
+Result<void> Session::add_displays(const std::vector<u8>& font) {
+  m_silent_backend = make_backend(m_events, {.kind = CharacterSpec::Kind::Null});
+  m_display_monitor = std::make_unique<Monitor>(*m_machine, *m_silent_backend);
+  m_screen = std::make_unique<Screen>(*m_machine, [this](const std::string& line) { return m_display_monitor->execute(line); });
+  m_display_monitor->use_screen(m_screen.get());
+  for (const auto& display : m_options.displays) {
+    switch (display.kind) {
+      case DisplaySpec::Kind::Sdl: m_screen->add(make_sdl_window(*m_screen, display, font)); break;
+      case DisplaySpec::Kind::Vnc: m_screen->add(make_vnc_display(display.vnc, *m_screen)); break;
+      case DisplaySpec::Kind::Terminal: m_screen->add(make_terminal_display(*m_screen, m_events)); break;
+    }
+  }
+  return m_screen->open();
 }
 
 void Session::print_statistics(std::chrono::steady_clock::time_point started) {
@@ -129,7 +247,18 @@ int Session::run() {
   }
   if (!m_options.hash_counts.empty()) m_machine->request_end(0);
   if (!m_options.start_stopped) m_machine->start();
-  const int status = m_machine->run();
+  int status = m_machine->run();
+  if (m_gdb) m_gdb->machine_ended(status);
+  status = end_journal(status);
+  if (m_profile)
+    if (auto written = m_profile->write(); !written) {
+      tell_user("{}", written.error().message);
+      status = std::max(status, 1);
+    }
+  if (auto written = m_debugger->end_trace(); !written) {
+    tell_user("{}", written.error().message);
+    status = std::max(status, 1);
+  }
   flush();
   g_machine = nullptr;
   for (auto& channel : m_channels) channel->host().drain();
@@ -193,6 +322,10 @@ Result<void> Session::open_drives(PcConfig& config) {
       auto opened = open_image({.path = drive.file, .format = drive.format, .read_only = drive.read_only, .snapshot = drive.snapshot});
       if (!opened) return failure(fmt::format("{}: {}", drive.option, opened.error().message));
       medium = std::move(*opened);
+      if (m_options.trace && m_options.trace->wants(TraceKind::Disk))
+        medium = Trace::observe(std::move(medium), [this](u64 offset, u64 size, bool write) {
+          if (m_debugger && m_debugger->trace()) m_debugger->trace()->disk_accessed(offset, size, write);
+        });
     }
     if (drive.interface == DriveSpec::Interface::Floppy) config.floppies[drive.index] = std::move(medium);
     else config.ide[drive.index] = {.present = true, .cdrom = drive.cdrom, .medium = std::move(medium)};

@@ -6,10 +6,21 @@
 #include <string>
 #include <vector>
 
+#include "debug/debugger.h"
+#include "debug/gdb_server.h"
+#include "debug/profile.h"
+#include "debug/reverse.h"
+#include "debug/timeline.h"
+#include "debug/trace.h"
+#include "devices/audio.h"
 #include "frontend/character_backends.h"
 #include "frontend/monitor.h"
 #include "frontend/multiplexer.h"
+#include "frontend/network_backends.h"
 #include "frontend/options.h"
+#include "frontend/screen.h"
+#include "frontend/recording.h"
+#include "machine/journal_file.h"
 #include "machine/machine.h"
 #include "machine/pc_board.h"
 #include "state/error.h"
@@ -43,19 +54,47 @@ class Session {
   Result<void> open_drives(PcConfig& config);
   Result<void> plan_characters(PcConfig& config);
   Result<void> open_channels();
+  Result<void> serve_gdb();
+  Result<void> choose_displays();
+  Result<void> open_audio(PcConfig& config);
+  // session_network.cc
+  Result<void> plan_network(PcConfig& config);
+  Result<void> open_network();
+  Result<void> add_displays(const std::vector<u8>& font);
+  // session_recording.cc. `machine` describes the machine and what was put into it.
+  Result<void> read_recording();
+  Result<void> begin_journal(const std::string& machine);
+  Result<void> start_replay(const std::string& machine);
+  Result<void> start_recording(const std::string& machine);
+  int end_journal(int status);
   // The backend for one user; null for Kind::None. `channel` gets where it belongs to.
   Result<CharacterBackend*> attach(const CharacterSpec& spec, const std::string& user, Channel*& channel);
   void flush();
   void print_statistics(std::chrono::steady_clock::time_point started);
 
   Options m_options;
+  RecordingHeader m_recording;  // of -replay
+  std::vector<u8> m_recorded_events;
   // In the order of construction: what comes later uses what comes before.
   EventLoop m_events;
   std::vector<std::unique_ptr<Channel>> m_channels;
   CharacterBackend* m_monitor_backend = nullptr;
   Channel* m_monitor_channel = nullptr;
+  std::vector<std::unique_ptr<HostNetwork>> m_networks;
+  std::unique_ptr<AudioSink> m_audio;
   std::unique_ptr<Machine> m_machine;
+  std::shared_ptr<HostCost> m_host_cost; // null: likewise
+  std::unique_ptr<Profile> m_profile;    // null: nobody asked for it
+  std::unique_ptr<Timeline> m_timeline;  // null: nobody asked for it
+  std::unique_ptr<Debugger> m_debugger;
+  std::unique_ptr<Reverse> m_reverse;
+  std::unique_ptr<NullBackend> m_no_terminal;  // of a monitor that only gdb uses
   std::unique_ptr<Monitor> m_monitor;
+  std::unique_ptr<GdbServer> m_gdb;
+  // For displays that show a monitor of their own.
+  std::unique_ptr<HostBackend> m_silent_backend;
+  std::unique_ptr<Monitor> m_display_monitor;
+  std::unique_ptr<Screen> m_screen;
 };
 
 }  // namespace vellum

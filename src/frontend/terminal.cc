@@ -1,7 +1,9 @@
 // Terminal modes and the signals that concern them.
 #include "frontend/terminal.h"
 
+#include <atomic>
 #include <csignal>
+#include <cstring>
 #include <initializer_list>
 #include <cstdlib>
 #include <termios.h>
@@ -13,6 +15,7 @@ namespace {
 
 termios g_original, g_raw;
 volatile std::sig_atomic_t g_is_raw = 0;
+std::atomic<const char*> g_farewell = nullptr;
 
 void on_fatal(int signal) {
   restore_terminal();
@@ -32,9 +35,14 @@ void on_stop(int) {
 
 }  // namespace
 
+void set_terminal_farewell(const char* text) { g_farewell = text; }
+
 void restore_terminal() {
   if (!g_is_raw) return;
   g_is_raw = 0;
+  if (const char* farewell = g_farewell.exchange(nullptr)) {
+    [[maybe_unused]] const auto written = write(STDOUT_FILENO, farewell, std::strlen(farewell));
+  }
   tcsetattr(STDIN_FILENO, TCSANOW, &g_original);
 }
 

@@ -15,6 +15,9 @@ enum class TerminalKeys : u8 {
 // and fatal signals restore it too). A stop signal gives the terminal back while the process is stopped.
 void make_terminal_raw(TerminalKeys keys);
 
+// What else restore_terminal() writes to standard output: a string that lives as long as the program. Null: nothing.
+void set_terminal_farewell(const char* text);
+
 // Async-signal-safe; may be called at any time, more than once.
 void restore_terminal();
 

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <optional>
 
-#include "frontend/elf_file.h"
+#include "debug/elf_file.h"
 #include "frontend/host_files.h"
 #include "frontend/option_text.h"
 #include "jit/translation_view.h"

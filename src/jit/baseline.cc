@@ -225,6 +225,15 @@ Piece linked_exit(const Block& from, const Block& to, const void* entry) {
 // somebody returns.
 Piece open_site(const Block& block, const BoundInsn* insn, Way way, bool returns) {
   const bool given_up = block.site_misses[way == Way::FarNext] >= kMostSiteMisses;
+  if (!returns && given_up && (way == Way::FarTaken ? insn->operand_size : insn->code_size_bytes) == 8) {
+    // Nothing of the instruction is read, which may lie in memory that has long left the host's cache.
+    Piece piece;
+    piece.ref = find_glue(Glue::PassRip);
+    piece.has_value = true;
+    piece.value = u64{insn->offset} + insn->length + (way == Way::FarTaken ? static_cast<u64>(insn->immediate()) : 0);
+    piece.handler = reinterpret_cast<const void*>(&return_unknown);
+    if (static_cast<i64>(piece.value) == static_cast<i32>(piece.value)) return piece;
+  }
   if (!returns) {
     Piece piece = open_exit(insn, nullptr);
     const auto handler = given_up ? (way == Way::FarTaken ? &given_up_taken : &given_up_next) : (way == Way::FarTaken ? &site_taken : &site_next);
@@ -242,7 +251,7 @@ Piece open_site(const Block& block, const BoundInsn* insn, Way way, bool returns
 u32 exit_size(Way way, bool returns) {
   const auto size = [](Glue which) { return u32{find_glue(which).stencil->hot_size} + find_glue(which).stencil->cold_size; };
   if (returns) return std::max(size(Glue::OpenReturnSite), size(Glue::ReturnSite));
-  return std::max(size(Glue::CallHandler), size(is_far(way) ? Glue::GoToSite : Glue::GoToBlock));
+  return std::max({size(Glue::CallHandler), size(Glue::PassRip), size(is_far(way) ? Glue::GoToSite : Glue::GoToBlock)});
 }
 
 bool ends_with_transfer(const Block& block) {

@@ -13,6 +13,13 @@ enum class CodeGenerator : u8 {
   Quick,     // wherever it can
 };
 
+// Where x87 instructions run, on hosts that have an x87. Bringing the register stack there and back costs as much as a dozen.
+enum class X87Code : u8 {
+  Fitting,   // on the host's where a region has enough of them, else by integers
+  Integers,
+  Host,
+};
+
 // Whether there is a quick generator for this host: jit/optimizer/host_code.h.
 #if defined(__x86_64__)
 inline constexpr bool kHasQuickGenerator = true;

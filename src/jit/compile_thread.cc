@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <chrono>
 #include <ctime>
 
 #include "state/log.h"
@@ -19,8 +20,8 @@ u64 thread_nanoseconds() {
 
 }  // namespace
 
-CompileThread::CompileThread(CodeMemory& memory, CodeGenerator generator, std::function<void()> done)
-    : m_memory(memory), m_generator(generator), m_done(std::move(done)) {}
+CompileThread::CompileThread(CodeMemory& memory, CodeGenerator generator, u64 longest_delay, std::function<void()> done)
+    : m_memory(memory), m_generator(generator), m_longest_delay(longest_delay), m_done(std::move(done)) {}
 
 CompileThread::~CompileThread() {
   {
@@ -74,6 +75,14 @@ void CompileThread::resume() {
   m_changed.notify_all();
 }
 
+// Now and then for long, as if the host had stopped the thread.
+void CompileThread::delay(std::unique_lock<std::mutex>& lock) {
+  if (m_longest_delay == 0) return;
+  constexpr u64 kSeldom = 16, kLong = 20;
+  const u64 longest = m_random() % kSeldom == 0 ? kLong * m_longest_delay : m_longest_delay;
+  m_changed.wait_for(lock, std::chrono::microseconds(m_random() % (longest + 1)), [this] { return m_stop; });
+}
+
 void CompileThread::run() {
   pthread_setname_np(pthread_self(), "vellum-compiler");
   std::unique_ptr<RegionCompiler> compiler;
@@ -85,6 +94,7 @@ void CompileThread::run() {
     Job job = std::move(m_jobs.front());
     m_jobs.pop_front();
     m_busy = true;
+    delay(lock);
     lock.unlock();
     const u64 started = thread_nanoseconds();
     std::expected<CompiledRegion, std::string> code = std::unexpected(no_compiler);
@@ -102,6 +112,7 @@ void CompileThread::run() {
     }
     const u64 spent = thread_nanoseconds() - started;
     lock.lock();
+    delay(lock);
     m_results.push_back({job.ticket, std::move(code), spent, std::move(texts)});
     m_busy = false;
     lock.unlock();

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <random>
 #include <thread>
 
 #include "jit/optimizer/region_compiler.h"
@@ -20,7 +21,8 @@ class CompileThread {
     RegionTexts texts;  // with -d op
   };
   // `done` is called in the compiling thread whenever a result waits.
-  CompileThread(CodeMemory& memory, CodeGenerator generator, std::function<void()> done);
+  // `longest_delay`: see EngineOptions::inject_delay.
+  CompileThread(CodeMemory& memory, CodeGenerator generator, u64 longest_delay, std::function<void()> done);
   ~CompileThread();
 
   void submit(u64 ticket, Region region);
@@ -42,9 +44,12 @@ class CompileThread {
     Region region;
   };
   void run();
+  void delay(std::unique_lock<std::mutex>& lock);
 
   CodeMemory& m_memory;
   CodeGenerator m_generator;
+  u64 m_longest_delay;  // microseconds
+  std::minstd_rand m_random{std::random_device()()};
   std::function<void()> m_done;
   std::mutex m_mutex;
   std::condition_variable m_changed;

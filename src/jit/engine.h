@@ -42,8 +42,11 @@ struct EngineOptions {
   u64 code_cache_size = kDefaultCodeCacheSize;  // bytes of host code; -tb-size
   u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best, and when it pays
   CodeGenerator generator = CodeGenerator::Fitting;  // Llvm always has its own
-  // Passes through the loops of a small region until LLVM compiles it again: then it has gained about as much as that costs.
-  i64 passes_until_promoted = 1'000'000;
+  X87Code x87_code = X87Code::Fitting;
+  // Instructions in the loops of a small region until LLVM compiles it again: then it has gained about as much as that costs.
+  u64 insns_until_promoted = 10'000'000;
+  u64 inject_fault = 0;                 // the block of this number is translated wrongly; 0: none. See jit/fault_injection.h
+  u64 inject_delay = 0;                 // microseconds: the compiler's thread waits at random before and behind each region; for tests
   bool must_pay = false;                // of use_engine()'s choosing: see hot_entries
   bool wait_for_compiler = false;       // the guest stands still meanwhile (Llvm does so always)
 };

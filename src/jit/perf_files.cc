@@ -27,7 +27,7 @@ class PerfMap final : public TranslationObserver {
  public:
   PerfMap(const CpuCore& core, File file) : m_core(core), m_file(std::move(file)) {}
   void block_translated(const Block&, std::span<const CodePart>, std::span<const u8> code) override { write(code, name_of(m_core.s.rip, "baseline")); }
-  void region_translated(u64 rip, std::span<const u8> code) override { write(code, name_of(rip, "optimized")); }
+  void region_translated(u64 rip, std::span<Block* const>, std::span<const u8> code) override { write(code, name_of(rip, "optimized")); }
 
  private:
   void write(std::span<const u8> code, const std::string& name) {
@@ -86,7 +86,7 @@ class JitDump final : public TranslationObserver {
     munmap(m_marker, kPageSize);
   }
   void block_translated(const Block&, std::span<const CodePart>, std::span<const u8> code) override { write(code, name_of(m_core.s.rip, "baseline")); }
-  void region_translated(u64 rip, std::span<const u8> code) override { write(code, name_of(rip, "optimized")); }
+  void region_translated(u64 rip, std::span<Block* const>, std::span<const u8> code) override { write(code, name_of(rip, "optimized")); }
 
  private:
   template <class T>

@@ -21,7 +21,8 @@ struct Tiers::RegionRecord {
   RegionValidity validity;  // when the mapping was last found to hold
   // To be compiled once more if the loops in it run long enough.
   std::optional<Region> promotable;
-  i64 passes = 0;
+  u64 interruptions = 0, noticed_interruptions = 0;
+  u64 insns_run = 0;  // in its loops, by samples
 };
 
 // Regions' code comes from the compiling thread, so it has a cache of its own.
@@ -105,11 +106,9 @@ VELLUM_HANDLER_ABI void count_proof(CpuState* s, const BoundInsn* insns) {
   [[clang::musttail]] return handler(s, insns);
 }
 
-// Where a region goes whose loops have run for long. Goes on as if the loop's head were entered from outside.
-VELLUM_HANDLER_ABI void promote_region(CpuState* s, const BoundInsn* insns) {
-  Block* block = Block::of(insns);
-  static_cast<Tiers&>(*s->core->blocks.translator()).region_passed(*block);
-  [[clang::musttail]] return block->entry(s, insns);
+// Where the run loop takes over from a region's loops.
+VELLUM_HANDLER_ABI void region_interrupted(CpuState* s, const BoundInsn* insns) {
+  static_cast<Tiers&>(*s->core->blocks.translator()).region_interrupted(*Block::of(insns));
 }
 
 // Where a region on several pages goes when it does not know whether they are mapped as they were.
@@ -136,9 +135,10 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
   m_baseline_code->set_segments(segments);
   core.blocks.set_segments(segments);
   for (const auto& observer : options.observers) m_baseline.add_observer(observer);
+  if (options.inject_fault) m_fault.emplace(options.inject_fault);
   forget_returns();
   if (options.engine == Engine::Baseline) return;
-  m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, [&state = core.s] {
+  m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, m_options.inject_delay, [&state = core.s] {
     __atomic_fetch_or(&state.attention, kAttentionTranslator, __ATOMIC_RELAXED);
   });
 }
@@ -154,7 +154,10 @@ void Tiers::block_made(Block& block) {
 
 void Tiers::translate(Block& block) {
   *block.heat = m_options.hot_entries;
-  switch (m_baseline.translate(block)) {
+  if (m_fault) m_fault->begin(block);
+  const Baseline::Outcome outcome = m_baseline.translate(block);
+  if (m_fault) m_fault->end(block);
+  switch (outcome) {
     case Baseline::Outcome::Translated:
     case Baseline::Outcome::TooLong: break;
     case Baseline::Outcome::Full:
@@ -205,7 +208,10 @@ void Tiers::block_stale(Block& block) {
   m_entered.erase(&block);
   for (TraceStep& step : m_trace)
     if (step.block == &block) step.block = nullptr;
-  if (!m_core.blocks.evicting(&block)) m_baseline.close(block);  // nobody will lead to an evicted one
+  if (!m_core.blocks.evicting(&block)) {  // nobody will lead to an evicted one
+    m_baseline.close(block);
+    for (const auto& observer : m_options.observers) observer->block_overwritten(block);
+  }
   const auto found = m_regions_of.find(&block);
   if (found == m_regions_of.end()) return;
   for (const u64 ticket : std::vector(found->second)) {
@@ -329,6 +335,7 @@ void Tiers::compile(Selection selection, u64 rip) {
   record->blocks = std::move(selection.blocks);
   record->mapping = std::move(selection.mapping);
   record->rip = rip;
+  selection.region.x87_code = m_options.x87_code;
   if (m_options.count_tiers) selection.region.executed = &m_statistics.region_insns_run;
   for (const Block* part : record->blocks) {
     auto& tickets = m_regions_of[part];
@@ -341,9 +348,8 @@ void Tiers::compile(Selection selection, u64 rip) {
   }
   log(LogItem::Tiers, "region {}: {} blocks from {:#x}", ticket, record->blocks.size(), rip);
   if (m_options.generator == CodeGenerator::Fitting && selection.region.is_small()) {
-    record->passes = m_options.passes_until_promoted;
-    selection.region.passes = &record->passes;
-    selection.region.passed = promote_region;
+    selection.region.interruptions = &record->interruptions;
+    selection.region.interrupted = vellum::region_interrupted;
     record->promotable = selection.region;
   }
   m_regions.emplace(ticket, std::move(record));
@@ -358,17 +364,21 @@ void Tiers::submit(u64 ticket, Region region) {
   attend();
 }
 
-void Tiers::region_passed(Block& block) {
+// Each is a sample of what runs, which stands for the instructions since the one before. Where slices end elsewhere in between
+// that may be many, so there is a limit.
+void Tiers::region_interrupted(Block& block) {
+  constexpr u64 kLargestSample = 2'000'000;  // about a slice of the machine's
+  const u64 now = m_core.retired(), sample = std::min(now - std::exchange(m_last_interruption, now), kLargestSample);
   const auto found = m_regions_of.find(&block);
   if (found == m_regions_of.end()) return;
   for (const u64 ticket : std::vector(found->second)) {
     const auto known = m_regions.find(ticket);
     if (known == m_regions.end()) continue;  // evicted to make room for the one before
     RegionRecord& record = *known->second;
-    if (record.passes >= 0) continue;
-    record.passes = std::numeric_limits<i64>::max();
-    if (!record.promotable) continue;
-    record.promotable->passes = nullptr;
+    if (std::exchange(record.noticed_interruptions, record.interruptions) == record.interruptions) continue;  // another region with the block
+    record.insns_run += sample;
+    if (record.insns_run < m_options.insns_until_promoted || !record.promotable) continue;
+    record.promotable->interruptions = nullptr;
     record.promotable->promoted = true;
     log(LogItem::Tiers, "region {}: its loops run long, and it is compiled again", ticket);
     ++m_statistics.regions_promoted;
@@ -433,7 +443,7 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   m_statistics.simplify_nanoseconds += code.statistics.simplify_ns;
   m_statistics.generate_nanoseconds += code.statistics.generate_ns;
   m_statistics.region_bytes += code.code_size;
-  for (const auto& observer : m_options.observers) observer->region_translated(record.rip, {code.code, code.code_size});
+  for (const auto& observer : m_options.observers) observer->region_translated(record.rip, record.blocks, {code.code, code.code_size});
   log(LogItem::Tiers, "region {}: {} instructions, {} bytes", record.ticket, code.statistics.instructions, code.code_size);
   m_baseline.redirect(head, record.code);
 }

@@ -7,6 +7,7 @@
 #include "jit/baseline.h"
 #include "jit/compile_thread.h"
 #include "jit/engine.h"
+#include "jit/fault_injection.h"
 #include "jit/region_selector.h"
 
 namespace vellum {
@@ -35,8 +36,8 @@ class Tiers final : public Translator {
   void link_site(Block& from, Way way, u64 target, Block& to);
   // A block without host code is being entered, and has been often enough to deserve some. CpuState::code_base is its RIP.
   void block_proven(Block& block);
-  // A loop head in a region was passed as often as makes the region worth LLVM's time.
-  void region_passed(Block& block);
+  // The run loop takes over at a loop head of a region that may be worth LLVM's time.
+  void region_interrupted(Block& block);
   // Whether the region that starts with `block` may run now; its code, or the block's own.
   const void* enter_region(Block& block);
 
@@ -70,6 +71,7 @@ class Tiers final : public Translator {
   HostTable<u32> m_heats;
   u32 m_heats_used = 0;  // in the segment of new blocks
   Baseline m_baseline;
+  std::optional<FaultInjection> m_fault;
   std::unordered_map<u64, std::unique_ptr<RegionRecord>> m_regions;       // by ticket
   std::unordered_map<const Block*, std::vector<u64>> m_regions_of;        // tickets of the regions that a block is part of
   std::unordered_map<const Block*, u64> m_region_at;                      // installed, by first block
@@ -85,6 +87,7 @@ class Tiers final : public Translator {
   u8 m_trace_x87_top = 0, m_trace_x87_valid = 0;  // when it was asked for
   u64 m_trace_events = 0;                                                 // interrupts and exceptions before its last step
   u64 m_next_ticket = 1;
+  u64 m_last_interruption = 0;  // of a region, in retired instructions
   std::unique_ptr<CompileThread> m_compiler;  // none: only the baseline
 };
 

@@ -36,7 +36,7 @@ void TranslationLog::block_translated(const Block& block, std::span<const CodePa
   }
 }
 
-void TranslationLog::region_translated(u64 rip, std::span<const u8> code) {
+void TranslationLog::region_translated(u64 rip, std::span<Block* const>, std::span<const u8> code) {
   if (!log_enabled(LogItem::OutAsm)) return;
   log(LogItem::OutAsm, "region {:#x}: {} bytes at {}", rip, code.size(), static_cast<const void*>(code.data()));
   log_code(code.size(), 0, code);

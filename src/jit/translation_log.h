@@ -15,7 +15,7 @@ class TranslationLog final : public TranslationObserver {
   explicit TranslationLog(const CpuCore& core) : m_core(core), m_host(Disassembler::for_host()) {}
   // Whether any of the items is on.
   static bool wanted();
-  void region_translated(u64 rip, std::span<const u8> code) override;
+  void region_translated(u64 rip, std::span<Block* const> blocks, std::span<const u8> code) override;
   void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) override;
 
  private:

@@ -27,8 +27,10 @@ class TranslationObserver {
   virtual ~TranslationObserver() = default;
   // `code` is all of the block's host code, as it is before any exit was linked, at the address where it runs.
   virtual void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) = 0;
-  // Optimized code for several blocks, the first of them at `rip`, is about to be used.
-  virtual void region_translated(u64 rip, std::span<const u8> code) {}
+  // Optimized code for these blocks, the first of them at `rip`, is about to be used.
+  virtual void region_translated(u64 rip, std::span<Block* const> blocks, std::span<const u8> code) {}
+  // The guest is about to overwrite bytes of the block, or somebody wants it made anew.
+  virtual void block_overwritten(const Block& block) {}
 };
 
 }  // namespace vellum

@@ -1,9 +1,12 @@
 // Waits for host file descriptors on the machine's thread, between slices of guest work.
 #pragma once
 
+#include <poll.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "state/error.h"
@@ -31,6 +34,22 @@ class EventSource {
   std::function<void(short)> m_ready;
 };
 
+// Descriptors that come and go, of a library that has them: it says before each wait which there are.
+class EventGroup {
+ public:
+  // `fill` adds what is to be polled, and may shorten the time that is waited (nanoseconds; empty: forever). `ready` gets the same
+  // descriptors behind the wait, with what poll() reported, also when it reported nothing.
+  EventGroup(EventLoop& loop, std::function<void(std::vector<pollfd>&, std::optional<u64>&)> fill, std::function<void(std::span<const pollfd>)> ready);
+  ~EventGroup();
+  EventGroup(const EventGroup&) = delete;
+
+ private:
+  friend class EventLoop;
+  EventLoop& m_loop;
+  std::function<void(std::vector<pollfd>&, std::optional<u64>&)> m_fill;
+  std::function<void(std::span<const pollfd>)> m_ready;
+};
+
 class EventLoop {
  public:
   EventLoop();
@@ -46,6 +65,8 @@ class EventLoop {
 
  private:
   friend class EventSource;
+  friend class EventGroup;
+  std::vector<EventGroup*> m_groups;
   std::vector<EventSource*> m_sources;
   int m_wake_descriptor;
 };

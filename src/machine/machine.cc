@@ -50,7 +50,12 @@ Machine::Machine(MachineConfig config, EventLoop& events, std::unique_ptr<GuestR
       m_memory(*m_ram),
       m_clock(m_config.clock, [this] {
         if (m_in_slice) interrupt_cpus();
-      }) {}
+      }),
+      m_inputs([this] { return m_cpus.empty() ? 0 : cpu().retired(); }),
+      m_reset_button(m_inputs.add_port("reset button", [this](std::span<const u8>) { request_reset(); })) {
+  // Where time does not follow the host, the input is all that makes two runs different, and is always kept.
+  if (m_config.clock != ClockMode::Realtime) m_inputs.keep();
+}
 
 Machine::~Machine() {
   // A device may still set its lines while it goes; the board and the CPUs at their ends go later.
@@ -64,12 +69,32 @@ void Machine::interrupt_cpus() {
 void Machine::start() {
   if (m_running) return;
   m_running = true;
+  m_stop_cause.reset();
   m_clock.start();
+  anchor_pace();
+  for (RunObserver* observer : std::vector(m_run_observers)) observer->machine_started();
 }
 
-void Machine::stop() {
+void Machine::step(u64 instructions) {
+  m_step_goal = cpu().retired() + instructions;
+  if (instructions == 1) cpu().add_observer(m_step_observer, kEventInterrupt);
+  start();
+}
+
+// INT and its like are the instruction that was to be stepped, and count as done already; other events come instead of it.
+void Machine::StepObserver::interrupt_delivered(u8, bool, u32) {
+  Cpu& cpu = m_machine.cpu();
+  if (!m_machine.m_step_goal || cpu.retired() >= *m_machine.m_step_goal || cpu.debug().stop_pending()) return;
+  m_machine.m_step_goal = cpu.retired();
+  cpu.debug().request_stop({.kind = DebugStop::Kind::Event});
+  cpu.request_exit();
+}
+
+void Machine::stop(StopCause cause) {
   if (!m_running) return;
   m_running = false;
+  if (std::exchange(m_step_goal, std::nullopt)) cpu().remove_observer(m_step_observer);
+  m_stop_cause = std::move(cause);
   m_clock.stop();
   interrupt_cpus();
 }
@@ -118,7 +143,10 @@ u64 Machine::random() {
 int Machine::run() {
   while (!ended()) {
     if (m_running) {
-      run_slice(kLongestBudget);
+      run_some(kLongestBudget);
+    } else if (m_stop_cause) {
+      const StopCause cause = *take_stop_cause();
+      for (RunObserver* observer : std::vector(m_run_observers)) observer->machine_stopped(cause);
     } else if (m_reset_requested) {
       reset(ResetKind::System);
     } else {
@@ -132,16 +160,28 @@ int Machine::run() {
 void Machine::run_instructions(u64 count) {
   start();
   const u64 goal = cpu().retired() + count;
-  while (!ended() && m_running && cpu().retired() < goal) run_slice(goal - cpu().retired());
+  while (!ended() && m_running && cpu().retired() < goal) run_some(goal - cpu().retired());
+  if (!m_running) return;
   stop();
+  m_stop_cause.reset();
+}
+
+void Machine::run_some(u64 limit) {
+  if (m_step_goal) limit = std::min(limit, *m_step_goal - std::min(*m_step_goal, cpu().retired()));
+  run_slice(limit);
+  if (m_step_goal && cpu().retired() >= *m_step_goal) stop({.kind = StopCause::Kind::Step});
 }
 
 u64 Machine::slice_budget(u64 limit) {
   const auto deadline = m_clock.next_deadline();
   const Ticks now = m_clock.now();
   const u64 left = !deadline ? ~u64{0} : *deadline > now ? *deadline - now : 1;
-  if (m_config.clock == ClockMode::Instructions) return std::min(limit, left);
-  const double nanoseconds = static_cast<double>(std::min(left, kSliceNanoseconds));
+  if (m_config.clock != ClockMode::Realtime) {
+    const u64 until_event = m_inputs.next_count() - m_cpus[0]->retired();
+    limit = std::min({limit, until_event, deadline ? m_clock.instructions_until(*deadline) : limit});
+    if (m_config.clock == ClockMode::Instructions || m_inputs.mode() == InputJournal::Mode::Replay) return limit;
+  }
+  const double nanoseconds = static_cast<double>(m_config.clock == ClockMode::Paced ? kSliceNanoseconds : std::min(left, kSliceNanoseconds));
   const double budget = nanoseconds / m_nanoseconds_per_instruction;
   return std::min(limit, std::max<u64>(1, static_cast<u64>(budget)));
 }
@@ -157,24 +197,37 @@ void Machine::run_slice(u64 limit) {
     m_cpus[index]->init();
     m_board->cpu_initialised(index);
   }
-  m_clock.run_due();
-  if (!m_running || ended() || m_reset_requested) return;
+  if (!m_hold_timers) m_clock.run_due();
+  if (interrupted()) return;
   Cpu& cpu = this->cpu();
+  if (cpu.retired() >= m_next_call) {
+    make_planned_calls();
+    if (interrupted()) return;
+  }
   const u64 started = host_nanoseconds();
-  if (started - m_last_poll >= kSliceNanoseconds) {
+  if (m_polls && started - m_last_poll >= kSliceNanoseconds) {
     m_last_poll = started;
     m_events.wait(0);
-    if (!m_running || ended() || m_reset_requested) return;
+    if (interrupted()) return;
   }
+  take_input();
+  if (interrupted()) return;
   if (!cpu.has_work()) return idle();
 
+  for (const PlannedCall& call : m_planned_calls)
+    if (call.punctuality == Punctuality::Exact) limit = std::min(limit, call.count - cpu.retired());
+  if (m_on_instruction) {
+    m_on_instruction();
+    limit = 1;
+  }
   const u64 retired = cpu.retired();
-  const u64 spent_before = m_config.clock == ClockMode::Realtime ? thread_nanoseconds() : 0;
+  const bool measured = m_config.clock != ClockMode::Instructions;
+  const u64 spent_before = measured ? thread_nanoseconds() : 0;
   m_in_slice = true;
   const Exit exit = cpu.run(slice_budget(limit));
   m_in_slice = false;
   const u64 done = cpu.retired() - retired;
-  if (m_config.clock == ClockMode::Realtime) {
+  if (measured) {
     // In this thread's own time, so that a slice in which the host did something else misleads nobody. Every slice counts, and
     // the past is forgotten by time and not by instructions: where the guest becomes fifty times slower, slices that stay
     // fifty times too long make all timers late by as much, and a keyboard that waits for one with every byte loses keys.
@@ -189,12 +242,16 @@ void Machine::run_slice(u64 limit) {
     case Exit::BudgetSpent:
     case Exit::Requested:
     case Exit::Halted: break;
+    case Exit::Debug: {
+      const auto reason = cpu.debug().take_stop();
+      // At a handler, where m_step_observer has put the step's end.
+      if (m_step_goal && cpu.retired() >= *m_step_goal && reason && reason->kind == DebugStop::Kind::Event) break;
+      stop({.kind = StopCause::Kind::Debug, .cpu = 0, .debug = reason});
+      break;
+    }
     case Exit::Stuck:
-      // As many nanoseconds as there were events, so that timers go on; an interrupt may lead the guest out.
-      if (m_config.clock == ClockMode::Instructions) {
-        const Ticks later = m_clock.now() + kStuckTicks;
-        m_clock.skip_to(std::min(later, m_clock.next_deadline().value_or(later)));
-      }
+      if (m_inputs.mode() == InputJournal::Mode::Live) m_inputs.append({.kind = InputEvent::Kind::Stuck, .count = cpu.retired()});
+      stuck();
       break;
     case Exit::Shutdown:
       // A triple fault: the chipset answers the processor's shutdown cycle with a reset.
@@ -204,15 +261,48 @@ void Machine::run_slice(u64 limit) {
   }
 }
 
+void Machine::call_at(const void* owner, u64 count, std::function<void()> callback, Punctuality punctuality) {
+  std::erase_if(m_planned_calls, [&](const PlannedCall& call) { return call.owner == owner; });
+  if (callback) m_planned_calls.push_back({owner, std::max(count, cpu().retired() + 1), std::move(callback), punctuality});
+  m_next_call = ~u64{0};
+  for (const PlannedCall& call : m_planned_calls) m_next_call = std::min(m_next_call, call.count);
+}
+
+void Machine::make_planned_calls() {
+  // Each may plan others.
+  std::vector<std::function<void()>> due;
+  for (const PlannedCall& call : m_planned_calls)
+    if (call.count <= cpu().retired()) due.push_back(call.callback);
+  std::erase_if(m_planned_calls, [&](const PlannedCall& call) { return call.count <= cpu().retired(); });
+  m_next_call = ~u64{0};
+  for (const PlannedCall& call : m_planned_calls) m_next_call = std::min(m_next_call, call.count);
+  for (const auto& callback : due) callback();
+}
+
+void Machine::stuck() {
+  // As many nanoseconds as there were events, so that timers go on; an interrupt may lead the guest out.
+  if (m_config.clock != ClockMode::Instructions) return;
+  const Ticks later = m_clock.now() + kStuckTicks;
+  m_clock.skip_to(std::min(later, m_clock.next_seen_deadline().value_or(later)));
+}
+
 void Machine::idle() {
+  if (m_config.clock == ClockMode::Instructions)
+    if (const auto seen = m_clock.next_seen_deadline()) {
+      m_inputs.note_wait();
+      return m_clock.skip_to(*seen);
+    }
   const auto deadline = m_clock.next_deadline();
-  if (m_config.clock == ClockMode::Instructions && deadline) return m_clock.skip_to(*deadline);
+  if (m_inputs.mode() == InputJournal::Mode::Replay)
+    return end_replay(fmt::format("the guest waits after {} instructions, and the recording knows nothing that would end it", cpu().retired()), true);
+  if (!m_polls) return stop();  // nobody is listened to who could wake it
   std::optional<u64> timeout;
   if (deadline) {
-    const Ticks now = m_clock.now();
+    const Ticks now = m_config.clock == ClockMode::Paced ? host_time() : m_clock.now();
     timeout = *deadline > now ? *deadline - now : 0;
   }
   m_events.wait(timeout);
+  if (m_config.clock == ClockMode::Paced) pace(true);
 }
 
 std::string Machine::configuration() const {
@@ -260,7 +350,19 @@ Result<void> Machine::load_state(const States& states) {
       if (archive.failed()) return failure(fmt::format("{}: {}", part.name, archive.error()->message));
     }
   }
+  m_reset_requested = false;
+  m_init_requested = 0;
+  m_replay_end.reset();
+  // Devices that armed timers used up numbers of theirs.
+  ArchiveReader clock(states.at("clock"));
+  m_clock.visit(clock);
   return {};
+}
+
+u64 Machine::device_state_hash() {
+  ArchiveHasher hasher;
+  for (auto& part : state_parts()) part.visit(hasher);
+  return hasher.hash();
 }
 
 u64 Machine::state_hash() {

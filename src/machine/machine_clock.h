@@ -12,6 +12,7 @@ namespace vellum {
 enum class ClockMode : u8 {
   Realtime,      // virtual time follows the host's monotonic clock while the machine runs
   Instructions,  // one retired instruction takes one nanosecond; exactly repeatable
+  Paced,         // as Realtime, but recorded: time of instructions, set right from time to time, which the journal knows
 };
 
 // Nanoseconds of the host's monotonic clock.
@@ -34,6 +35,11 @@ class MachineClock : public VirtualClock {
   void stop();
   // Instructions: every CPU is halted, so time jumps to `deadline`. Without effect when that has passed.
   void skip_to(Ticks deadline);
+  // Paced: time moves on by `advance`, and an instruction takes `rate` / 65536 nanoseconds from now on.
+  void set_pace(Ticks advance, u32 rate);
+  u32 rate() const { return m_rate; }
+  // Instructions and Paced: the least number of instructions from now that bring `deadline`, at least 1.
+  u64 instructions_until(Ticks deadline) const;
 
   // `now` of a saved machine. Load it after the CPU, whose retired count it is measured against.
   void visit(Archive& archive);
@@ -42,6 +48,8 @@ class MachineClock : public VirtualClock {
   void deadline_moved() override { m_notify(); }
 
  private:
+  static constexpr unsigned kRateBits = 16;
+  static constexpr u32 kUnitRate = 1u << kRateBits;
   u64 source() const { return m_mode == ClockMode::Realtime ? host_nanoseconds() : m_cpu ? m_cpu->retired() : 0; }
   void rebase(Ticks now);
 
@@ -50,10 +58,12 @@ class MachineClock : public VirtualClock {
   // Wiring.
   std::function<void()> m_notify;
   const Cpu* m_cpu = nullptr;
-  // State: now() is m_base when stopped, and m_base plus what the source advanced since m_source_at_base otherwise.
+  // State: now() is m_base when stopped, and m_base plus what the source advanced since m_source_at_base otherwise, which
+  // counts m_rate / 65536 nanoseconds each.
   bool m_flowing = false;
   Ticks m_base = 0;
   u64 m_source_at_base = 0;
+  u32 m_rate = kUnitRate;
 };
 
 }  // namespace vellum

@@ -7,8 +7,10 @@
 
 #include "cpu/state.h"
 #include "devices/a20_gate.h"
+#include "devices/ac97.h"
 #include "devices/acpi_tables.h"
 #include "devices/apic_bus.h"
+#include "devices/audio.h"
 #include "devices/ata_disk.h"
 #include "devices/atapi_cdrom.h"
 #include "devices/coprocessor_error.h"
@@ -27,6 +29,7 @@
 #include "devices/local_apic.h"
 #include "devices/parallel_port.h"
 #include "devices/pc_testdev.h"
+#include "devices/pc_speaker.h"
 #include "devices/pci.h"
 #include "devices/pic8259.h"
 #include "devices/piix3.h"
@@ -36,10 +39,14 @@
 #include "devices/ps2_keyboard.h"
 #include "devices/ps2_mouse.h"
 #include "devices/rtc_mc146818.h"
+#include "devices/sb16.h"
 #include "devices/smbios_tables.h"
 #include "devices/system_control_port.h"
 #include "devices/uart16550.h"
+#include "devices/uhci.h"
+#include "devices/usb_tablet.h"
 #include "devices/vga.h"
+#include "machine/disk_translation.h"
 #include "machine/pc_cmos.h"
 #include "state/assert.h"
 
@@ -55,7 +62,7 @@ constexpr u64 kBelow4gWhenSplit = 0xc0000000;
 constexpr u64 kLowBiosSize = 0x20000;
 constexpr int kRomPriority = 1;
 
-constexpr u8 kSlotHostBridge = 0, kSlotSouthBridge = 1, kSlotVga = 2;
+constexpr u8 kSlotHostBridge = 0, kSlotSouthBridge = 1, kSlotVga = 2, kSlotAc97 = 4;
 
 u64 align_up(u64 value, u64 alignment) { return (value + alignment - 1) / alignment * alignment; }
 
@@ -162,6 +169,8 @@ class PcBoard::CpuInputs final : public ApicCpu {
   unsigned m_index;
 };
 
+u64 PcBoard::rom_size(std::span<const u8> rom) { return rom.empty() ? 0 : std::bit_ceil(align_up(rom.size(), kPageSize)); }
+
 PcBoard::Layout PcBoard::layout(u64 memory_size, const PcConfig& config) {
   Layout layout{};
   layout.below_4g = memory_size >= kLargestUnsplit ? kBelow4gWhenSplit : memory_size;
@@ -169,8 +178,13 @@ PcBoard::Layout PcBoard::layout(u64 memory_size, const PcConfig& config) {
   layout.bios = align_up(memory_size, 2u << 20);
   layout.bios_size = config.bios.size();
   layout.vga_bios = layout.bios + layout.bios_size;
-  layout.vga_bios_size = config.vga_bios.empty() ? 0 : std::bit_ceil(align_up(config.vga_bios.size(), kPageSize));
-  layout.video_memory = align_up(layout.vga_bios + layout.vga_bios_size, 2u << 20);
+  layout.vga_bios_size = rom_size(config.vga_bios);
+  u64 roms_end = layout.vga_bios + layout.vga_bios_size;
+  for (const auto& card : config.network) {
+    layout.network_roms.push_back(roms_end);
+    roms_end += rom_size(card.rom);
+  }
+  layout.video_memory = align_up(roms_end, 2u << 20);
   layout.total = layout.video_memory + Vga::kDefaultVramSize;
   return layout;
 }
@@ -185,7 +199,9 @@ Result<void> PcBoard::build(Machine& machine, PcConfig config) {
   board->add_interrupt_controllers();
   board->add_chipset();
   board->add_isa_devices();
+  board->add_network();
   board->add_serial_ports();
+  board->add_input_ports();
   if (auto added = board->add_disks(); !added) return added;
   board->add_test_devices();
   board->preset_cmos();
@@ -275,6 +291,15 @@ void PcBoard::add_chipset() {
   m_ide = &m_machine.add(std::make_unique<Piix3Ide>(ports, InterruptLine(*m_isa_bridge, 14), InterruptLine(*m_isa_bridge, 15)));
   m_pci->attach(*m_ide, kSlotSouthBridge, 1);
 
+  if (m_config.usb) {
+    auto& usb = m_machine.add(std::make_unique<Uhci>(clock));
+    if (m_config.usb_tablet) {
+      m_tablet = &m_machine.add(std::make_unique<UsbTablet>(clock));
+      usb.attach(0, *m_tablet);
+    }
+    m_pci->attach(usb, kSlotSouthBridge, 2);
+  }
+
   m_power = &m_machine.add(std::make_unique<Piix4Pm>(
       *m_pci, clock, InterruptLine(*m_isa_bridge, Piix3::kSci),
       Piix4Pm::Callbacks{.power_off = [this] { m_machine.request_power_off(); },
@@ -292,10 +317,13 @@ void PcBoard::add_chipset() {
 void PcBoard::add_isa_devices() {
   PortBus& ports = m_machine.ports();
   VirtualClock& clock = m_machine.clock();
+  if (m_config.audio) m_audio = std::make_unique<AudioMixer>(clock, *m_config.audio);
   m_pit = &m_machine.add(std::make_unique<Pit8254>(clock, InterruptLine(*m_hpet, Hpet::kPit)));
   ports.map("pit8254", 0x40, 4, *m_pit);
   m_system_control = &m_machine.add(std::make_unique<SystemControlPort>(clock, *m_pit, InterruptLine(*m_nmi_input, 0)));
   ports.map("port61", 0x61, 1, *m_system_control);
+  m_speaker = std::make_unique<PcSpeaker>(clock, *m_pit, m_audio.get());
+  m_system_control->enable_speaker = [this](bool enabled) { m_speaker->set_enabled(enabled); };
   m_rtc = &m_machine.add(std::make_unique<RtcMc146818>(clock, InterruptLine(*m_hpet, Hpet::kRtc), m_config.rtc_base,
                                                        [this](bool masked) { m_system_control->set_nmi_mask(masked); }));
   ports.map("rtc_mc146818", 0x70, 4, *m_rtc);
@@ -308,9 +336,9 @@ void PcBoard::add_isa_devices() {
   auto& port92 = m_machine.add(std::make_unique<Port92>([this](bool level) { m_a20->set_port92(level); }, reset));
   ports.map("port92", 0x92, 1, port92);
   m_keyboard = &m_machine.add(std::make_unique<Ps2Keyboard>(clock));
-  auto& mouse = m_machine.add(std::make_unique<Ps2Mouse>(clock));
+  m_mouse = &m_machine.add(std::make_unique<Ps2Mouse>(clock));
   auto& i8042 = m_machine.add(std::make_unique<I8042>(
-      clock, *m_keyboard, mouse,
+      clock, *m_keyboard, *m_mouse,
       I8042::Wiring{.irq1 = InterruptLine(*m_isa_bridge, 1), .irq12 = InterruptLine(*m_isa_bridge, 12),
                     .set_a20 = [this](bool level) { m_a20->set_keyboard_controller(level); }, .reset = reset}));
   ports.map("i8042 data", 0x60, 1, i8042);
@@ -323,6 +351,10 @@ void PcBoard::add_isa_devices() {
   ports.map("dma8237 pages", 0x80, 16, dma);
   m_floppy_dma = std::make_unique<Dma8237Channel>(dma, 2);
   m_floppy = &m_machine.add(std::make_unique<Floppy82077aa>(ports, clock, InterruptLine(*m_isa_bridge, 6), *m_floppy_dma));
+
+  if (m_config.sb16)
+    m_machine.add(std::make_unique<Sb16>(ports, clock, dma, [this](unsigned irq, bool level) { m_isa_bridge->set_input(irq, level); }, m_audio.get()));
+  if (m_config.ac97) m_pci->attach(m_machine.add(std::make_unique<Ac97>(clock, m_audio.get())), kSlotAc97, 0);
 
   auto& printer = m_machine.add(std::make_unique<ParallelPort>("parallel0", InterruptLine(*m_isa_bridge, 7), nullptr));
   ports.map("parallel0", 0x378, 3, printer);
@@ -337,7 +369,7 @@ void PcBoard::add_serial_ports() {
     if (!m_config.serial[i].present) continue;
     const std::string name = fmt::format("uart16550.{}", i);
     auto& uart = m_machine.add(std::make_unique<Uart16550>(
-        name, m_machine.clock(), InterruptLine(*m_serial_interrupts[i % 2], i / 2), m_config.serial[i].backend));
+        name, m_machine.clock(), InterruptLine(*m_serial_interrupts[i % 2], i / 2), journaled(fmt::format("serial{}", i), m_config.serial[i].backend)));
     m_machine.ports().map(name, kPorts[i], 8, uart);
   }
 }
@@ -349,7 +381,13 @@ Result<void> PcBoard::add_disks() {
     const std::string serial = fmt::format("VL{:05}", i + 1);
     std::unique_ptr<IdeDrive> drive;
     if (slot.cdrom) drive = std::make_unique<AtapiCdrom>(std::move(slot.medium), serial);
-    else drive = std::make_unique<AtaDisk>(std::move(slot.medium), serial);
+    else {
+      std::array<u8, kSectorSize> boot_sector{};
+      if (auto read = slot.medium->read(0, boot_sector); !read) return read;
+      const BiosDisk disk = choose_disk_translation(slot.medium->size() / kSectorSize, boot_sector);
+      m_disk_translations[i] = disk.translation;
+      drive = std::make_unique<AtaDisk>(std::move(slot.medium), disk.physical, serial);
+    }
     m_ide->attach_drive(i / 2, i % 2, std::move(drive));
   }
   // Drive A: is always there, as on every PC of this kind; drive B: when something is in it.
@@ -374,7 +412,7 @@ void PcBoard::add_test_devices() {
     ports.map("isa-debug-exit", *m_config.debug_exit_port, m_config.debug_exit_size, device);
   }
   if (m_config.debug_console) {
-    auto& device = m_machine.add(std::make_unique<DebugConsole>("debugcon", m_config.debug_console));
+    auto& device = m_machine.add(std::make_unique<DebugConsole>("debugcon", journaled("debugcon", m_config.debug_console)));
     ports.map("debugcon", 0xe9, 1, device);
     ports.map("debugcon", 0x402, 1, device);
   }
@@ -392,7 +430,8 @@ void PcBoard::preset_cmos() {
     const auto* disk = dynamic_cast<AtaDisk*>(m_ide->drive(i / 2, i % 2));
     if (!disk) continue;
     const auto geometry = disk->geometry();
-    cmos.disks[i] = {.present = true, .cylinders = geometry.cylinders, .heads = geometry.heads, .sectors = geometry.sectors};
+    cmos.disks[i] = {.present = true, .cylinders = geometry.cylinders, .heads = geometry.heads, .sectors = geometry.sectors,
+                     .translation = static_cast<u8>(m_disk_translations[i])};
   }
   for (const auto& [index, value] : cmos.bytes()) m_rtc->preset(index, value);
 }
@@ -473,9 +512,7 @@ void PcBoard::cpu_initialised(unsigned) {
   if (m_local_apic) m_local_apic->init();
 }
 
-void PcBoard::press_power_button() { m_power->press_power_button(); }
-
-void PcBoard::key(KeyCode code, bool down) { m_keyboard->key(code, down); }
+ScreenSource* PcBoard::screen() { return m_vga; }
 
 void PcBoard::reset(ResetKind) { m_machine.cpu().set_a20(m_a20->enabled()); }
 
@@ -497,15 +534,8 @@ Result<void> PcBoard::flush_disks() {
 std::optional<std::string> PcBoard::describe(std::string_view topic) {
   if (topic == "pci") return m_pci->describe();
   if (topic == "screen") return m_vga->text_screen();
-  if (topic == "block") {
-    std::string text;
-    for (unsigned i = 0; i < 4; ++i)
-      if (IdeDrive* drive = m_ide->drive(i / 2, i % 2)) text += fmt::format("ide{}-{}: {}\n", i / 2, i % 2, drive->describe());
-    for (unsigned i = 0; i < 2; ++i)
-      if (BlockDevice* medium = m_floppy->medium(i))
-        text += fmt::format("floppy{}: {}{}\n", i, medium->path(), medium->read_only() ? " (read-only)" : "");
-    return text.empty() ? "no drives\n" : text;
-  }
+  if (topic == "network") return describe_network();
+  if (topic == "block") return describe_drives();
   if (topic == "pic") {
     ArchivePrinter printer;
     m_pic->visit(printer);

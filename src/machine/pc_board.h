@@ -8,14 +8,22 @@
 #include <vector>
 
 #include "devices/character_backend.h"
+#include "devices/ethernet.h"
 #include "machine/board.h"
 #include "machine/linux_boot.h"
+#include "machine/journaled_line.h"
+#include "machine/journaled_link.h"
 #include "machine/machine.h"
 #include "state/error.h"
 #include "storage/block_device.h"
 
 namespace vellum {
 
+class AtapiCdrom;
+class E1000;
+class AudioMixer;
+class AudioSink;
+class PcSpeaker;
 class CoprocessorError;
 class Hpet;
 class I440fx;
@@ -32,9 +40,12 @@ class Piix4Pm;
 class Pic8259Pair;
 class Pit8254;
 class Ps2Keyboard;
+class Ps2Mouse;
 class RtcMc146818;
 class SystemControlPort;
+class UsbTablet;
 class Vga;
+enum class DiskTranslation : u8;
 class Dma8237Channel;
 
 // What is plugged into the board. Everything that names a host file has been opened before.
@@ -48,6 +59,16 @@ struct PcConfig {
     bool present = false;
     CharacterBackend* backend = nullptr;  // null: nothing connected
   };
+  struct NetworkCard {
+    enum class Model : u8 { E1000, Ne2kPci, Ne2kIsa, VirtioNet };
+    Model model = Model::E1000;
+    MacAddress address{};
+    bool connected = false;             // there is a cable
+    NetworkBackend* backend = nullptr;  // its far end; null: nobody is there, and only recorded frames come
+    std::vector<u8> rom;                // at most 256 KiB; empty: none
+    u16 port = 0x300;                   // of an ISA card
+    u8 irq = 9;
+  };
   std::vector<u8> bios;      // 64 KiB to 16 MiB, a multiple of 64 KiB
   std::vector<u8> vga_bios;  // at most 256 KiB; empty: none
   std::optional<KernelRequest> kernel;
@@ -60,7 +81,13 @@ struct PcConfig {
   bool text_only = false;                     // firmware shall show its messages on the first serial line
   std::optional<u16> debug_exit_port;
   u16 debug_exit_size = 2;
+  bool sb16 = false, ac97 = false;
+  std::vector<NetworkCard> network;  // at most eight
+  AudioSink* audio = nullptr;  // where sound goes; null: nowhere
+  bool usb = false;         // the PIIX3's USB controller
+  bool usb_tablet = false;  // a tablet on it
   bool test_device = false;
+  bool snapshot = false;  // -snapshot: writes to media that are inserted later are forgotten too
   u64 rtc_base = 0;  // what the clock shows at power-on, in seconds since 1970-01-01
 };
 
@@ -85,7 +112,15 @@ class PcBoard final : public Board {
   void cpu_initialised(unsigned cpu) override;
   void press_power_button() override;
   void key(KeyCode code, bool down) override;
+  void move_pointer(int dx, int dy, int wheel, u8 buttons) override;
+  bool pointer_is_absolute() const override;
+  void place_pointer(u16 x, u16 y, int wheel, u8 buttons) override;
+  std::vector<std::string> removable_drives() override;
+  Result<void> change_medium(std::string_view drive, ImageOptions image, bool force) override;
+  Result<void> eject_medium(std::string_view drive, bool force) override;
+  ScreenSource* screen() override;
   void reset(ResetKind kind) override;
+  std::vector<BlockDevice*> inserted_media() override;
   Result<void> flush_disks() override;
   std::optional<std::string> describe(std::string_view topic) override;
 
@@ -95,6 +130,7 @@ class PcBoard final : public Board {
     u64 below_4g, above_4g;
     u64 bios, bios_size;
     u64 vga_bios, vga_bios_size;
+    std::vector<u64> network_roms;
     u64 video_memory;
     u64 total;
   };
@@ -105,13 +141,35 @@ class PcBoard final : public Board {
   class CpuInputs;
 
   PcBoard(Machine& machine, PcConfig config);
+  // A drive with a changeable medium: a CD-ROM drive, or the floppy drive of this number.
+  struct RemovableDrive {
+    std::string name;
+    AtapiCdrom* cdrom = nullptr;
+    unsigned floppy = 0;
+  };
+  std::vector<RemovableDrive> find_removable_drives();
+  Result<RemovableDrive> find_removable_drive(std::string_view name);
+  BlockDevice* medium_of(const RemovableDrive& drive);
+  struct MediumRequest;
+  Result<void> request_medium(const MediumRequest& request);
+  Result<void> serve_medium(const MediumRequest& request);
+  Result<void> change_medium_now(std::string_view drive, ImageOptions image, bool force);
+  Result<void> eject_medium_now(std::string_view drive, bool force);
+  std::string describe_drives();
+  std::string describe_network();
+  // A ROM's size as its base address register wants it: a power of two.
+  static u64 rom_size(std::span<const u8> rom);
   static Layout layout(u64 memory_size, const PcConfig& config);
   u64 guest_tsc() const;
+  // The device's end of a line that leads to `host`; nullptr: to nothing.
+  CharacterBackend* journaled(const std::string& name, CharacterBackend* host);
   void map_roms();
   void add_interrupt_controllers();
   void add_chipset();
   void add_isa_devices();
+  void add_network();
   void add_serial_ports();
+  void add_input_ports();
   Result<void> add_disks();
   void add_test_devices();
   void preset_cmos();
@@ -120,6 +178,7 @@ class PcBoard final : public Board {
   // Configuration.
   PcConfig m_config;
   Layout m_layout;
+  std::array<DiskTranslation, 4> m_disk_translations{};
   // Wiring; the machine owns what is a Device.
   Machine& m_machine;
   std::unique_ptr<ApicBus> m_apic_bus;
@@ -130,9 +189,25 @@ class PcBoard final : public Board {
   std::unique_ptr<NmiInput> m_nmi_input;
   std::array<std::unique_ptr<SharedInterrupt>, 2> m_serial_interrupts;  // IRQ 4 and IRQ 3
   std::unique_ptr<Dma8237Channel> m_floppy_dma;
+  // Where input from outside comes in, and the far ends of the lines it comes by.
+  InputPort* m_keys = nullptr;
+  InputPort* m_pointer = nullptr;
+  InputPort* m_tablet_pointer = nullptr;
+  InputPort* m_power_button = nullptr;
+  InputPort* m_media_port = nullptr;
+  Result<void> m_media_result;  // of the change of a medium that came in by the port last
+  std::vector<std::unique_ptr<JournaledLine>> m_lines;
+  // Each card's cable, null where there is none, and what the card says of itself.
+  struct Network {
+    std::unique_ptr<JournaledLink> link;
+    std::function<std::string()> describe_card;
+  };
+  std::vector<Network> m_network;
   Pic8259Pair* m_pic = nullptr;
   LocalApic* m_local_apic = nullptr;  // null: the CPU model has none
   IoApic* m_io_apic = nullptr;
+  std::unique_ptr<AudioMixer> m_audio;  // null: nobody listens
+  std::unique_ptr<PcSpeaker> m_speaker;
   PciBus* m_pci = nullptr;
   I440fx* m_host_bridge = nullptr;
   Piix3* m_isa_bridge = nullptr;
@@ -144,6 +219,8 @@ class PcBoard final : public Board {
   SystemControlPort* m_system_control = nullptr;
   CoprocessorError* m_coprocessor_error = nullptr;
   Ps2Keyboard* m_keyboard = nullptr;
+  Ps2Mouse* m_mouse = nullptr;
+  UsbTablet* m_tablet = nullptr;  // null: not plugged in
   Floppy82077aa* m_floppy = nullptr;
   Vga* m_vga = nullptr;
   FwCfg* m_fw_cfg = nullptr;

@@ -24,12 +24,6 @@ u8 boot_code(char letter) {
   }
 }
 
-// How the BIOS shall translate the drive's geometry: 0 not at all, 1 LBA, 2 large (CHS bit shifting).
-u8 translation(const PcCmos::Disk& disk) {
-  if (disk.cylinders <= 1024 && disk.heads <= 16 && disk.sectors <= 63) return 0;
-  return u64{disk.cylinders} * disk.heads <= 131072 ? 2 : 1;
-}
-
 }  // namespace
 
 std::vector<std::pair<u8, u8>> PcCmos::bytes() const {
@@ -64,7 +58,7 @@ std::vector<std::pair<u8, u8>> PcCmos::bytes() const {
 
   u8 types = 0, translations = 0;
   for (unsigned i = 0; i < 4; ++i)
-    if (disks[i].present) translations |= static_cast<u8>(translation(disks[i]) << (2 * i));
+    if (disks[i].present) translations |= static_cast<u8>((disks[i].translation & 3) << (2 * i));
   for (unsigned i = 0; i < 2; ++i) {
     const Disk& disk = disks[i];
     if (!disk.present) continue;

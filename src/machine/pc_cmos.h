@@ -16,6 +16,7 @@ struct PcCmos {
   struct Disk {
     bool present = false;
     u32 cylinders = 0, heads = 0, sectors = 0;
+    u8 translation = 0;  // DiskTranslation
   };
   u64 below_4g = 0, above_4g = 0;  // bytes of memory
   unsigned cpus = 1;

@@ -18,7 +18,7 @@ namespace vellum {
 namespace {
 
 constexpr char kMagic[8] = {'V', 'E', 'L', 'L', 'U', 'M', '\x1a', '\n'};
-constexpr u32 kVersion = 1;
+constexpr u32 kVersion = 2;
 constexpr u64 kLongestState = 256u << 20;  // uncompressed; no device comes near
 constexpr usize kPagesPerSection = 256;
 constexpr std::string_view kConfigurationSection = "configuration";
@@ -325,6 +325,8 @@ Result<void> save_snapshot(Machine& machine, const std::string& path) {
 }
 
 Result<void> load_snapshot(Machine& machine, const std::string& path) {
+  if (!machine.inputs().can_restart())
+    return failure(fmt::format("{}: a run that is recorded or replayed goes from its start to its end, and no other state fits in between", path));
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return failure(fmt::format("{}: cannot open the snapshot: {}", path, std::strerror(errno)));
   SnapshotReader reader(file);
@@ -339,6 +341,7 @@ Result<void> load_snapshot(Machine& machine, const std::string& path) {
       log(LogItem::Unsupported, "the machine's state before loadvm could not be put back: {}", restored.error().message);
     return std::unexpected(about(path, loaded.error()));
   }
+  machine.inputs().restart();
   auto loaded = load_pages(reader, machine.ram());
   machine.memory().contents_replaced();
   if (!loaded) {

@@ -70,10 +70,21 @@ void AddressSpace::rebuild() {
   for (auto* listener : m_listeners) listener->layout_changed();
 }
 
+void AddressSpace::watch_for_display(u64 ram_offset, u64 size) {
+  for (u64 page = 0; page < size; page += kPageSize) m_ram.set_flag(ram_offset + page, kPageCleanDisplay);
+  for (auto* listener : m_listeners) listener->writes_watched(ram_offset, size);
+}
+
 void AddressSpace::contents_replaced() {
-  for (u64 page = 0; page < m_ram.size(); page += kPageSize)
+  for (u64 page = 0; page < m_ram.size(); page += kPageSize) {
+    m_ram.clear_flag(page, kPageCleanDisplay);
     if (m_ram.flags(page) & kPageHoldsCode)
       for (auto* listener : m_listeners) listener->code_written(page, kPageSize);
+  }
+  for (auto* listener : m_listeners) listener->layout_changed();
+}
+
+void AddressSpace::flags_set() {
   for (auto* listener : m_listeners) listener->layout_changed();
 }
 

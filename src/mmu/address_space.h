@@ -33,6 +33,8 @@ class MemoryListener {
   virtual void code_written(u64 ram_offset, u64 size) = 0;
   // The layout changed: every cached translation is void.
   virtual void layout_changed() = 0;
+  // Somebody wants to learn of the next store to each of these pages of RAM: no translation may permit one unseen.
+  virtual void writes_watched(u64 ram_offset, u64 size) = 0;
 };
 
 enum class RegionKind : u8 { Hole, Ram, Rom, Mmio };
@@ -81,6 +83,8 @@ class AddressSpace {
   void write(GuestPhysAddr address, std::span<const u8> data);
   // A device that changes bytes of RAM by host pointer (display memory) tells of it here: page flags and listeners.
   void ram_written(u64 ram_offset, u64 size);
+  // Sets kPageCleanDisplay for these pages (whole ones); the next store to each clears it again, whoever makes it.
+  void watch_for_display(u64 ram_offset, u64 size);
   template <class T>
   T read_value(GuestPhysAddr address) {
     T value{};
@@ -96,6 +100,8 @@ class AddressSpace {
   // Tells every listener that RAM contents were replaced as a whole (a snapshot was loaded): no translation and no decoded
   // code is valid any longer.
   void contents_replaced();
+  // Tells every listener that page flags were set: writes to these pages have to be looked at from now on.
+  void flags_set();
   void add_listener(MemoryListener& listener) { m_listeners.push_back(&listener); }
 
   // One line per mapping, as `info mtree` prints it.

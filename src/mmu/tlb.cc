@@ -101,12 +101,12 @@ void Tlb::flush_page(u64 linear) {
   }
 }
 
-void Tlb::protect_host_page(const u8* host) {
+void Tlb::protect_host_pages(const u8* host, u64 size) {
   for (Table& table : m_tables)
     for (const List* list : {&table.local, &table.global})
       for (u32 i = 0; i < list->count; ++i) {
         const u16 index = list->slots[i];
-        if (TlbEntry& entry = table.entries[index]; entry.host == host && entry.write_tag != invalid_tag(index)) {
+        if (TlbEntry& entry = table.entries[index]; reinterpret_cast<u64>(entry.host) - reinterpret_cast<u64>(host) < size && entry.write_tag != invalid_tag(index)) {
           entry.write_tag = invalid_tag(index);
           table.attributes[index] |= kWatched;
         }

@@ -57,9 +57,9 @@ class Tlb {
   void switch_user_table(unsigned number, bool kept);
   // INVLPG: every translation of the page that contains `linear`, in all contexts, whatever its size.
   void flush_page(u64 linear);
-  // Takes the write permission from every entry that maps this host page (code was found there, or it must be logged):
-  // writes are watched from now on.
-  void protect_host_page(const u8* host);
+  // Takes the write permission from every entry that maps one of these host pages (code was found there, or it must be
+  // logged): writes are watched from now on. Costs a look at every entry in use, however many pages there are.
+  void protect_host_pages(const u8* host, u64 size);
   // Where `size` bytes at `linear` are when writes there are permitted and watched and they lie in one page, or nullptr.
   // `entries` is one of the tables.
   u8* watched_host(const TlbEntry* entries, u64 linear, u64 size) const {

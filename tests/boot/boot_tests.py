@@ -58,6 +58,87 @@ def test_state_hash(machine):
             _expect(hashes[engine] == hashes[engines[0]], m, f"{engine}: {hashes[engine]}, {engines[0]}: {hashes[engines[0]]}")
 
 
+def _engines(machine):
+    with machine("-help") as m:
+        m.wait(60)
+        return re.search(r"-engine (\S+)", m.serial)[1].split("|")
+
+
+def _replay(machine, options, recording, engine, status=0):
+    """Plays a recording and returns the state hash at its end, which vellum has compared with the recorded one."""
+    with machine(*options, "-replay", recording, "-engine", engine) as m:
+        m.wait(300, status)
+        end = re.search(r"the replay ended as it was recorded: (\d+) instructions, state ([0-9a-f]{16})", m.serial)
+        _expect(end, m, f"{engine}: the replay did not end as it was recorded")
+        return end[0]
+
+
+def test_recording(machine):
+    """A boot with a user at the console, recorded while other programs load the host, ends in the same state when it is replayed by each engine"""
+    import os
+    import subprocess
+    import sys
+    import tempfile
+    options = ("-m", "256", "-kernel", guests.kernel64(), "-initrd", guests.initrd64(), "-append", "console=ttyS0 quiet")
+    with tempfile.TemporaryDirectory() as directory:
+        recording = f"{directory}/recording"
+        load = subprocess.Popen([sys.executable, "-c", "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"])
+        try:
+            with machine(*options, "-record", recording) as m:
+                _shell(m, 240)
+                # Time follows the host in a recorded run, too: a second of sleep is one.
+                m.command("sleep 1; date > /tmp/note; od -An -N16 -tx1 /dev/urandom >> /tmp/note")
+                m.monitor("sendkey a")
+                m.send("poweroff -f\n")
+                m.wait(60)
+        finally:
+            load.kill()
+            load.wait()
+        size = os.path.getsize(recording)
+        _expect(size <= 10 << 20, m, f"the recording has {size} bytes")
+        ends = {engine: _replay(machine, options, recording, engine) for engine in _engines(machine) if engine != "llvm"}
+        _expect(len(set(ends.values())) == 1, m, f"the engines end differently: {ends}")
+        # Another machine, a cut-off file and a damaged one are refused, or end where they end.
+        with machine("-m", "257", *options[2:], "-replay", recording) as m:
+            m.wait(60, status=1)
+            _expect("this is not the machine that was recorded: the recording has memory=" in m.serial, m, "no word of the other machine")
+        with open(recording, "rb") as file:
+            data = file.read()
+        with open(recording, "wb") as file:
+            file.write(data[:len(data) // 2])
+        with machine(*options, "-replay", recording) as m:
+            m.wait(300)
+            _expect("without a mark of its end" in m.serial, m, "no word of the early end")
+        with open(recording, "wb") as file:
+            file.write(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
+        with machine(*options, "-replay", recording) as m:
+            m.wait(60, status=1)
+            _expect("the file is damaged" in m.serial, m, "no word of the damage")
+
+
+def test_recording_disk(machine):
+    """A recorded run that boots from a disk and writes to it replays to the same state, and the disk's image is as it was"""
+    import hashlib
+    import tempfile
+
+    def digest(path):
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    image = guests.grub_disk()
+    before = digest(image)
+    options = ("-m", "256", "-hda", image)
+    with tempfile.TemporaryDirectory() as directory:
+        recording = f"{directory}/recording"
+        with machine(*options, "-record", recording) as m:
+            _shell(m, 300)
+            m.command("mount -t devtmpfs none /dev 2>/dev/null; dd if=/dev/urandom of=/dev/sda seek=2000 bs=512 count=64; sync; dd if=/dev/sda of=/dev/null bs=64k count=64")
+            m.send("poweroff -f\n")
+            m.wait(60)
+        ends = {engine: _replay(machine, options, recording, engine) for engine in ("baseline", "tiered") if engine in _engines(machine)}
+        _expect(len(set(ends.values())) <= 1, m, f"the engines end differently: {ends}")
+    _expect(digest(image) == before, m, "the image was written to")
+
+
 def test_snapshot(machine):
     """savevm in one process, loadvm in another, and the guest goes on where it was"""
     import tempfile
@@ -76,6 +157,177 @@ def test_snapshot(machine):
             _expect("remembered" in m.command("cat /tmp/note"), m, "the note is gone")
             m.send("poweroff -f\n")
             m.wait(60)
+
+
+def test_removable_media(machine):
+    """Linux reads a CD-ROM and a floppy, both are changed, and its drivers notice"""
+    import tempfile
+    discs = guests.discs()
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("one", "two"):
+            with open(f"{directory}/{name}.img", "wb") as file:
+                file.write(f"this is disk {name}\n".encode().ljust(1440 * 1024, b"\0"))
+        with machine("-m", "512", "-kernel", guests.kernel64(), "-initrd", guests.driver_initrd64(), "-append", "console=ttyS0 quiet",
+                     "-cdrom", discs / "one.iso", "-fda", f"{directory}/one.img") as m:
+            _shell(m, 240)
+            m.command("mkdir -p /mnt")
+            read_cd = "mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/label"
+            _expect("this is disc one" in m.command(read_cd), m, "the first CD-ROM is not read")
+            # Linux locks the tray while a disc is mounted, and sees the wish to take it out.
+            answer = m.monitor(f"change ide1-0 {discs}/two.iso")
+            _expect("locked" in answer, m, f"a locked tray was opened: {answer}")
+            _expect("this is disc one" in m.command("umount /mnt; " + read_cd), m, "the first CD-ROM is gone")
+            m.command("umount /mnt")
+            answer = m.monitor(f"change ide1-0 {discs}/two.iso")
+            _expect(not answer.strip(), m, f"change said {answer}")
+            _expect("two.iso" in m.monitor("info block"), m, "info block does not show the second CD-ROM")
+            _expect("this is disc two" in m.command(read_cd), m, "the second CD-ROM is not read")
+            m.command("umount /mnt")
+            m.monitor("eject cdrom")
+            _expect("this is disc" not in m.command(read_cd), m, "an empty drive was read")
+
+            read_floppy = "head -c 16 /dev/fd0"
+            _expect("this is disk one" in m.command(read_floppy), m, "the first floppy is not read")
+            _expect("this is disk one" in m.command(read_floppy), m, "the first floppy is not read again")
+            answer = m.monitor(f"change floppy0 {directory}/two.img")
+            _expect(not answer.strip(), m, f"change said {answer}")
+            _expect("this is disk two" in m.command(read_floppy), m, "the second floppy is not read")
+            m.command("echo written by the guest | dd of=/dev/fd0 conv=sync,fsync 2>/dev/null")
+            m.monitor("eject fda")
+            with open(f"{directory}/two.img", "rb") as file:
+                _expect(file.read(20) == b"written by the guest", m, "what was written to the floppy is not in its image")
+            answer = m.monitor(f"change fda {directory}/three.img")
+            _expect("no such file" in answer, m, f"a file that is not there: {answer}")
+            m.send("poweroff -f\n")
+            m.wait(60)
+
+
+def test_usb_tablet(machine):
+    """Linux's uhci_hcd, usbhid and evdev drive the tablet: places, buttons and wheel arrive as events"""
+    import struct
+    with machine("-m", "512", "-kernel", guests.kernel64(), "-initrd", guests.driver_initrd64(), "-append", "console=ttyS0 quiet",
+                 "-device", "usb-tablet") as m:
+        _shell(m, 240)
+        # Lines longer than the screen would be broken by the shell's line editor.
+        m.command("cd /proc/bus/input; while ! grep Tablet devices; do sleep 1; done")
+        event = m.command("grep -A 4 Tablet devices | grep -o 'event[0-9]*'").strip()
+        _expect(event.startswith("event"), m, "the tablet has no event device")
+        m.command(f"cat /dev/input/{event} > /tmp/events & sleep 1")
+        for command in ("mouse_move 16384 8192", "mouse_button 1", "mouse_button 0", "mouse_move 32767 0", "mouse_move 32767 0 -1"):
+            answer = m.monitor(command)
+            _expect(not answer.strip(), m, f"{command}: {answer}")
+        # One line of 48 digits for each event of 24 bytes.
+        lines = m.command("sleep 1; xxd -p -c 24 /tmp/events").split()
+        events = [struct.unpack("<16xHHi", bytes.fromhex(line)) for line in lines if len(line) == 48]
+        absolute, key, relative, synchronize = 3, 1, 2, 0
+        wanted = [(absolute, 0, 16384), (absolute, 1, 8192), (key, 0x110, 1), (key, 0x110, 0), (absolute, 0, 32767),
+                  (absolute, 1, 0), (relative, 8, -1)]
+        got = [event for event in events if event[0] in (absolute, key) or event[:2] == (relative, 8)]
+        _expect(got == wanted, m, f"the events are {got}, not {wanted}")
+        _expect((synchronize, 0, 0) in events, m, "no report was completed")
+        log = m.command("dmesg | grep -iE 'usb.*(err|fail)|uhci.*(halt|err)'")
+        _expect(not log.strip(), m, f"the USB drivers complained:\n{log}")
+        m.send("poweroff -f\n")
+        m.wait(60)
+
+
+def _tone_in(path, expected):
+    """The frequency of the strongest tone near the expected one in a WAV file, and its amplitude, where it is loudest."""
+    import cmath
+    import math
+    import struct
+    with open(path, "rb") as file:
+        content = file.read()
+    samples = [left / 32768 for left, _ in struct.iter_unpack("<hh", content[44:44 + (len(content) - 44) // 4 * 4])]
+    length = 4800
+    window = [0.5 - 0.5 * math.cos(2 * math.pi * i / length) for i in range(length)]
+
+    def strength(start, frequency):
+        turn, z, total = cmath.exp(-2j * math.pi * frequency / 48000), 1, 0
+        for value, weight in zip(samples[start:start + length], window):
+            total += value * weight * z
+            z *= turn
+        return abs(total) * 4 / length
+    start = max(range(0, max(1, len(samples) - length), length), key=lambda at: strength(at, expected))
+    found = max((expected + step / 2 for step in range(-60, 61)), key=lambda frequency: strength(start, frequency))
+    return found, strength(start, found)
+
+
+def _hears(machine, path, expected):
+    frequency, amplitude = _tone_in(path, expected)
+    _expect(abs(frequency - expected) <= 2 and amplitude > 0.05, machine,
+            f"{frequency} Hz at {amplitude:.3f} instead of {expected} Hz were heard")
+
+
+def _sound(machine, card, kernel, initrd, speaker=False):
+    import tempfile
+    with tempfile.TemporaryDirectory() as directory:
+        wav = f"{directory}/sound.wav"
+        with machine("-m", "512", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet", "-device", card,
+                     "-audiodev", f"wav,path={wav}") as m:
+            _shell(m, 240)
+            _expect("0" == m.command("tone; echo $?").strip(), m, "the guest could not play")
+            log = m.command("dmesg | grep -iE '(snd|sb16|intel8x0).*(timeout|error)'")
+            _expect(not log.strip(), m, f"the driver complained:\n{log}")
+            if speaker:
+                event = m.command("cd /proc/bus/input; grep -A 4 Speaker devices | grep -o 'event[0-9]*'").strip()
+                m.command("z='\\0\\0\\0\\0\\0\\0\\0\\0'")
+                # struct input_event: 16 bytes of time, EV_SND, SND_TONE, the frequency.
+                m.command(f"printf \"$z$z\\22\\0\\2\\0\\274\\2\\0\\0\" > /dev/input/{event}; sleep 1")
+                m.command(f"printf \"$z$z\\22\\0\\2\\0\\0\\0\\0\\0\" > /dev/input/{event}")
+            m.send("poweroff -f\n")
+            m.wait(60)
+            _hears(m, wav, 1000)
+            if speaker:
+                _hears(m, wav, 700)
+
+
+def test_sound_ac97(machine):
+    """Linux's snd_intel8x0 plays a tone, and pcspkr another: their frequencies are in the recorded sound"""
+    _sound(machine, "AC97", guests.kernel64(), guests.driver_initrd64(), speaker=True)
+
+
+def test_sound_sb16(machine):
+    """Linux's snd_sb16 plays a tone by ISA DMA: its frequency is in the recorded sound"""
+    _sound(machine, "sb16", guests.kernel32(), guests.driver_initrd32())
+
+
+def test_vnc(machine):
+    """A VNC client (gvnccapture) sees the picture that screendump writes"""
+    import shutil
+    import socket
+    import subprocess
+    import tempfile
+    import debian
+    from png_reader import read_png
+    if not shutil.which("gvnccapture"):
+        raise debian.Unavailable("there is no gvnccapture here (Debian's package gvncviewer)")
+
+    def free_display():
+        for display in range(40, 100):
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", 5900 + display))
+                    return display
+                except OSError:
+                    continue
+        raise debian.Unavailable("every port for VNC displays 40 to 99 is taken")
+    display = free_display()
+    with tempfile.TemporaryDirectory() as directory:
+        with machine("-fda", guests.syslinux_floppy(), "-boot", "a", "-display", f"vnc=127.0.0.1:{display}") as m:
+            m.expect_screen(r"boot: *$", timeout=60)
+            m.type("seen by vnc")
+            m.expect_screen(r"boot: seen by vnc", timeout=30)
+            client = subprocess.run(["gvnccapture", "-q", f"127.0.0.1:{display}", f"{directory}/vnc.png"], capture_output=True, text=True, timeout=60)
+            _expect(client.returncode == 0, m, f"gvnccapture: {client.stdout}{client.stderr}")
+            with open(f"{directory}/vnc.png", "rb") as file:
+                seen = read_png(file.read())
+            shown = m.picture()
+            _expect((seen.width, seen.height) == (shown.width, shown.height), m, f"VNC shows {seen.width}x{seen.height}")
+            # Between the two pictures the cursor may have blinked: it lies within one character cell.
+            different = sum(a != b for row, other in zip(seen.rows, shown.rows) for a, b in zip(row, other))
+            _expect(different <= 9 * 16, m, f"{different} pixels differ")
+            _expect(any(pixel != (0, 0, 0) for row in shown.rows for pixel in row), m, "the screen is black")
 
 
 def test_grub_iso(machine):
@@ -150,7 +402,7 @@ def test_installer(machine):
 
 
 def test_systemd(machine):
-    """A Debian system made by debootstrap, with systemd, on an IDE disk, to a login on the serial line"""
+    """A Debian system made by mmdebstrap, with systemd, on an IDE disk, to a login on the serial line"""
     directory = guests.debian_system()
     with machine("-m", "1G", "-hda", directory / "disk.img", "-snapshot") as m:
         m.expect(r"vellum login: ", timeout=900)

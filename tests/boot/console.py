@@ -1,12 +1,18 @@
 """A running vellum under test: its serial line, its monitor, its text screen."""
 import os
+import pathlib
 import re
 import selectors
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+
+from png_reader import read_png  # noqa: E402
 
 
 class Failure(Exception):
@@ -155,6 +161,31 @@ class Machine:
             if not self._read(0.2):
                 raise Failure(f"vellum ended with status {self._process.wait()}.\n{self.describe()}")
 
+    def picture(self, keep=None):
+        """What the screen shows, as a picture; also written to the file `keep`."""
+        path = os.path.join(self._directory.name, "screen.png")
+        answer = self.monitor(f"screendump {path}")
+        if answer:
+            raise Failure(f"screendump: {answer}")
+        data = pathlib.Path(path).read_bytes()
+        if keep:
+            pathlib.Path(keep).write_bytes(data)
+        return read_png(data)
+
+    def expect_picture(self, what, condition, timeout, keep=None):
+        """Waits for a picture that `condition` accepts and that does not change for a while."""
+        deadline = time.monotonic() + timeout * self._speed
+        before = None
+        while True:
+            picture = self.picture(keep)
+            if condition(picture) and before is not None and picture.rows == before.rows:
+                return picture
+            before = picture
+            if time.monotonic() > deadline:
+                raise Failure(f"{what} did not appear on the screen within {timeout * self._speed:.0f} s; it has {picture.width}x{picture.height} pixels.\n{self.describe()}")
+            if not self._read(0.5):
+                raise Failure(f"vellum ended with status {self._process.wait()}.\n{self.describe()}")
+
     def keys(self, *names):
         for name in names:
             self.monitor(f"sendkey {name}")
@@ -164,7 +195,7 @@ class Machine:
         """Types text on the PC's keyboard (US layout)."""
         named = {" ": "spc", "\n": "ret", "-": "minus", "=": "equal", "/": "slash", ".": "dot", ",": "comma",
                  ";": "semicolon", "'": "apostrophe", "_": "shift-minus", ":": "shift-semicolon", "(": "shift-9",
-                 ")": "shift-0", '"': "shift-apostrophe", "$": "shift-4", "*": "shift-8", "+": "shift-equal"}
+                 ")": "shift-0", '"': "shift-apostrophe", "$": "shift-4", "*": "shift-8", "+": "shift-equal", ">": "shift-dot", "|": "shift-backslash"}
         self.keys(*(named.get(c) or (f"shift-{c.lower()}" if c.isupper() else c) for c in text))
 
     def describe(self):

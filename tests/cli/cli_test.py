@@ -49,8 +49,6 @@ class Mistyped(unittest.TestCase):
     def test_memory(self):
         self.check(["-nographic", "-m", "65G"], "-m: '65G' is out of range; memory is 1M to 64G")
 
-    def test_no_display(self):
-        self.check([], "this version has no graphical display; add -nographic (serial line on this terminal) or -display none")
 
 
 class Unusable(unittest.TestCase):

@@ -1,6 +1,4 @@
 // Fuzz target: the bytes are a snapshot file, or (where the first byte is odd) the sections of one whose checksums hold.
-#include <fcntl.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -10,20 +8,12 @@
 
 #include "../unit/machine/fake_parts.h"
 #include "machine/snapshot.h"
+#include "memory_file.h"
 #include "state/log.h"
 
 using namespace vellum;
 
 namespace {
-
-const std::string& file_path() {
-  static const std::string path = [] {
-    const int descriptor = open("/dev/shm", O_TMPFILE | O_RDWR, 0600);
-    if (descriptor < 0) abort();
-    return "/proc/self/fd/" + std::to_string(descriptor);
-  }();
-  return path;
-}
 
 // The format as snapshot.h and snapshot.cc describe it.
 class File {
@@ -100,10 +90,9 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, usize size) {
   fake.machine->run_instructions(123);
   const u64 before = fake.machine->state_hash();
   const std::vector<u8> bytes = data[0] & 1 ? sections(*fake.machine, data + 1, size - 1) : std::vector<u8>(data + 1, data + size);
-  const int descriptor = open(file_path().c_str(), O_WRONLY | O_TRUNC);
-  if (descriptor < 0 || write(descriptor, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) abort();
-  close(descriptor);
-  if (load_snapshot(*fake.machine, file_path())) fake.machine->run_instructions(50);
+  static test::MemoryFile memory_file;
+  memory_file.set(bytes);
+  if (load_snapshot(*fake.machine, memory_file.path())) fake.machine->run_instructions(50);
   else if (fake.machine->state_hash() != before) abort();
   return 0;
 }

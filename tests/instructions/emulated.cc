@@ -35,7 +35,7 @@ CpuModel model_for_tests() {
   return model;
 }
 
-EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries) {
+EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries, X87Code x87_code) {
   m_ram = std::move(*GuestRam::create(kRamSize));
   m_memory = std::make_unique<AddressSpace>(*m_ram);
   m_memory->map_ram("ram", GuestPhysAddr(0), kRamSize, 0);
@@ -43,7 +43,7 @@ EmulatedCpu::EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries) 
   m_cpu = std::make_unique<CpuCore>(model, *m_memory, *m_board, 0);
   // Regions of one instruction are LLVM's otherwise.
   const CodeGenerator generator = engine == Engine::Tiered ? CodeGenerator::Quick : CodeGenerator::Fitting;
-  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = hot_entries, .generator = generator, .wait_for_compiler = engine == Engine::Tiered}); !done) throw std::runtime_error(done.error().message);
+  if (const auto done = use_engine(*m_cpu, {.engine = engine, .hot_entries = hot_entries, .generator = generator, .x87_code = x87_code, .wait_for_compiler = engine == Engine::Tiered}); !done) throw std::runtime_error(done.error().message);
   build_tables();
 
   enter_long_mode(m_cpu->s, 0);

@@ -15,7 +15,7 @@ CpuModel model_for_tests();
 class EmulatedCpu {
  public:
   // Code becomes a region when it was entered `hot_entries` times.
-  EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries = 1);
+  EmulatedCpu(const CpuModel& model, Engine engine, u32 hot_entries = 1, X87Code x87_code = X87Code::Integers);
   ~EmulatedCpu();
   void run(const TestCase& test, Outcome& outcome);
   CpuCore& core() { return *m_cpu; }

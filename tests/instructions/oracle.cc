@@ -230,6 +230,7 @@ struct Options {
   std::string exceptions, record, check, replay, rows, group, environments;
   bool verbose = false;
   Engine engine = Engine::Interpreter;
+  X87Code x87_code = X87Code::Integers;
 };
 
 struct Recording {
@@ -337,7 +338,7 @@ std::vector<u16> rows_to_test(const Options& options, const Exceptions& exceptio
 int check(const Options& options, const Exceptions&) {
   u64 cases = 0;
   const std::vector<u8> data = Recording::read(options.check, cases);
-  EmulatedCpu emulated(model_for_tests(), options.engine);
+  EmulatedCpu emulated(model_for_tests(), options.engine, 1, options.x87_code);
   const Exceptions none;
   Judge judge(none);
   std::span<const u8> in = data;
@@ -359,7 +360,7 @@ int replay(const Options& options) {
   if (!test) throw std::runtime_error("cannot parse the case");
   std::string why;
   const auto native = NativeCpu::create(why);
-  EmulatedCpu emulated(model_for_tests(), options.engine);
+  EmulatedCpu emulated(model_for_tests(), options.engine, 1, options.x87_code);
   Disassembler disassembler;
   Outcome expected, got;
   emulated.run(*test, got);
@@ -404,7 +405,7 @@ int run(const Options& options, const Exceptions& exceptions) {
   const auto native = open_silicon();
   if (!native) return kSkipStatus;
   const CpuModel model = model_for_tests();
-  EmulatedCpu emulated(model, options.engine);
+  EmulatedCpu emulated(model, options.engine, 1, options.x87_code);
   GeneratorOptions generator_options;
   generator_options.rows = rows_to_test(options, exceptions, model);
   if (generator_options.rows.empty()) throw std::runtime_error("no row is left to test");
@@ -479,7 +480,7 @@ int run_programs(const Options& options, const Exceptions& exceptions) {
   const CpuModel model = model_for_tests();
   // The jump in front is another with each entry: a region that began there would be used once.
   constexpr u32 kHotEntries = 4;
-  EmulatedCpu emulated(model, options.engine, kHotEntries);
+  EmulatedCpu emulated(model, options.engine, kHotEntries, options.x87_code);
   GeneratorOptions generator_options;
   for (const auto& [mnemonic, unused] : exceptions.small) generator_options.small_counts.push_back(mnemonic);
   for (const auto& [mnemonic, unused] : exceptions.w0) generator_options.w0_outside_64.push_back(mnemonic);
@@ -548,7 +549,7 @@ int main_checked(int argc, char** argv) {
     if (i + 1 == argc)
       throw std::runtime_error(
           "usage: instruction-oracle [--cases N] [--seed N] [--exceptions FILE] [--rows A,B] "
-          "[--group G] [--states N] [--environments E,F] [--programs BLOCKS] [--record FILE] [--check FILE] [--replay CASE] [--verbose]");
+          "[--group G] [--states N] [--environments E,F] [--programs BLOCKS] [--record FILE] [--check FILE] [--replay CASE] [--x87 integers|host] [--verbose]");
     const std::string value = argv[++i];
     if (name == "--cases")
       options.cases = std::stoull(value);
@@ -561,6 +562,9 @@ int main_checked(int argc, char** argv) {
       const auto found = std::ranges::find(names, value);
       if (found == names.end()) throw std::runtime_error("no engine " + std::string(value));
       options.engine = static_cast<Engine>(found - names.begin());
+    } else if (name == "--x87") {
+      if (value != "integers" && value != "host") throw std::runtime_error("--x87 is integers or host");
+      options.x87_code = value == "host" ? X87Code::Host : X87Code::Integers;
     } else if (name == "--seed")
       options.seed = std::stoull(value);
     else if (name == "--exceptions")

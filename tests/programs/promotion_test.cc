@@ -8,7 +8,7 @@ using namespace vellum::programs;
 
 namespace {
 
-constexpr u64 kInstructions = 200'000;
+constexpr u64 kInstructions = 200'000, kSlice = 1000;
 
 // Sums up in RDX, and writes a count to memory each time that the inner loop is done.
 const std::vector<u8> kLoops = {
@@ -31,7 +31,7 @@ std::unique_ptr<ProgramMachine> run_loops(const EngineOptions& options) {
   machine->load(program, 1);
   machine->enter({.state_seed = 1, .rflags = 0x202});
   machine->core().s.gpr[kRbx] = instructions::kDataBase;
-  machine->run(kInstructions);
+  for (u64 done = 0; done < kInstructions; done += kSlice) machine->run(kSlice);
   return machine;
 }
 
@@ -39,7 +39,7 @@ std::unique_ptr<ProgramMachine> run_loops(const EngineOptions& options) {
 
 TEST_CASE("a region whose loops run long is promoted once") {
   const auto interpreter = run_loops({.engine = Engine::Interpreter});
-  const auto tiered = run_loops({.engine = Engine::Tiered, .hot_entries = 20, .passes_until_promoted = 500, .wait_for_compiler = true});
+  const auto tiered = run_loops({.engine = Engine::Tiered, .hot_entries = 20, .insns_until_promoted = 5000, .wait_for_compiler = true});
   const Statistics* statistics = engine_statistics(tiered->core());
   REQUIRE(statistics);
   CHECK((statistics->regions_promoted >= 1) == kHasQuickGenerator);  // elsewhere LLVM makes it the first time

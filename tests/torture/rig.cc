@@ -158,6 +158,7 @@ void Rig::restart() {
   std::copy(image.begin(), image.end(), ram.host(kBiosOffset));
   for (MemoryDisk* disk : m_disks) std::ranges::fill(disk->data(), u8{0});
   VELLUM_ASSERT(m_machine->load_state(m_power_on_state).has_value());
+  m_machine->inputs().restart();
   m_machine->memory().contents_replaced();
 }
 

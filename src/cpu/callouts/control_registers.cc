@@ -128,6 +128,14 @@ void write_cr4(CpuCore& cpu, u64 value) {
 
 }  // namespace
 
+namespace {
+
+void observe_control(CpuCore& cpu, unsigned index, u64 value) {
+  cpu.observe(kEventControl, [&](CpuObserver& observer) { observer.control_written(index, value); });
+}
+
+}  // namespace
+
 VELLUM_CALLOUT(move_to_control) {
   CpuState& s = cpu.s;
   const unsigned index = insn.operand[0];
@@ -136,14 +144,15 @@ VELLUM_CALLOUT(move_to_control) {
   require_privilege(cpu);
   const u64 value = read_register(s, insn.operand[1], control_size(cpu));
   switch (index) {
-    case 0: return write_cr0(cpu, value);
-    case 2: s.cr2 = value; return;
-    case 3: return write_cr3(cpu, value);
-    case 4: return write_cr4(cpu, value);
+    case 0: write_cr0(cpu, value); break;
+    case 2: s.cr2 = value; break;
+    case 3: write_cr3(cpu, value); break;
+    case 4: write_cr4(cpu, value); break;
     default:
       if (value > 15) cpu.raise_general_protection();
       cpu.environment.set_task_priority(static_cast<u8>(value));
   }
+  observe_control(cpu, index, value);
 }
 
 VELLUM_CALLOUT(move_from_control) {
@@ -211,6 +220,7 @@ VELLUM_CALLOUT(load_machine_status) {
   const u64 value = read_rm(cpu, insn, 0, 2);
   // LMSW sets PE but cannot clear it, SDM Vol. 2A "LMSW".
   write_cr0(cpu, (cpu.s.cr0 & ~u64{kCr0Mp | kCr0Em | kCr0Ts}) | (value & (kCr0Pe | kCr0Mp | kCr0Em | kCr0Ts)));
+  observe_control(cpu, 0, cpu.s.cr0);
 }
 
 VELLUM_CALLOUT(store_machine_status) {
@@ -223,6 +233,7 @@ VELLUM_CALLOUT(clear_task_switched) {
   require_privilege(cpu);
   cpu.s.cr0 &= ~kCr0Ts;
   cpu.update_mode();
+  observe_control(cpu, 0, cpu.s.cr0);
 }
 
 VELLUM_CALLOUT(invalidate_page) {

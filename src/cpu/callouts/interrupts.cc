@@ -149,6 +149,8 @@ void deliver_through_task_gate(CpuCore& cpu, const Delivery& delivery) {
 }  // namespace
 
 void CpuCore::deliver_event(u8 vector, EventKind kind, bool has_error_code, u32 error_code) {
+  const bool external = kind == EventKind::External || kind == EventKind::Nmi;
+  observe(kEventInterrupt, [&](CpuObserver& observer) { observer.interrupt_delivered(vector, external, error_code); });
   if (!s.protected_mode()) return deliver_real_mode(*this, vector);
   const u32 ext = kind == EventKind::SoftwareInterrupt ? 0 : 1;
   const unsigned entry_size = s.long_mode() ? 16 : 8;

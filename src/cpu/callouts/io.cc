@@ -22,14 +22,25 @@ unsigned port_size(const BoundInsn& insn) {
   return Size ? Size : insn.operand_size == 2 ? 2 : 4;
 }
 
+u32 read_observed(CpuCore& cpu, u16 port, unsigned size) {
+  const u32 value = cpu.environment.read_port(port, size);
+  cpu.observe(kEventPort, [&](CpuObserver& observer) { observer.port_accessed(port, size, false, value); });
+  return value;
+}
+
+void write_observed(CpuCore& cpu, u16 port, unsigned size, u32 value) {
+  cpu.observe(kEventPort, [&](CpuObserver& observer) { observer.port_accessed(port, size, true, value); });
+  cpu.environment.write_port(port, size, value);
+}
+
 void input(CpuCore& cpu, u16 port, unsigned size) {
   check_port(cpu, port, size);
-  write_gpr(cpu.s, kRax, size, cpu.environment.read_port(port, size));
+  write_gpr(cpu.s, kRax, size, read_observed(cpu, port, size));
 }
 
 void output(CpuCore& cpu, u16 port, unsigned size) {
   check_port(cpu, port, size);
-  cpu.environment.write_port(port, size, static_cast<u32>(truncate(cpu.s.gpr[kRax], size)));
+  write_observed(cpu, port, size, static_cast<u32>(truncate(cpu.s.gpr[kRax], size)));
 }
 
 // A repeated string instruction does at most this many iterations before the run loop looks up.
@@ -79,7 +90,7 @@ VELLUM_CALLOUT(input_string) {
     const u64 linear = cpu.segment_linear(kEs, s.gpr[kRdi] & insn.address_mask(), size, AccessType::Write);
     // The port must not be read when the store would fault.
     if ((linear ^ s.tlb[Tlb::slot(linear)].write_tag) > kPageSize - size) cpu.probe_write(linear, size);
-    const u32 value = cpu.environment.read_port(port, size);
+    const u32 value = read_observed(cpu, port, size);
     cpu.write_bytes(linear, &value, size);
     advance(s, insn, kRdi, size);
   });
@@ -95,7 +106,7 @@ VELLUM_CALLOUT(output_string) {
     CpuState& s = cpu.s;
     const u64 linear = cpu.segment_linear(segment, s.gpr[kRsi] & insn.address_mask(), size, AccessType::Read);
     const u32 value = static_cast<u32>(read_memory(cpu, linear, size));
-    cpu.environment.write_port(port, size, value);
+    write_observed(cpu, port, size, value);
     advance(s, insn, kRsi, size);
   });
 }

@@ -234,6 +234,7 @@ VELLUM_CALLOUT(read_msr) {
     log(LogItem::GuestErrors, "RDMSR {:#x}: #GP", index);
     cpu.raise_general_protection();
   }
+  cpu.observe(kEventMsr, [&](CpuObserver& observer) { observer.msr_accessed(index, false, value); });
   write_pair(cpu.s, value);
 }
 
@@ -246,6 +247,7 @@ VELLUM_CALLOUT(write_msr) {
     log(LogItem::GuestErrors, "WRMSR {:#x} = {:#x}: #GP", index, value);
     cpu.raise_general_protection();
   }
+  cpu.observe(kEventMsr, [&](CpuObserver& observer) { observer.msr_accessed(index, true, value); });
 }
 
 VELLUM_CALLOUT(read_time_stamp) {

@@ -252,4 +252,10 @@ Handler interpreter_handler(const Block& block, unsigned position);
 // The handlers of a row of opcode_rows().
 const RowHandlers& interpreter_row(u16 row);
 
+// These are the last of their block, run outside of regions, and look up before they go on. A chunk that started again would
+// be longer than in another engine.
+inline bool is_repeated_string(const BoundInsn& insn) {
+  return (insn.prefixes & (kPrefixRep | kPrefixRepne)) && interpreter_row(insn.row).flow == Flow::String;
+}
+
 }  // namespace vellum

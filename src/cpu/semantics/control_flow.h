@@ -49,6 +49,7 @@ struct CallIndirect {
 };
 
 // RET, and RET imm16, which releases the caller's arguments.
+template <bool Releases>
 struct ReturnNear {
   static constexpr Flow kFlow = Flow::Indirect;
   static constexpr bool kReturns = true;
@@ -57,7 +58,7 @@ struct ReturnNear {
     using T = typename C::Operand;
     const u64 target = c.template peek<T>(0);
     c.check_target(target);
-    c.release_stack(sizeof(T) + static_cast<u16>(c.immediate()));
+    c.release_stack(sizeof(T) + (Releases ? static_cast<u16>(c.immediate()) : 0));
     return target;
   }
 };

@@ -35,6 +35,7 @@ struct LiftedRegion {
   std::vector<std::vector<u16>> spills;  // per access: the slots whose memory may be out of date
   bool loops = false;                    // control may come back to a block without leaving the region
   bool wide_vectors = false;             // some vector slot is wider than 16 bytes
+  bool x87_on_host = false;              // between region_x87_enter() and region_x87_leave() the host's x87 is the guest's
 };
 
 // Conditions and flags whose operation is known become plain compares.
@@ -71,14 +72,17 @@ class Lifter {
   void for_successors(usize block, Function function) const;
   void find_loop_heads();
   void find_x87_stacks();
+  void choose_x87(unsigned count);
+  void call_x87_helper(llvm::IRBuilderBase& b, const char* name);
   u64 longest_path(int block);
   void emit_entry();
   void emit_block(int index);
   void emit_insns(int index, llvm::IRBuilder<>& b);
-  void count_pass(llvm::IRBuilder<>& b, int index);
+  llvm::Value* charge(llvm::IRBuilder<>& b, int index);
+  llvm::Value* may_run(llvm::IRBuilder<>& b, llvm::Value* budget, u64 count);
   void go_to(llvm::IRBuilder<>& b, int block);
   void leave(llvm::IRBuilder<>& b, llvm::Value* rip);
-  void return_to_run_loop(llvm::IRBuilder<>& b, llvm::Value* rip);
+  void return_to_run_loop(llvm::IRBuilder<>& b, int index);
   void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
   llvm::Value* place_semantics(llvm::IRBuilder<>& b, llvm::Function& function, const RegionBlock& block, unsigned position, u64 x87_stack);
   bool collect_accesses(const InlinedInsn& insn);
@@ -94,6 +98,7 @@ class Lifter {
   void track_state();
   void store_slots(llvm::Instruction* before, const std::vector<u16>& slots);
   void reload_slots(llvm::Instruction* behind);
+  void bracket_x87(llvm::CallInst* call, bool leaves);
 
   SemanticsLibrary& m_library;
   const Region& m_region;

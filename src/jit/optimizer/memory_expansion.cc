@@ -1,7 +1,6 @@
 // Turns opaque accesses to guest memory into a look into the software TLB and, out of the way, a helper's call.
 #include "jit/optimizer/memory_expansion.h"
 
-#include <llvm/ADT/SmallPtrSet.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/Dominators.h>
@@ -81,9 +80,8 @@ class MemoryExpansion {
   Value* ordered_access(llvm::IRBuilder<>& b, llvm::Type* type, Value* host, u64 size, Value* stored);
   Value* call_helper(llvm::IRBuilder<>& b, const Access& access);
   void store_state(llvm::IRBuilder<>& b, const llvm::CallInst& call);
-  Value* sunk(llvm::IRBuilder<>& b, Value* value, unsigned depth);
-  bool only_cold_uses(const llvm::Instruction& instruction) const;
   llvm::FunctionCallee helper(const char* name, llvm::Type* result, std::vector<llvm::Type*> arguments);
+  void call_x87_helper(llvm::IRBuilder<>& b, const char* name);
   llvm::CallInst* call_cold(llvm::IRBuilder<>& b, const char* name, llvm::Type* result, std::vector<Value*> arguments);
   Value* field(llvm::IRBuilder<>& b, u64 offset) { return b.CreateConstInBoundsGEP1_64(m_i8, m_state, offset); }
   llvm::Constant* number(u64 value) { return llvm::ConstantInt::get(m_i64, value); }
@@ -109,7 +107,6 @@ class MemoryExpansion {
   llvm::MDNode* m_likely;
   std::vector<Access> m_accesses;
   std::vector<Group> m_groups;
-  llvm::SmallPtrSet<const llvm::BasicBlock*, 32> m_cold;
   ExpansionCounts m_counts;
 };
 
@@ -161,14 +158,17 @@ Value* split_address(Value* linear, i64& offset) {
     offset = constant->getSExtValue() & 4095;
     return llvm::ConstantInt::get(linear->getType(), static_cast<u64>(constant->getSExtValue() - offset));
   }
-  auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(linear);
-  if (!operation) return linear;
-  auto* constant = llvm::dyn_cast<llvm::ConstantInt>(operation->getOperand(1));
-  const bool sum = operation->getOpcode() == llvm::Instruction::Add ||
-                   (operation->getOpcode() == llvm::Instruction::Or && llvm::cast<llvm::PossiblyDisjointInst>(operation)->isDisjoint());
-  if (!constant || !sum) return linear;
-  offset = constant->getSExtValue();
-  return operation->getOperand(0);
+  // Pushes make chains of these.
+  while (auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(linear)) {
+    auto* constant = llvm::dyn_cast<llvm::ConstantInt>(operation->getOperand(1));
+    if (!constant || constant->getType() != linear->getType()) break;
+    const bool sum = operation->getOpcode() == llvm::Instruction::Add ||
+                     (operation->getOpcode() == llvm::Instruction::Or && llvm::cast<llvm::PossiblyDisjointInst>(operation)->isDisjoint());
+    if (!sum && operation->getOpcode() != llvm::Instruction::Sub) break;
+    offset += sum ? constant->getSExtValue() : -constant->getSExtValue();
+    linear = operation->getOperand(0);
+  }
+  return linear;
 }
 
 void MemoryExpansion::collect() {
@@ -287,7 +287,6 @@ MemoryExpansion::Check MemoryExpansion::check(llvm::IRBuilder<>& b, Value* linea
   llvm::BasicBlock* here = b.GetInsertBlock();
   auto* fast = llvm::BasicBlock::Create(m_context, "fast", &m_function, here->getNextNode());
   auto* slow = llvm::BasicBlock::Create(m_context, "slow", &m_function);
-  m_cold.insert(slow);
   if (write && read) {
     auto* both = llvm::BasicBlock::Create(m_context, "both", &m_function, fast);
     b.CreateCondBr(hit, both, slow, m_likely);
@@ -389,48 +388,25 @@ llvm::CallInst* MemoryExpansion::call_cold(llvm::IRBuilder<>& b, const char* nam
   return call;
 }
 
-// Whether an instruction serves only helpers' calls: then it can be computed there.
-bool MemoryExpansion::only_cold_uses(const llvm::Instruction& instruction) const {
-  for (const llvm::Use& use : instruction.uses()) {
-    const auto* user = llvm::cast<llvm::Instruction>(use.getUser());
-    if (m_cold.contains(user->getParent())) continue;
-    if (auto* call = llvm::dyn_cast<llvm::CallBase>(user); call && call->isBundleOperand(&use)) continue;
-    if (auto* store = llvm::dyn_cast<llvm::StoreInst>(user); store && store->getPointerOperand()->stripPointerCasts() != store->getValueOperand()) {
-      // A store of the state in front of an exit.
-      const Value* pointer = store->getPointerOperand();
-      while (auto* gep = llvm::dyn_cast<llvm::GetElementPtrInst>(pointer)) pointer = gep->getPointerOperand();
-      if (pointer == m_state) continue;
-    }
-    return false;
-  }
-  return true;
-}
-
-Value* MemoryExpansion::sunk(llvm::IRBuilder<>& b, Value* value, unsigned depth) {
-  auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
-  if (!instruction || depth == 0) return value;
-  const bool cheap = llvm::isa<llvm::CastInst>(instruction) || llvm::isa<llvm::BinaryOperator>(instruction);
-  if (!cheap || instruction->getType()->isVectorTy() || instruction->getType()->isFloatingPointTy()) return value;
-  if (!only_cold_uses(*instruction)) return value;
-  llvm::Instruction* copy = instruction->clone();
-  for (llvm::Use& operand : copy->operands()) operand.set(sunk(b, operand.get(), depth - 1));
-  b.Insert(copy);
-  return copy;
-}
-
 void MemoryExpansion::store_state(llvm::IRBuilder<>& b, const llvm::CallInst& call) {
   const auto bundle = call.getOperandBundle(kStateBundle);
   const u64 id = llvm::cast<llvm::ConstantInt>(bundle->Inputs[0])->getZExtValue();
   const std::vector<u16>& slots = m_region.spills[id];
   for (usize i = 0; i < slots.size(); ++i) {
     const Slot& slot = m_region.slots[slots[i]];
-    b.CreateAlignedStore(sunk(b, bundle->Inputs[i + 1].get(), 4), field(b, slot.offset), llvm::Align(slot.size));
+    b.CreateAlignedStore(bundle->Inputs[i + 1].get(), field(b, slot.offset), llvm::Align(slot.size));
   }
+}
+
+void MemoryExpansion::call_x87_helper(llvm::IRBuilder<>& b, const char* name) {
+  if (!m_region.x87_on_host) return;
+  b.CreateCall(m_module.getOrInsertFunction(name, llvm::FunctionType::get(b.getVoidTy(), {m_pointer}, false)), {m_state})->setDoesNotThrow();
 }
 
 // The access by a helper, with its result in the wanted type.
 Value* MemoryExpansion::call_helper(llvm::IRBuilder<>& b, const Access& access) {
   store_state(b, *access.call);
+  call_x87_helper(b, "region_x87_leave");
   Value *insn = access.call->getArgOperand(1), *linear = access.call->getArgOperand(2);
   Value* size = b.getInt32(access.size);
   llvm::Type* type = wanted_type(access);
@@ -485,11 +461,19 @@ void MemoryExpansion::expand_shared(Access& access) {
     store_state(cold, *call);
     Value *insn = call->getArgOperand(1), *linear = call->getArgOperand(2);
     const u32 what = access.size | static_cast<u32>(span) << 8 | u32{access.kind == OpaqueKind::Store} << 30 | u32{group.write} << 31;
+    call_x87_helper(cold, "region_x87_leave");
     Value* walked = call_cold(cold, "region_page", m_pointer, {m_state, insn, linear, low, cold.getInt32(what)});
     forget_pages(cold);
     auto* away = llvm::BasicBlock::Create(m_context, "away", &m_function);
-    m_cold.insert(away);
-    cold.CreateCondBr(cold.CreateIsNotNull(walked), join, away);
+    llvm::BasicBlock* back = join;
+    llvm::BasicBlock* found = checked.slow;
+    if (m_region.x87_on_host) {
+      found = back = llvm::BasicBlock::Create(m_context, "back", &m_function);
+      llvm::IRBuilder<> entering(back);
+      call_x87_helper(entering, "region_x87_enter");
+      entering.CreateBr(join);
+    }
+    cold.CreateCondBr(cold.CreateIsNotNull(walked), back, away);
     llvm::IRBuilder<> leave(away);
     const auto* address = llvm::cast<llvm::ConstantInt>(llvm::cast<llvm::ConstantExpr>(insn)->getOperand(0));
     Value* handler = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_handlers.lookup(address->getZExtValue()))), m_pointer);
@@ -500,7 +484,7 @@ void MemoryExpansion::expand_shared(Access& access) {
 
     llvm::PHINode* host = llvm::IRBuilder<>(&join->front()).CreatePHI(m_pointer, 2);
     host->addIncoming(checked.host, checked.fast);
-    host->addIncoming(walked, checked.slow);
+    host->addIncoming(walked, found);
     group.host = host;
   }
   llvm::IRBuilder<> b(call);
@@ -525,6 +509,7 @@ void MemoryExpansion::expand(Access& access) {
 
   llvm::IRBuilder<> cold(checked.slow);
   Value* slow_value = call_helper(cold, access);
+  call_x87_helper(cold, "region_x87_enter");
   forget_pages(cold);
   Value* slow_in_place = update ? cold.CreateIsNotNull(slow_value) : nullptr;
   cold.CreateBr(join);

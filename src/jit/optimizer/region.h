@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/block.h"
+#include "jit/code_generator.h"
 
 namespace vellum {
 
@@ -29,16 +30,17 @@ struct Region {
   // Where the x87 registers are used: which is at the top, and which are not empty (X87State::valid). With others the region
   // does not run. Whoever only wants to look at code finds half of them in use.
   u8 x87_top = 0, x87_valid = 0x0f;
+  X87Code x87_code = X87Code::Fitting;
   // Enters the entry block some other way, like Block::entry: where the region cannot run.
   Handler fallback = nullptr;
   // Unless nullptr: the region runs only under this key and at this RIP. Otherwise it goes on in `revalidate`, which may set
   // them and enter the region again.
   const RegionValidity* validity = nullptr;
   Handler revalidate = nullptr;
-  // Unless nullptr: counts down with every pass through a loop head. Below zero the region goes on in `passed`, which sets it
-  // anew and enters the block some way or other.
-  i64* passes = nullptr;
-  Handler passed = nullptr;
+  // Unless nullptr: counts how often the run loop took over at a loop head, as it does when a slice of time is over. `interrupted`
+  // is told so then, with the state complete, and returns to the run loop.
+  u64* interruptions = nullptr;
+  Handler interrupted = nullptr;
   bool promoted = false;  // it runs so long that the best code is worth its price
   // Where the instructions that run in it are counted, if anywhere; a block's all when it is entered.
   u64* executed = nullptr;

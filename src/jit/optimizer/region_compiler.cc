@@ -25,6 +25,7 @@
 #include "jit/optimizer/lifter.h"
 #include "jit/optimizer/memory_expansion.h"
 #include "jit/optimizer/region_helpers.h"
+#include "jit/optimizer/sinking.h"
 
 namespace vellum {
 
@@ -193,6 +194,7 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   m_target.reset(target->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_,
                                              llvm::CodeModel::Small, llvm::CodeGenOptLevel::Less, true));
+  m_library->set_target(*m_target->getMCSubtargetInfo());
 
   llvm::PassBuilder builder(m_target.get());
   builder.registerModuleAnalyses(m_module_analyses);
@@ -209,7 +211,8 @@ std::expected<void, std::string> Compiler::prepare(const RegionTarget& wanted) {
   for (const auto& [passes, text] : pipelines)
     if (auto e = builder.parsePassPipeline(*passes, text)) return std::unexpected(llvm::toString(std::move(e)));
   for (usize i = 0; i < kSemanticsSymbolCount; ++i) m_symbols[kSemanticsSymbols[i].name] = kSemanticsSymbols[i].address;
-  for (const HostSymbol& symbol : region_helpers()) m_symbols[symbol.name] = symbol.address;
+  for (const auto& symbols : {region_helpers(), host_code::helpers()})
+    for (const HostSymbol& symbol : symbols) m_symbols[symbol.name] = symbol.address;
   return {};
 }
 
@@ -356,6 +359,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
   const ExpansionCounts counts = expand_memory(*lifted, region, *m_library, m_function_analyses.getResult<llvm::LoopAnalysis>(function),
                                                m_function_analyses.getResult<llvm::ScalarEvolutionAnalysis>(function));
   m_function_analyses.clear();
+  sink_into_cold_blocks(function);
   statistics.cached_pages = counts.cached_pages;
   statistics.accesses = counts.accesses;
   statistics.checks = counts.checks;
@@ -378,6 +382,7 @@ std::expected<CompiledRegion, std::string> Compiler::compile(const Region& regio
 }
 
 std::expected<void, std::string> Compiler::generate_with_llvm(llvm::Function& function, const Region& region, CompiledRegion& result) {
+  host_code::place_x87(function);
   const std::unique_ptr<llvm::Module> module = extract(function);
   llvm::SmallVector<char, 0> object;
   {

@@ -10,6 +10,7 @@
 
 #include "cpu/opcodes.h"
 #include "jit/bitcode/bitcode_table.h"
+#include "jit/optimizer/host_code.h"
 #include "semantics_bitcode.h"
 
 namespace vellum {
@@ -24,7 +25,7 @@ std::expected<std::unique_ptr<SemanticsLibrary>, std::string> SemanticsLibrary::
 }
 
 bool SemanticsLibrary::read_tables() {
-  const auto read = [&](const char* name) {
+  const auto read = [&](const char* name, std::vector<llvm::Function*>& functions) {
     const llvm::GlobalVariable* table = m_module->getGlobalVariable(name);
     if (!table || !table->hasInitializer()) return false;
     const llvm::Constant* rows = table->getInitializer();
@@ -32,13 +33,16 @@ bool SemanticsLibrary::read_tables() {
     for (u64 i = 0; i < count; ++i) {
       const llvm::Constant* variants = rows->getAggregateElement(static_cast<unsigned>(i))->getAggregateElement(0u);
       for (unsigned k = 0; k < kBitcodeVariants; ++k)
-        m_functions.push_back(llvm::dyn_cast<llvm::Function>(variants->getAggregateElement(k)));
+        functions.push_back(llvm::dyn_cast<llvm::Function>(variants->getAggregateElement(k)));
     }
     return true;
   };
-#define VELLUM_READ_GROUP(group) \
-  if (!read("vellum_semantics_" #group)) return false;
+#define VELLUM_READ_GROUP(group)                                                             \
+  if (std::string_view(#group) == "x87") m_first_x87 = m_functions.size() / kBitcodeVariants; \
+  if (!read("vellum_semantics_" #group, m_functions)) return false;
   VELLUM_OPCODE_GROUPS(VELLUM_READ_GROUP)
+#undef VELLUM_READ_GROUP
+  if (host_code::kHasX87 && !read("vellum_semantics_x87_on_host", m_x87_on_host)) return false;
   if (m_functions.size() != opcode_rows().size() * kBitcodeVariants) return false;
 
   for (const unsigned size : {1u, 2u, 4u, 8u, 16u, 32u}) {
@@ -126,6 +130,7 @@ bool SemanticsLibrary::materialize(llvm::Function& function) {
         pass_by_value(*call, other);
         continue;
       }
+      if (call && m_target && host_code::use_target_instruction(*call, *m_target)) continue;
       if (call && raises_unseen_flags(*call)) keep_flags(*call);
       auto* assembly = call ? llvm::dyn_cast<llvm::InlineAsm>(call->getCalledOperand()) : nullptr;
       if (!assembly) continue;
@@ -144,13 +149,24 @@ llvm::Function* SemanticsLibrary::find(u16 row, unsigned handler_index) {
   return function && materialize(*function) ? function : nullptr;
 }
 
+llvm::Function* SemanticsLibrary::find_x87_on_host(u16 row, unsigned handler_index) {
+  const int variant = bitcode_variant(handler_index);
+  if (variant < 0 || row < m_first_x87) return nullptr;
+  const usize index = (row - m_first_x87) * kBitcodeVariants + static_cast<unsigned>(variant);
+  llvm::Function* function = index < m_x87_on_host.size() ? m_x87_on_host[index] : nullptr;
+  return function && materialize(*function) ? function : nullptr;
+}
+
 Opaque SemanticsLibrary::opaque(const llvm::Function& function) const {
   const auto found = m_opaque.find(&function);
   return found == m_opaque.end() ? Opaque{} : found->second;
 }
 
 void SemanticsLibrary::exclude(u16 row, unsigned handler_index) {
-  m_functions[row * kBitcodeVariants + static_cast<unsigned>(bitcode_variant(handler_index))] = nullptr;
+  const unsigned variant = static_cast<unsigned>(bitcode_variant(handler_index));
+  m_functions[row * kBitcodeVariants + variant] = nullptr;
+  if (row < m_first_x87) return;
+  if (const usize index = (row - m_first_x87) * kBitcodeVariants + variant; index < m_x87_on_host.size()) m_x87_on_host[index] = nullptr;
 }
 
 }  // namespace vellum

@@ -69,6 +69,11 @@ VELLUM_HANDLER_ABI void go_to_site(VELLUM_STENCIL_PARAMETERS) {
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
+// Hands on the RIP that is `immediate` bytes away.
+VELLUM_HANDLER_ABI void pass_rip(VELLUM_STENCIL_PARAMETERS) {
+  [[clang::musttail]] return vellum_handler(s, reinterpret_cast<const BoundInsn*>(s->code_base + static_cast<u64>(immediate())), middle, tlb, flag_result, flag_a, flag_b);
+}
+
 // To a RIP: through the jump cache.
 VELLUM_HANDLER_ABI void go_to_rip(VELLUM_STENCIL_PARAMETERS) {
   const u64 rip = reinterpret_cast<u64>(insn);
@@ -118,7 +123,7 @@ struct GlueTable {
   StencilFunction of[kStencilModes][kVariants];
 };
 extern "C" [[gnu::used, gnu::section(".stencil_table")]] constexpr GlueTable vellum_stencil_table[] = {{{{
-    count, prepare, prepare_first, enter, leave, call_handler, go_to_block, go_to_site, go_to_rip,
+    count, prepare, prepare_first, enter, leave, call_handler, go_to_block, go_to_site, pass_rip, go_to_rip,
     push_return, return64, return32, return_site, open_return_site,
 }}}};
 

@@ -207,6 +207,54 @@ TEST_CASE("a locked tray neither opens for the guest nor for the user") {
   CHECK(f.cdrom->tray_open());
 }
 
+TEST_CASE("the eject button on a locked tray asks the guest once; after it let go, the disc comes out (MMC-3 6.6.1.4)") {
+  CdFixture f;
+  f.packet({0x1e, 0, 0, 0, 1});
+  CHECK(f.cdrom->locked());
+  CHECK_FALSE(f.cdrom->eject());
+  CHECK(f.cdrom->medium() != nullptr);
+  f.packet({0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8});
+  CHECK(f.data(8) == std::vector<u8>{0, 6, 4, 0x10, 1, 2, 0, 0});  // eject request; medium present, door closed
+  f.packet({0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8});
+  CHECK(f.data(8)[4] == 0);
+  f.packet({0x1e, 0, 0, 0, 0});
+  f.packet({0x1b, 0, 0, 0, 2});
+  CHECK(f.cdrom->tray_open());
+  f.packet({0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8});
+  CHECK(f.data(8)[4] == 3);
+  CHECK(f.cdrom->eject());  // from the open tray: no further removal
+  f.packet({0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8});
+  CHECK(f.data(8)[4] == 0);
+  f.packet({0x00});
+  CHECK(f.sense()[13] == 2);  // no medium, tray open
+}
+
+TEST_CASE("a disc taken out by force ends the transfer at hand with NOT READY") {
+  CdFixture f;
+  f.packet({0x1e, 0, 0, 0, 1});
+  f.packet({0x28, 0, 0, 0, 0, 0, 0, 0, 2}, 2048);
+  f.data(1024);
+  CHECK(f.cdrom->eject(true));
+  f.data(1024);
+  CHECK(f.in(0x177) == 0x51);
+  CHECK(f.sense()[12] == 0x3a);
+}
+
+TEST_CASE("a state saved with another disc loads as a changed disc") {
+  CdFixture f;
+  ArchiveWriter writer;
+  writer("ide", f.ide);
+  f.cdrom->insert(std::make_unique<MemoryDisk>(std::vector<u8>(5 * 2048), true));
+  ArchiveReader reader(writer.data());
+  reader("ide", f.ide);
+  REQUIRE_FALSE(reader.failed());
+  f.packet({0x00});
+  CHECK(f.in(0x177) == 0x51);
+  CHECK(f.sense()[12] == 0x28);
+  f.packet({0x25});
+  CHECK(f.data(8)[3] == 4);
+}
+
 TEST_CASE("GET CONFIGURATION, MODE SENSE, MECHANISM STATUS and READ DISC INFORMATION have consistent lengths") {
   CdFixture f;
   f.packet({0x46, 0, 0, 0, 0, 0, 0, 1, 0});

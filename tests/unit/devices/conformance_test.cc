@@ -1,11 +1,14 @@
 // What every device must do, whatever it is: reset, save, load, and survive any guest and any snapshot.
 #include <catch2/catch.hpp>
+#include <sstream>
 
+#include "devices/ac97.h"
 #include "devices/ata_disk.h"
 #include "devices/atapi_cdrom.h"
 #include "devices/coprocessor_error.h"
 #include "devices/debug_console.h"
 #include "devices/dma8237.h"
+#include "devices/e1000.h"
 #include "devices/floppy_82077aa.h"
 #include "devices/fw_cfg.h"
 #include "devices/hpet.h"
@@ -15,6 +18,7 @@
 #include "devices/ioapic.h"
 #include "devices/isa_debug_exit.h"
 #include "devices/local_apic.h"
+#include "devices/ne2000.h"
 #include "devices/parallel_port.h"
 #include "devices/pc_testdev.h"
 #include "devices/pic8259.h"
@@ -25,9 +29,13 @@
 #include "devices/ps2_keyboard.h"
 #include "devices/ps2_mouse.h"
 #include "devices/rtc_mc146818.h"
+#include "devices/sb16.h"
 #include "devices/system_control_port.h"
 #include "devices/uart16550.h"
+#include "devices/uhci.h"
+#include "devices/usb_tablet.h"
 #include "devices/vga.h"
+#include "devices/virtio_net.h"
 #include "storage/memory_disk.h"
 #include "bench.h"
 #include "fake_apic_cpu.h"
@@ -118,6 +126,83 @@ void make_uart(Bench& b) {
   });
 }
 
+// Frames come at any time, and the card reads and writes wherever the guest tells it to.
+void send_noise(NetworkBackend& cable, std::mt19937_64& random) {
+  std::vector<u8> frame(14 + random() % 1600);
+  for (u8& byte : frame) byte = static_cast<u8>(random());
+  if (random() % 2) std::fill_n(frame.begin(), 6, u8{0xff});
+  if (cable.can_receive(frame.size())) cable.receive(frame);
+}
+
+void make_e1000(Bench& b) {
+  auto& cable = b.make<FakeNetwork>();
+  auto& card = b.make<E1000>("e1000", b.clock, MacAddress{0x52, 0x54, 0, 1, 2, 3}, &cable);
+  b.function(card).test(card).map_memory({0x20000000, 0x6000});
+  card.write_config(pci::kCommand, 2, pci::kCommandMemory | pci::kCommandBusMaster);
+  b.host([&cable](std::mt19937_64& random) { send_noise(cable, random); });
+}
+
+void make_ne2000(Bench& b) {
+  auto& cable = b.make<FakeNetwork>();
+  auto& card = b.make<Ne2000Isa>("ne2k_isa", b.clock, b.line(9), MacAddress{0x52, 0x54, 0, 1, 2, 3}, &cable);
+  b.test(card).map({{0x300, 32}});
+  b.host([&cable](std::mt19937_64& random) { send_noise(cable, random); });
+}
+
+void make_ne2000_pci(Bench& b) {
+  auto& cable = b.make<FakeNetwork>();
+  auto& card = b.make<Ne2000Pci>("ne2k_pci", b.clock, MacAddress{0x52, 0x54, 0, 1, 2, 3}, &cable);
+  b.function(card).test(card).map({{0x300, 32}});
+  b.host([&cable](std::mt19937_64& random) { send_noise(cable, random); });
+}
+
+void make_virtio_net(Bench& b) {
+  auto& cable = b.make<FakeNetwork>();
+  auto& card = b.make<VirtioNet>("virtio_net", MacAddress{0x52, 0x54, 0, 1, 2, 3}, &cable);
+  b.function(card).test(card).map_memory({0x20000000, 0x4000});
+  card.write_config(pci::kCommand, 2, pci::kCommandMemory | pci::kCommandBusMaster);
+  b.at_memory({0x20000000, 0x40}).at_memory({0x20003000, 8}).host([&cable](std::mt19937_64& random) { send_noise(cable, random); });
+}
+
+// The tablet is reached through the controller; both are poked, whichever is under test.
+Bench& usb(Bench& b, Device* (*choose)(Uhci&, UsbTablet&)) {
+  auto& tablet = b.make<UsbTablet>(b.clock);
+  auto& controller = b.make<Uhci>(b.clock);
+  controller.attach(0, tablet);
+  b.function(controller);
+  b.test(controller).map({{0x300, 32}}).host([&](std::mt19937_64& random) {
+    tablet.place(static_cast<u16>(random()), static_cast<u16>(random()), static_cast<int>(random()), random() & 0xff);
+    const u64 noise = random();
+    std::array<u8, 8> packet;
+    for (unsigned i = 0; i < 8; ++i) packet[i] = static_cast<u8>(noise >> (8 * i)) & (random() % 2 ? 0xff : 0x83);
+    constexpr UsbToken kTokens[] = {UsbToken::Setup, UsbToken::In, UsbToken::Out};
+    tablet.transact(kTokens[random() % 3], random() % 2, std::span(packet).first(random() % 4 ? 8 : random() % 9));
+  });
+  return b.test(*choose(controller, tablet));
+}
+
+struct Silence : AudioSink {
+  void play(std::span<const i16>) override {}
+};
+
+void make_sb16(Bench& b) {
+  auto& dma = b.make<Dma8237Pair>(b.memory);
+  b.ports.map("dma", 0, 16, dma);
+  b.ports.map("dma pages", 0x80, 16, dma);
+  auto& mixer = b.make<AudioMixer>(b.clock, b.make<Silence>());
+  auto& card = b.make<Sb16>(b.ports, b.clock, dma, [&b](unsigned irq, bool level) { b.lines.set_input(irq, level); }, &mixer);
+  b.test(card).at_ports({{0x220, 16}, {0x220, 16}, {0x330, 2}, {0x388, 4}, {0, 16}, {0x80, 16}});
+}
+
+void make_ac97(Bench& b) {
+  auto& mixer = b.make<AudioMixer>(b.clock, b.make<Silence>());
+  auto& card = b.make<Ac97>(b.clock, &mixer);
+  b.function(card).test(card).at_ports({{0xc000, 64}, {0xc400, 64}});
+  card.write_config(0x10, 4, 0xc400);
+  card.write_config(0x14, 4, 0xc000);
+  card.write_config(0x04, 2, 5);
+}
+
 struct Candidate {
   const char* name;
   void (*make)(Bench& b);
@@ -126,6 +211,10 @@ struct Candidate {
 // One line for each device; a new one belongs here.
 const Candidate kCandidates[] = {
     {"debug_console", [](Bench& b) { b.test(b.make<DebugConsole>("debug_console", &b.backend)).map({{0x402, 1}}); }},
+    {"e1000", make_e1000},
+    {"virtio_net", make_virtio_net},
+    {"ne2k_isa", make_ne2000},
+    {"ne2k_pci", make_ne2000_pci},
     {"dma8237", [](Bench& b) { b.test(b.make<Dma8237Pair>(b.memory)).map({{0, 16}, {0x80, 16}, {0xc0, 32}}); }},
     {"floppy82077aa", make_floppy},
     {"ide", make_ide},
@@ -144,6 +233,10 @@ const Candidate kCandidates[] = {
     {"piix4_pm", make_piix4_pm},
     {"pit8254", [](Bench& b) { b.test(b.make<Pit8254>(b.clock, b.line())).map({{0x40, 4}}); }},
     {"port61", make_port61},
+    {"sb16", make_sb16},
+    {"ac97", make_ac97},
+    {"uhci", [](Bench& b) { usb(b, [](auto& controller, auto&) -> Device* { return &controller; }); }},
+    {"usb_tablet", [](Bench& b) { usb(b, [](auto&, auto& tablet) -> Device* { return &tablet; }); }},
     {"coprocessor_error",
      [](Bench& b) {
        auto& logic = b.make<CoprocessorError>(b.line(13));
@@ -179,6 +272,15 @@ void poke(Fixture& fixture, std::mt19937_64& random, unsigned count) {
 
 constexpr Ticks kPowerOn = 3'141'592'653;
 
+// A device's state apart from which of its timers were armed before those of others: each reset arms them anew.
+std::string apart_from_order(Device& device) {
+  std::stringstream lines(described(device));
+  std::string kept;
+  for (std::string line; std::getline(lines, line);)
+    if (!line.contains("timer.sequence = ")) kept += line + '\n';
+  return kept;
+}
+
 }  // namespace
 
 TEST_CASE("resetting twice leaves the state that one reset leaves", "[conformance]") {
@@ -189,9 +291,9 @@ TEST_CASE("resetting twice leaves the state that one reset leaves", "[conformanc
   std::mt19937_64 random(1);
   poke(fixture, random, 1000);
   fixture.bench.reset(kind);
-  const auto once = described(fixture.device());
+  const auto once = apart_from_order(fixture.device());
   fixture.bench.reset(kind);
-  CHECK(described(fixture.device()) == once);
+  CHECK(apart_from_order(fixture.device()) == once);
 }
 
 TEST_CASE("a power-on reset forgets what the guest did", "[conformance]") {
@@ -203,7 +305,7 @@ TEST_CASE("a power-on reset forgets what the guest did", "[conformance]") {
   poke(used, random, 1000);
   used.bench.reset(ResetKind::PowerOn);
   Fixture fresh(candidate, used.bench.clock.now());
-  CHECK(described(used.device()) == described(fresh.device()));
+  CHECK(apart_from_order(used.device()) == apart_from_order(fresh.device()));
 }
 
 TEST_CASE("a saved state loads into a fresh device as an equal one", "[conformance]") {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "devices/character_backend.h"
+#include "devices/ethernet.h"
 #include "devices/interrupt_line.h"
 #include "state/archive.h"
 
@@ -28,6 +29,14 @@ struct FakeBackend : CharacterBackend {
   void send(std::span<const u8> data) override { sent.append(data.begin(), data.end()); }
   void room_available() override { ++room_calls; }
   void type(std::string_view text) { receive({reinterpret_cast<const u8*>(text.data()), text.size()}); }
+};
+
+// A cable that remembers what was sent.
+struct FakeNetwork : NetworkBackend {
+  std::vector<std::vector<u8>> sent;
+  unsigned room_calls = 0;
+  void send(std::span<const u8> frame) override { sent.emplace_back(frame.begin(), frame.end()); }
+  void room_available() override { ++room_calls; }
 };
 
 template <class T>

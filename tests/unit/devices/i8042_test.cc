@@ -55,6 +55,19 @@ using Bytes = std::vector<unsigned>;
 
 }  // namespace
 
+TEST_CASE("i8042: C1h and C2h show half of the input port in the status register until the next command") {
+  Controller c;
+  const u8 port = c.answer(0xc0);
+  c.command(0xc1);
+  CHECK(c.status() >> 4 == (port & 0x0f));
+  CHECK(c.status() >> 4 == (port & 0x0f));
+  c.command(0xc2);
+  CHECK(c.status() >> 4 == port >> 4);
+  CHECK((c.status() & 0x0f) == 0x08);  // the last write was a command
+  c.command(0xae);
+  CHECK(c.status() >> 4 == 1);  // not locked
+}
+
 TEST_CASE("i8042: the self-test answers 55h and sets the system flag") {
   Controller c;
   CHECK((c.status() & 0x04) == 0);

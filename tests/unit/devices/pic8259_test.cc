@@ -56,6 +56,25 @@ TEST_CASE("8259: an edge gives the vector of ICW2 plus the level and sets ISR") 
   CHECK_FALSE(p.pic.pending());
 }
 
+TEST_CASE("8259: an input that falls before INTA is not requested any more, but for those of timers") {
+  Pics p;
+  p.initialize();
+  for (const unsigned pin : {3u, 12u}) {
+    p.pic.set_input(pin, true);
+    CHECK(p.pic.pending());
+    p.pic.set_input(pin, false);
+    CHECK_FALSE(p.pic.pending());
+    CHECK_FALSE(p.lines.level[0]);
+  }
+  p.pic.set_input(0, true);
+  p.pic.set_input(0, false);
+  CHECK(p.pic.acknowledge() == 0x08);
+  p.out(0x20, kEoi);
+  p.pic.set_input(8, true);
+  p.pic.set_input(8, false);
+  CHECK(p.pic.acknowledge() == 0x70);
+}
+
 TEST_CASE("8259: a line that stays high is no second edge, one that falls and rises is") {
   Pics p;
   p.initialize();

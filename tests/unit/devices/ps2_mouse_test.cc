@@ -89,6 +89,57 @@ TEST_CASE("mouse: movement adds up while the host does not fetch packets") {
   CHECK(m.taken() == Bytes{0x08, 10, 0});
 }
 
+TEST_CASE("mouse: a press and its release within one sample are both reported") {
+  Mouse m;
+  m.sent({0xf4});
+  m.mouse.move(1, 0, 0, 0);  // the next sample is 10 ms away
+  CHECK(m.taken() == Bytes{0x08, 1, 0});
+  m.mouse.move(0, 0, 0, Ps2Mouse::kLeft);
+  m.mouse.move(0, 0, 0, 0);
+  m.mouse.move(0, 0, 0, Ps2Mouse::kLeft);
+  m.mouse.move(0, 0, 0, 0);
+  CHECK(m.taken().empty());
+  Bytes reported;
+  for (int sample = 0; sample < 5; ++sample) {
+    m.clock.advance(10'000'000);
+    const Bytes bytes = m.taken();
+    reported.insert(reported.end(), bytes.begin(), bytes.end());
+  }
+  CHECK(reported == Bytes{0x09, 0, 0, 0x08, 0, 0, 0x09, 0, 0, 0x08, 0, 0});
+}
+
+TEST_CASE("mouse: a click is reported at its place, between the movement before and behind it") {
+  Mouse m;
+  m.sent({0xf4});
+  m.mouse.move(1, 0, 0, 0);
+  m.taken();
+  m.mouse.move(300, 0, 0, 0);
+  m.mouse.move(0, 0, 0, Ps2Mouse::kRight);
+  m.mouse.move(40, 0, 0, Ps2Mouse::kRight);
+  m.mouse.move(2, 0, 0, Ps2Mouse::kRight);
+  m.mouse.move(0, 0, 0, 0);
+  Bytes reported;
+  for (int sample = 0; sample < 6; ++sample) {
+    m.clock.advance(10'000'000);
+    const Bytes bytes = m.taken();
+    reported.insert(reported.end(), bytes.begin(), bytes.end());
+  }
+  CHECK(reported == Bytes{0x08, 255, 0, 0x08, 45, 0, 0x0a, 0, 0, 0x0a, 42, 0, 0x08, 0, 0});
+}
+
+TEST_CASE("mouse: a guest that fetches nothing sees the first fifteen steps and where the last ended") {
+  Mouse m;
+  m.sent({0xf0, 0xf4});
+  for (int click = 0; click < 100; ++click) {
+    m.mouse.move(1, 0, 0, Ps2Mouse::kLeft);
+    m.mouse.move(0, 0, 0, 0);
+  }
+  i32 x = 0;
+  for (int packet = 0; packet < 16; ++packet) x += static_cast<i32>(m.sent({0xeb})[2]);
+  CHECK(x == 100);
+  CHECK(m.sent({0xeb}) == Bytes{0xfa, 0x08, 0, 0});
+}
+
 TEST_CASE("mouse: 200, 100, 80 samples unlock the wheel, 200, 200, 80 two more buttons") {
   Mouse m;
   CHECK(m.sent({0xf2}) == Bytes{0xfa, 0x00});

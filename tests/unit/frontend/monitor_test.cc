@@ -20,7 +20,9 @@ struct FakeTerminal : CharacterBackend {
 struct Bench {
   vellum::test::FakeMachine fake;
   FakeTerminal terminal;
+  Debugger debugger{*fake.machine};
   Monitor monitor{*fake.machine, terminal};
+  Bench() { monitor.use_debugger(debugger); }
 };
 
 }  // namespace
@@ -48,6 +50,33 @@ TEST_CASE("reset, power button and keys reach the board") {
   CHECK(bench.fake.board->keys ==
         Keys{{KeyCode::LeftControl, true}, {KeyCode::C, true}, {KeyCode::C, false}, {KeyCode::LeftControl, false}});
   CHECK(bench.monitor.execute("sendkey ctrl-delet") == "unknown key 'delet'; did you mean 'delete'?\n");
+}
+
+TEST_CASE("change and eject reach the board with what was asked for") {
+  Bench bench;
+  CHECK(bench.monitor.execute("change cd \"a b.iso\"").empty());
+  CHECK(bench.monitor.execute("change -f cd x raw readonly=on snapshot=on").empty());
+  CHECK(bench.monitor.execute("eject cd").empty());
+  CHECK(bench.monitor.execute("eject -f cd").empty());
+  CHECK(bench.fake.board->media == "change cd a b.iso '';change cd x 'raw' read-only snapshot force;eject cd;eject cd force;");
+  CHECK(bench.monitor.execute("change hd x") == "no such drive\n");
+  CHECK(bench.monitor.execute("change cd x rwa") == "change: unknown value 'rwa'; did you mean 'raw'?\n");
+  CHECK(bench.monitor.execute("eject cd now") == "usage: eject [-f] DRIVE\n");
+  CHECK(bench.monitor.execute("change -f cd").starts_with("usage: change"));
+}
+
+TEST_CASE("mouse_move and mouse_button move a mouse by counts and a tablet to places") {
+  Bench bench;
+  CHECK(bench.monitor.execute("mouse_move -5 7 1").empty());
+  CHECK(bench.fake.board->pointer == "by -5 7 1 0");
+  CHECK(bench.monitor.execute("mouse_button 6").empty());
+  CHECK(bench.fake.board->pointer == "by 0 0 0 6");
+  bench.fake.board->tablet = true;
+  CHECK(bench.monitor.execute("mouse_move 100 32767").empty());
+  CHECK(bench.fake.board->pointer == "to 100 32767 0 6");
+  CHECK(bench.monitor.execute("mouse_button 2").empty());  // the middle one
+  CHECK(bench.fake.board->pointer == "to 100 32767 0 4");
+  CHECK(bench.monitor.execute("mouse_move -1 0") == "mouse_move: the guest has a tablet: places are 0 to 32767\n");
 }
 
 TEST_CASE("a mistyped command, a wrong topic and a wrong number of arguments are explained") {

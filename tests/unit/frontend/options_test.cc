@@ -55,7 +55,6 @@ TEST_CASE("a mistyped option or value gets the nearest valid name") {
   CHECK(refused({"-device", "isa-debugexit"}) == "-device: unknown value 'isa-debugexit'; did you mean 'isa-debug-exit'?");
   CHECK(refused({"-serial", "stdoi"}) == "-serial: unknown kind 'stdoi'; did you mean 'stdio'?");
   CHECK(refused({"-d", "int,guest_error"}) == "-d: unknown log item 'guest_error'; did you mean 'guest_errors'?");
-  CHECK(refused({"-display", "sdl"}) == "-display: unknown value 'sdl'; valid: none");
   CHECK(refused({"-engine", "jit"}) == "-engine: unknown value 'jit'; valid: interpreter, baseline, llvm, tiered");
 }
 
@@ -75,11 +74,32 @@ TEST_CASE("a missing value and a contradiction are refused") {
   CHECK(refused({"-serial", "chardev:x"}) == "-serial chardev:x: there is no -chardev with the id 'x'");
 }
 
-TEST_CASE("without a display the user is told what to add") {
-  const auto parsed = parse({"-hda", "disk.img"});
-  REQUIRE_FALSE(parsed);
-  CHECK(parsed.error().message ==
-        "this version has no graphical display; add -nographic (serial line on this terminal) or -display none");
+TEST_CASE("displays") {
+  const auto unsaid = parse({"-hda", "disk.img"});
+  REQUIRE(unsaid);
+  CHECK(std::get<Options>(*unsaid).default_display);
+  CHECK_FALSE(accepted({"-nographic"}).default_display);
+  const auto none = accepted({"-display", "none"});
+  CHECK_FALSE(none.default_display);
+  CHECK(none.displays.empty());
+  // Not with accepted(), which adds -nographic: the terminal would have two users.
+  const auto parsed = parse({"-display", "sdl,scale=integer,full-screen=on", "-display", "vnc=:1,password=a", "-display", "terminal"});
+  REQUIRE(parsed);
+  const auto several = std::get<Options>(*parsed);
+  REQUIRE(several.displays.size() == 3);
+  CHECK(several.displays[0].kind == DisplaySpec::Kind::Sdl);
+  CHECK(several.displays[0].scaling == DisplaySpec::Scaling::Integer);
+  CHECK(several.displays[0].full_screen);
+  CHECK(several.displays[1].kind == DisplaySpec::Kind::Vnc);
+  CHECK(several.displays[1].vnc.port == 5901);
+  CHECK(several.displays[1].vnc.password == "a");
+  CHECK(several.displays[2].kind == DisplaySpec::Kind::Terminal);
+  CHECK(refused({"-display", "sld"}) == "-display: unknown value 'sld'; did you mean 'sdl'?");
+  CHECK(refused({"-display", "vnc"}) == "-display: vnc needs an address, as in vnc=:0 or vnc=unix:vnc.sock");
+  CHECK(refused({"-display", "none,x"}) == "-display: none has no keys");
+  CHECK(refused({"-display", "sdl", "-display", "sdl"}) == "-display: one window and one terminal are the most that can be");
+  CHECK(refused({"-display", "terminal"}) ==
+        "-display terminal: the terminal has another user already (stdio or -nographic); give that a file, a pty or a socket");
 }
 
 TEST_CASE("drives take their places") {

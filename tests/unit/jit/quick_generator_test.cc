@@ -86,6 +86,12 @@ TEST_CASE("the quick generator's instructions are those that Capstone reads") {
       REQUIRE(written([&](Assembler& a) { a.count(0xb8, 8, reg, place); }) == fmt::format("popcnt {}, {}", name_of(reg, 8), text_of(8, place)));
       REQUIRE(written([&](Assembler& a) { a.vex(3, 1, false, 0x58, reg, kR9, place); }) ==
               fmt::format("vaddsd xmm{}, xmm9, {}", unsigned{reg}, place.in_memory ? text_of(8, place) : fmt::format("xmm{}", unsigned{place.reg})));
+      if (place.in_memory) continue;
+      REQUIRE(written([&](Assembler& a) { a.vex(1 | Assembler::kVex256, 1, false, 0xfe, reg, kR9, place); }) ==
+              fmt::format("vpaddd ymm{}, ymm9, ymm{}", unsigned{reg}, unsigned{place.reg}));
+      REQUIRE(written([&](Assembler& a) { a.vex(1 | Assembler::kVex256, 3, true, 0x00, reg, 0, place, 0x4e); }) ==
+              fmt::format("vpermq ymm{}, ymm{}, 0x4e", unsigned{reg}, unsigned{place.reg}));
+      REQUIRE(written([&](Assembler& a) { a.sha(0xcd, reg, place); }) == fmt::format("sha256msg2 xmm{}, xmm{}", unsigned{reg}, unsigned{place.reg}));
     }
     for (const unsigned size : {1u, 2u, 4u, 8u}) {
       REQUIRE(written([&](Assembler& a) { a.arithmetic(Arithmetic::Add, size, place, 0x12); }) == fmt::format("add {}, 0x12", text_of(size, place)));
@@ -94,6 +100,7 @@ TEST_CASE("the quick generator's instructions are those that Capstone reads") {
       REQUIRE(written([&](Assembler& a) { a.unary(Unary::Negate, size, place); }) == fmt::format("neg {}", text_of(size, place)));
     }
   }
+  REQUIRE(written([](Assembler& a) { a.zero_upper(); }) == "vzeroupper");
   for (const Register reg : kAll) {
     REQUIRE(written([&](Assembler& a) { a.move(reg, u64{0x123456789a}); }) == fmt::format("movabs {}, 0x123456789a", name_of(reg, 8)));
     REQUIRE(written([&](Assembler& a) { a.move(reg, u64{0x12345678}); }) == fmt::format("mov {}, 0x12345678", name_of(reg, 4)));
@@ -108,52 +115,93 @@ TEST_CASE("allocated code computes what it computed on values") {
   std::mt19937_64 random(1);
   const auto below = [&](u64 limit) { return random() % limit; };
   for (unsigned round = 0; round < 300; ++round) {
-    // Values that live for long or short, read again and again, far more of them than there are registers.
+    // A tree of blocks, and values that live for long or short, read again and again, far more of them than there are registers.
     MachineCode code;
-    const unsigned count = 20 + static_cast<unsigned>(below(300)), kept = 2 + static_cast<unsigned>(below(40));
-    std::vector<ValueId> known;
-    const auto any = [&] { return Operand::value(known[known.size() - 1 - below(std::min<u64>(known.size(), below(2) ? 4 : kept))]); };
-    for (unsigned i = 0; i < count; ++i) {
-      Insn& insn = code.insns.emplace_back();
-      if (known.size() > 2 && below(4) == 0) {
-        insn.op = Op::Store;
-        code.addresses.push_back({kState, kNoValue, 0, static_cast<i32>(8 * i)});
-        insn.a = Operand::memory(static_cast<i32>(code.addresses.size() - 1));
-        insn.b = any();
-        continue;
+    const unsigned blocks = 1 + 2 * static_cast<unsigned>(below(8)), kept = 2 + static_cast<unsigned>(below(40));
+    std::vector<std::vector<ValueId>> known_behind(blocks);
+    std::vector<u32> parent(blocks);
+    code.blocks.resize(blocks);
+    for (u32 b = 0; b < blocks; ++b) {
+      MachineBlock& block = code.blocks[b];
+      std::vector<ValueId>& known = known_behind[b];
+      if (b > 0) known = known_behind[parent[b]];
+      block.first = static_cast<u32>(code.insns.size());
+      block.frequency = b == 0 ? 1 : code.blocks[parent[b]].frequency / 2;
+      const auto any = [&] { return Operand::value(known[known.size() - 1 - below(std::min<u64>(known.size(), below(2) ? 4 : kept))]); };
+      const unsigned count = b == 0 ? 20 + static_cast<unsigned>(below(300)) : static_cast<unsigned>(below(20));
+      for (unsigned i = 0; i < count; ++i) {
+        Insn& insn = code.insns.emplace_back();
+        if (known.size() > 2 && below(4) == 0) {
+          insn.op = Op::Store;
+          code.addresses.push_back({kState, kNoValue, 0, static_cast<i32>(8 * i)});
+          insn.a = Operand::memory(static_cast<i32>(code.addresses.size() - 1));
+          insn.b = any();
+          continue;
+        }
+        insn.op = known.size() < 2 ? Op::Move : Op::Arithmetic;
+        insn.a = known.size() < 2 ? Operand::constant(i) : any();
+        if (known.size() >= 2) insn.b = any();
+        code.is_vector.push_back(false);
+        insn.result = code.values() - 1;
+        known.push_back(insn.result);
       }
-      insn.op = known.size() < 2 ? Op::Move : Op::Arithmetic;
-      insn.a = known.size() < 2 ? Operand::constant(i) : any();
-      if (known.size() >= 2) insn.b = any();
-      code.is_vector.push_back(false);
-      insn.result = code.values() - 1;
-      known.push_back(insn.result);
+      // Two ways on by up to four jumps, the first of which may leave in front of what the others read.
+      const u32 left = 2 * b + 1, right = 2 * b + 2;
+      if (right >= blocks && b > 2 && below(2)) {
+        // A loop: its head begins a group of blocks of its own, into which values come from outside.
+        u32 head = parent[b];
+        while (parent[head] != 0 && below(2)) head = parent[head];
+        block.successors = {head};
+        Insn& jump = code.insns.emplace_back();
+        jump.op = Op::Jump;
+        jump.extra = head;
+      } else if (right >= blocks) {
+        code.insns.emplace_back().op = Op::Return;
+      } else {
+        parent[left] = parent[right] = b;
+        block.successors = {left, right};
+        for (u64 branches = 1 + below(3); branches > 0; --branches) {
+          Insn& branch = code.insns.emplace_back();
+          branch.op = Op::Branch;
+          branch.a = any(), branch.b = any();
+          branch.extra = below(2) ? left : right;
+        }
+        Insn& jump = code.insns.emplace_back();
+        jump.op = Op::Jump;
+        jump.extra = below(2) ? left : right;
+      }
+      block.last = static_cast<u32>(code.insns.size());
     }
-    code.insns.emplace_back().op = Op::Return;
-    MachineBlock block;
-    block.last = static_cast<u32>(code.insns.size());
-    block.frequency = 1;
-    code.blocks.push_back(block);
 
-    // What each store stores, as a number that stands for how it was computed; `where` tells places apart.
-    const auto stores = [&](auto where) {
+    // What each store on the way stores, as a number that stands for how it was computed; `where` tells places apart, and
+    // `turn` ways through the code.
+    const auto stores = [&](auto where, u64 turn) {
       std::map<i64, u64> held;
       std::vector<u64> stored;
       const auto read = [&](const Operand& operand) { return operand.is_number() ? static_cast<u64>(operand.number) : held[where(operand.index)]; };
-      for (const Insn& insn : code.insns) {
+      const auto mixed = [&](const Insn& insn) { return (read(insn.a) * 0x9e3779b97f4a7c15 ^ read(insn.b)) * 0xd6e8feb86659fd93 + 1; };
+      unsigned jumps = 0;
+      constexpr unsigned kMostJumps = 100;  // many a loop has no end
+      for (u32 i = 0; code.insns[i].op != Op::Return && jumps < kMostJumps;) {
+        const Insn& insn = code.insns[i++];
         if (insn.op == Op::Store) stored.push_back(read(insn.b));
         else if (insn.op == Op::Move) held[where(insn.result)] = read(insn.a);
-        else if (insn.op == Op::Arithmetic) held[where(insn.result)] = (read(insn.a) * 0x9e3779b97f4a7c15 ^ read(insn.b)) * 0xd6e8feb86659fd93 + 1;
+        else if (insn.op == Op::Arithmetic) held[where(insn.result)] = mixed(insn);
+        else if (insn.op == Op::Jump || ((mixed(insn) >> turn) & 1)) i = code.blocks[insn.extra].first, ++jumps;
       }
       return stored;
     };
-    const std::vector<u64> expected = stores([](ValueId id) { return i64{id}; });
+    constexpr u64 kTurns = 8;
+    std::vector<std::vector<u64>> expected;
+    for (u64 turn = 0; turn < kTurns; ++turn) expected.push_back(stores([](ValueId id) { return i64{id}; }, turn));
     const Allocation allocation = allocate(code);
-    const std::vector<u64> actual = stores([&](ValueId id) {
-      const usize v = static_cast<usize>(id);
-      return allocation.reg[v] >= 0 ? i64{allocation.reg[v]} : 100 + i64{allocation.slot[v]};
-    });
-    REQUIRE(actual == expected);
+    for (u64 turn = 0; turn < kTurns; ++turn) {
+      const std::vector<u64> actual = stores([&](ValueId id) {
+        const usize v = static_cast<usize>(id);
+        return allocation.reg[v] >= 0 ? i64{allocation.reg[v]} : 100 + i64{allocation.slot[v]};
+      }, turn);
+      REQUIRE(actual == expected[turn]);
+    }
   }
 }
 

@@ -34,6 +34,8 @@ class FakeCpu : public Cpu {
   void raise_smi() override {}
   void set_a20(bool) override {}
   bool has_work() const override { return !halted || m_interrupt_request; }
+  void settle() override {}
+  u64 register_hash() const override { return m_retired; }
   void request_exit() override { m_exit_requested = true; }
   CpuState& state() override { VELLUM_ASSERT(!"the fake CPU has no state"); }
   std::string describe_registers() const override { return "RIP=0000\n"; }
@@ -69,14 +71,34 @@ class FakeBoard : public Board {
   void set_ferr(unsigned, bool) override {}
   void cpu_initialised(unsigned) override { ++initialised; }
   void key(KeyCode code, bool down) override { keys.emplace_back(code, down); }
+  void move_pointer(int dx, int dy, int wheel, u8 buttons) override { pointers.push_back(pointer = fmt::format("by {} {} {} {}", dx, dy, wheel, buttons)); }
+  bool pointer_is_absolute() const override { return tablet; }
+  void place_pointer(u16 x, u16 y, int wheel, u8 buttons) override { pointers.push_back(pointer = fmt::format("to {} {} {} {}", x, y, wheel, buttons)); }
+  std::vector<std::string> removable_drives() override { return {"cd"}; }
+  Result<void> change_medium(std::string_view drive, ImageOptions image, bool force) override {
+    media += fmt::format("change {} {} '{}'{}{}{};", drive, image.path, image.format, image.read_only ? " read-only" : "",
+                         image.snapshot ? " snapshot" : "", force ? " force" : "");
+    return drive == "cd" ? Result<void>{} : failure("no such drive");
+  }
+  Result<void> eject_medium(std::string_view drive, bool force) override {
+    media += fmt::format("eject {}{};", drive, force ? " force" : "");
+    return {};
+  }
+  ScreenSource* screen() override { return source; }
   void press_power_button() override { ++power_button; }
   void reset(ResetKind) override { ++resets; }
+  std::vector<BlockDevice*> inserted_media() override { return disks; }
   Result<void> flush_disks() override { return ++flushes, Result<void>{}; }
   std::optional<std::string> describe(std::string_view topic) override {
     return topic == "pci" ? std::optional<std::string>("no PCI\n") : std::nullopt;
   }
   int resets = 0, power_button = 0, flushes = 0, initialised = 0;
   std::vector<std::pair<KeyCode, bool>> keys;
+  std::string media, pointer;         // the last one
+  std::vector<std::string> pointers;  // all of them
+  ScreenSource* source = nullptr;
+  bool tablet = false;
+  std::vector<BlockDevice*> disks;
 };
 
 // Ticks every 1000 ns and counts; its limit shows how hostile state is refused.

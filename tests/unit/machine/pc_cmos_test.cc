@@ -66,9 +66,9 @@ TEST_CASE("boot order: three nibbles") {
 
 TEST_CASE("disks: type 47 with its geometry, and the translation") {
   PcCmos cmos;
-  cmos.disks[0] = {.present = true, .cylinders = 16383, .heads = 16, .sectors = 63};
+  cmos.disks[0] = {.present = true, .cylinders = 16383, .heads = 16, .sectors = 63, .translation = 1};
   cmos.disks[1] = {.present = true, .cylinders = 100, .heads = 16, .sectors = 63};
-  cmos.disks[2] = {.present = true, .cylinders = 4000, .heads = 16, .sectors = 63};
+  cmos.disks[2] = {.present = true, .cylinders = 4000, .heads = 16, .sectors = 63, .translation = 2};
   auto bytes = contents(cmos);
   CHECK(bytes[0x12] == 0xff);
   CHECK(bytes[0x19] == 47);

@@ -9,29 +9,14 @@
 #include <unistd.h>
 
 #include "machine/snapshot.h"
+#include "temporary_file.h"
 #include "machine/fake_parts.h"
 
 using namespace vellum;
 using vellum::test::FakeMachine;
+using vellum::test::TemporaryFile;
 
 namespace {
-
-struct TemporaryFile {
-  TemporaryFile() {
-    char name[] = "/tmp/vellum-snapshot-XXXXXX";
-    close(mkstemp(name));
-    path = name;
-  }
-  ~TemporaryFile() { unlink(path.c_str()); }
-  std::vector<char> contents() const {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  void set(const std::vector<char>& bytes) const {
-    std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  }
-  std::string path;
-};
 
 void fill(FakeMachine& fake, u64 seed) {
   std::mt19937_64 random(seed);

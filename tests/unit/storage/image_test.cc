@@ -175,3 +175,43 @@ TEST_CASE("snapshot=on with readonly=on gives a write-protected medium") {
   REQUIRE(image);
   CHECK((*image)->read_only());
 }
+
+TEST_CASE("an overlay goes back to what it held, in any order and as often as wanted") {
+  auto created = Overlay::create(std::make_unique<MemoryDisk>(std::vector<u8>(4 * Overlay::kClusterSize, 0x11)));
+  REQUIRE(created);
+  Overlay& overlay = **created;
+  std::vector<u8> sector(512);
+  const auto put = [&](u64 cluster, u8 value) { REQUIRE(overlay.write(cluster * Overlay::kClusterSize + 1024, std::vector<u8>(512, value))); };
+  const auto held = [&] {
+    std::vector<u8> values;
+    for (u64 cluster = 0; cluster < 4; ++cluster) {
+      REQUIRE(overlay.read(cluster * Overlay::kClusterSize + 1024, sector));
+      CHECK(std::ranges::all_of(sector, [&](u8 byte) { return byte == sector[0]; }));
+      values.push_back(sector[0]);
+    }
+    return values;
+  };
+  const auto first = overlay.save_contents();
+  put(0, 1), put(1, 1);
+  const auto second = overlay.save_contents();
+  put(1, 2), put(2, 2), put(2, 3);
+  const auto third = overlay.save_contents();
+  for (const int order : {2, 0, 1, 2, 1, 0}) {
+    overlay.load_contents(order == 0 ? first : order == 1 ? second : third);
+    CHECK(held() == (order == 0 ? std::vector<u8>{0x11, 0x11, 0x11, 0x11} : order == 1 ? std::vector<u8>{1, 1, 0x11, 0x11} : std::vector<u8>{1, 2, 3, 0x11}));
+    // What is written now must reach none of them.
+    put(0, 9), put(1, 9), put(2, 9), put(3, 9);
+  }
+}
+
+TEST_CASE("an overlay's file does not grow without end when contents are saved and forgotten") {
+  auto created = Overlay::create(std::make_unique<MemoryDisk>(std::vector<u8>(8 * Overlay::kClusterSize)));
+  REQUIRE(created);
+  Overlay& overlay = **created;
+  for (unsigned i = 0; i < 1500; ++i) {
+    const auto saved = overlay.save_contents();
+    REQUIRE(overlay.write(i % 8 * Overlay::kClusterSize, std::vector<u8>(512, static_cast<u8>(i))));
+  }
+  CHECK(overlay.clusters_used() == 8);
+  CHECK(overlay.file_clusters() < 1200);
+}

@@ -9,6 +9,11 @@ namespace vellum::host_code {
 
 const char* lacks(const llvm::StringMap<bool>&) { return nullptr; }
 
+bool use_target_instruction(llvm::CallInst&, const llvm::MCSubtargetInfo&) { return false; }
+
+void place_x87(llvm::Function&) {}
+std::span<const HostSymbol> helpers() { return {}; }
+
 bool generate_quickly(llvm::Function&, const llvm::StringMap<const void*>&, CodeMemory&, CompiledRegion&) { return false; }
 
 // movz x16, #a, lsl #48; movk x16, #b, lsl #32; movk x16, #c, lsl #16; movk x16, #d; br x16

@@ -46,7 +46,8 @@ class Allocator {
   std::vector<std::vector<Range>> m_ranges;  // by value, the last first
   std::vector<double> m_uses;               // by value: how often it is read and written
   std::vector<ValueId> m_leader;            // by value: the one that stands for all which share its place
-  std::vector<ValueId> m_hint;              // by value: whose register would save a move
+  // By value: whose registers would save a move, the operand's and a user's.
+  std::vector<ValueId> m_hint, m_user_hint;
   Allocation m_result;
 };
 
@@ -81,6 +82,7 @@ void Allocator::find_ranges() {
   m_ranges.resize(m_count);
   m_uses.assign(m_count, 0);
   m_hint.assign(m_count, kNoValue);
+  m_user_hint.assign(m_count, kNoValue);
   for (usize b = m_code.blocks.size(); b-- > 0;) {
     const MachineBlock& block = m_code.blocks[b];
     const u32 start = 2 * block.first, end = 2 * block.last;
@@ -113,7 +115,7 @@ void Allocator::find_ranges() {
         set(live, v);
       });
       if (insn.result != kNoValue && insn.a.is_value()) {
-        ValueId &of_result = m_hint[static_cast<usize>(insn.result)], &of_operand = m_hint[static_cast<usize>(insn.a.index)];
+        ValueId &of_result = m_hint[static_cast<usize>(insn.result)], &of_operand = m_user_hint[static_cast<usize>(insn.a.index)];
         if (of_result == kNoValue) of_result = insn.a.index;
         if (of_operand == kNoValue) of_operand = insn.result;
       }
@@ -128,6 +130,17 @@ bool Allocator::overlap(const std::vector<Range>& a, const std::vector<Range>& b
     else return true;
   }
   return false;
+}
+
+// Instructions of x86 that put their result in the place of an operand.
+bool changes_operand(const Insn& insn) {
+  switch (insn.op) {
+    case Op::Arithmetic: return static_cast<Arithmetic>(insn.extra) != Arithmetic::Add;  // LEA
+    case Op::Shift:
+    case Op::SwapBytes:
+    case Op::Negate: return true;
+    default: return false;
+  }
 }
 
 // Values that are moved to one another, and never live at the same time, share a place.
@@ -146,8 +159,10 @@ void Allocator::coalesce() {
           if (move.from.is_value() && move.from.index != kState) pairs.push_back({move.to, move.from.index, block.frequency});
       } else if ((insn.op == Op::Move || (insn.op == Op::VectorMove && insn.size == 16)) && insn.a.is_value() && insn.a.index != kState) {
         pairs.push_back({insn.result, insn.a.index, block.frequency});
+      } else if (changes_operand(insn) && insn.a.is_value() && insn.a.index != kState) {
+        pairs.push_back({insn.result, insn.a.index, block.frequency});
       }
-  std::ranges::sort(pairs, std::greater(), &Pair::frequency);
+  std::ranges::stable_sort(pairs, std::greater(), &Pair::frequency);
   for (const Pair& pair : pairs) {
     const ValueId to = leader(pair.to), from = leader(pair.from);
     if (to == from) continue;
@@ -158,7 +173,8 @@ void Allocator::coalesce() {
     a = std::move(both);
     b.clear();
     m_uses[static_cast<usize>(to)] += m_uses[static_cast<usize>(from)];
-    if (m_hint[static_cast<usize>(to)] == kNoValue) m_hint[static_cast<usize>(to)] = m_hint[static_cast<usize>(from)];
+    for (std::vector<ValueId>* hints : {&m_hint, &m_user_hint})
+      if ((*hints)[static_cast<usize>(to)] == kNoValue) (*hints)[static_cast<usize>(to)] = (*hints)[static_cast<usize>(from)];
     m_leader[static_cast<usize>(from)] = to;
   }
 }
@@ -218,8 +234,10 @@ void Allocator::assign() {
     const std::vector<Range>& ranges = m_ranges[v];
     const auto occupied = [&](u8 r) -> Bits& { return m_result.occupied[r + (vector ? kRegisters : 0u)]; };
     i8& chosen = m_result.reg[v];
-    if (m_hint[v] > kState && m_code.is_vector[static_cast<usize>(m_hint[v])] == vector)
-      if (const i8 hint = m_result.reg[static_cast<usize>(leader(m_hint[v]))]; hint >= 0 && is_free(occupied(static_cast<u8>(hint)), ranges)) chosen = hint;
+    for (const ValueId related : {m_hint[v], m_user_hint[v]}) {
+      if (chosen >= 0 || related <= kState || m_code.is_vector[static_cast<usize>(related)] != vector) continue;
+      if (const i8 hint = m_result.reg[static_cast<usize>(leader(related))]; hint >= 0 && is_free(occupied(static_cast<u8>(hint)), ranges)) chosen = hint;
+    }
     for (const u8 r : vector ? vectors : general) {
       if (chosen >= 0) break;
       if (is_free(occupied(r), ranges)) chosen = static_cast<i8>(r);
@@ -319,11 +337,17 @@ u32 Splitter::common_dominator(u32 a, u32 b) const {
 void Splitter::split(ValueId id, const InGroup& where) {
   const usize uses_here = where.uses.size();
   if (where.moved || where.results > 1 || uses_here + where.results < 2) return;
+  u32 block = where.results ? where.result.block : where.uses[0].block;
+  if (!where.results)
+    for (const Use& use : where.uses) block = common_dominator(block, use.block);
+  double saved = 0;  // loads, for each entry of the region
+  for (const Use& use : where.uses) saved += m_code.blocks[use.block].frequency;
+  if (saved <= m_code.blocks[block].frequency && !where.results) return;
   const ValueId part = static_cast<ValueId>(m_code.is_vector.size());
   const bool vector = m_code.is_vector[static_cast<usize>(id)];
   Insn move;
   move.op = vector ? Op::VectorMove : Op::Move;
-  move.size = vector ? 16 : 8;
+  move.size = vector ? m_code.vector_bytes : u8{8};
   if (where.results) {
     Insn& insn = m_code.insns[where.result.insn];
     for (ValueId* result : {&insn.result, &insn.second, &insn.third})
@@ -334,13 +358,11 @@ void Splitter::split(ValueId id, const InGroup& where) {
       m_insertions.push_back({where.result.insn + 1, move});
     }
   } else {
-    u32 block = where.uses[0].block, at = where.uses[0].insn;
-    for (const Use& use : where.uses) block = common_dominator(block, use.block);
-    // In front of the first use there, or of the jumps at its end.
-    if (block != where.uses[0].block) {
-      at = m_code.blocks[block].last;
-      while (at > m_code.blocks[block].first && (m_code.insns[at - 1].op == Op::Branch || m_code.insns[at - 1].op == Op::Jump)) --at;
-    }
+    u32 at = where.uses[0].insn;
+    // In front of the first use there, and of all the jumps at its end: the first of several may be the way to another use.
+    u32 jumps = m_code.blocks[block].last;
+    while (jumps > m_code.blocks[block].first && (m_code.insns[jumps - 1].op == Op::Branch || m_code.insns[jumps - 1].op == Op::Jump)) --jumps;
+    at = block == where.uses[0].block ? std::min(at, jumps) : jumps;
     move.result = part;
     move.a = Operand::value(id);
     m_insertions.push_back({at, move});
@@ -408,11 +430,11 @@ Allocation allocate(MachineCode& code) {
   const std::vector<Split> splits = split_values(code, first);
   if (splits.empty()) return first;
   const Allocation second = Allocator(code).run();
-  // Those that found no register after all are one value again.
+  // Those that found no register after all are one value again, and so are those whose whole found one, too.
   std::vector<ValueId> original(code.is_vector.size(), kNoValue);
   bool undone = false;
   for (const Split& split : splits)
-    if (second.reg[static_cast<usize>(split.part)] < 0) {
+    if (second.reg[static_cast<usize>(split.part)] < 0 || second.reg[static_cast<usize>(split.whole)] >= 0) {
       original[static_cast<usize>(split.part)] = split.whole;
       undone = true;
     }

@@ -164,6 +164,17 @@ void Assembler::vex(u8 prefix, u8 map, bool wide, u8 opcode, u8 reg, u8 first, c
   vex(prefix, map, wide, opcode, reg, first, place);
   byte(value);
 }
+void Assembler::sha(u8 opcode, u8 reg, const Place& place) { encode(kNoPrefix, false, kMap0f38 | opcode, reg, place); }
+void Assembler::x87(u16 code) {
+  byte(static_cast<u8>(code >> 8));
+  byte(static_cast<u8>(code));
+}
+void Assembler::x87(u16 code, const Address& address) { encode(0, false, code >> 8, static_cast<u8>(code >> 3 & 7), Place(address)); }
+// LAHF; MOVZX EAX, AH
+void Assembler::flags_to_accumulator() {
+  for (const u8 each : {0x9f, 0x0f, 0xb6, 0xc4}) byte(each);
+}
+void Assembler::zero_upper() { number(0x77f8c5, 3); }
 void Assembler::locked(unsigned size, unsigned opcode, u8 reg, const Address& address) {
   byte(0xf0);
   encode(size_prefix(size), size == 8, opcode, reg, address, size == 1);

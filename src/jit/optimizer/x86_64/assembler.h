@@ -81,10 +81,16 @@ class Assembler {
   void leave();  // RET
   void trap();   // UD2
 
-  // An instruction with a VEX prefix of 128 bits (vol. 2, 2.3): `prefix` is 0, 1 (66), 2 (F3) or 3 (F2), `map` 1 (0F), 2 (0F 38) or
-  // 3 (0F 3A). `reg` and `first` are general or vector registers, by number; a `first` of 0 also stands for none.
+  // An instruction with a VEX prefix (vol. 2, 2.3): `prefix` is 0, 1 (66), 2 (F3) or 3 (F2), with kVex256 one of 256 bits; `map` 1 (0F),
+  // 2 (0F 38) or 3 (0F 3A). `reg` and `first` are general or vector registers, by number; a `first` of 0 also stands for none.
   void vex(u8 prefix, u8 map, bool wide, u8 opcode, u8 reg, u8 first, const Place& place);
   void vex(u8 prefix, u8 map, bool wide, u8 opcode, u8 reg, u8 first, const Place& place, u8 immediate);
+  static constexpr u8 kVex256 = 4;
+  void sha(u8 opcode, u8 reg, const Place& place);  // NP 0F 38 /r, without VEX; memory is aligned to 16 bytes
+  void zero_upper();  // VZEROUPPER
+  void x87(u16 code);  // the opcode's first byte in 15:8, ModRM of a register form in 7:0
+  void x87(u16 code, const Address& address);
+  void flags_to_accumulator();  // LAHF, and AH to EAX
   void locked(unsigned size, unsigned opcode, u8 reg, const Address& address);  // of two bytes (0F xx) if above FF
 
   // Makes the code one that runs at `executable`. False: something it goes to is too far away.

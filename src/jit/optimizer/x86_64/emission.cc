@@ -60,11 +60,14 @@ class Emitter {
   Register vector_in_register(const Operand& operand, Register scratch);
   void emit_vector(const Insn& insn);
   void emit_locked(const Insn& insn);
+  void emit_x87(const Insn& insn);
   Register vector_target(const Insn& insn) const {
     const Place place = place_of(insn.result);
     return place.in_memory ? kVectorScratch : place.reg;
   }
   void finish_vector(const Insn& insn, Register made) { move_vector(place_of(insn.result), made); }
+  void find_destinations();
+  Assembler::Label label(u32 block) const { return m_labels[m_destination[block]]; }
   void call(const Insn& insn, u32 index);
   void tail_call(const Insn& insn);
   void leave_frame() { m_asm.arithmetic(Arithmetic::Add, 8, Place(kRsp), static_cast<i32>(m_frame_size)); }
@@ -72,7 +75,9 @@ class Emitter {
     return std::llabs(static_cast<const char*>(target) - static_cast<const char*>(m_near)) < kReach;
   }
   Address save_slot(Register r) const { return frame(m_saves + kSlotSize * r); }
-  Address vector_save_slot(u8 r) const { return frame(m_vector_saves + kVectorSlotSize * r); }
+  Address vector_save_slot(u8 r) const { return frame(m_vector_saves + m_code.vector_bytes * u32{r}); }
+  // The bit of a VEX prefix that makes it one of 256 bits.
+  static u8 vector_length(unsigned size) { return size == 32 ? Assembler::kVex256 : u8{0}; }
   // Registers of these whose values are needed behind instruction `index`.
   u32 live_through(u32 index, u32 registers, const Insn& insn) const;
   Register target(const Insn& insn) const {
@@ -91,6 +96,7 @@ class Emitter {
   const void* m_near;
   Assembler& m_asm;
   std::vector<Assembler::Label> m_labels;
+  std::vector<u32> m_destination;  // by block: itself, or where it only jumps to
   u32 m_saves = 0, m_vector_slots = 0, m_vector_saves = 0, m_variables = 0, m_frame_size = 0;  // in the frame, bytes
 };
 
@@ -98,7 +104,7 @@ Place Emitter::place_of(ValueId id) const {
   const usize v = static_cast<usize>(id);
   if (m_allocation.reg[v] >= 0) return static_cast<Register>(m_allocation.reg[v]);
   const u32 slot = static_cast<u32>(m_allocation.slot[v]);
-  return frame(m_code.is_vector[v] ? m_vector_slots + kVectorSlotSize * slot : kSlotSize * slot);
+  return frame(m_code.is_vector[v] ? m_vector_slots + m_code.vector_bytes * slot : kSlotSize * slot);
 }
 
 // May use both scratch registers, and leaves at most the second one in use.
@@ -332,9 +338,10 @@ constexpr u8 scalar_prefix(unsigned size) { return size == 4 ? kF3 : size == 8 ?
 void Emitter::move_vector(const Place& to, const Place& from) {
   using namespace opcode;
   if (same(to, from)) return;
-  if (!to.in_memory && !from.in_memory) m_asm.vex(opcode::kNone, k0f, false, 0x28, to.reg, 0, from);
-  else if (!to.in_memory) m_asm.vex(opcode::kNone, k0f, false, 0x10, to.reg, 0, from);
-  else if (!from.in_memory) m_asm.vex(opcode::kNone, k0f, false, 0x11, from.reg, 0, to);
+  const u8 prefix = opcode::kNone | vector_length(m_code.vector_bytes);
+  if (!to.in_memory && !from.in_memory) m_asm.vex(prefix, k0f, false, 0x28, to.reg, 0, from);
+  else if (!to.in_memory) m_asm.vex(prefix, k0f, false, 0x10, to.reg, 0, from);
+  else if (!from.in_memory) m_asm.vex(prefix, k0f, false, 0x11, from.reg, 0, to);
   else move_vector(kSecondVectorScratch, from), move_vector(to, kSecondVectorScratch);
 }
 
@@ -347,7 +354,7 @@ void Emitter::load_vector(unsigned size, Register to, const Source& from) {
     m_asm.move(kSecondScratch, static_cast<u64>(from.number));
     m_asm.vex(k66, k0f, true, 0x6e, to, 0, Place(kSecondScratch));
   } else if (from.place.in_memory) {
-    m_asm.vex(scalar_prefix(size), k0f, false, 0x10, to, 0, from.place);
+    m_asm.vex(scalar_prefix(size) | vector_length(size), k0f, false, 0x10, to, 0, from.place);
   } else {
     move_vector(to, from.place);
   }
@@ -356,13 +363,19 @@ void Emitter::load_vector(unsigned size, Register to, const Source& from) {
 Register Emitter::vector_in_register(const Operand& operand, Register scratch) {
   const Source from = source(operand);
   if (!from.is_number && !from.place.in_memory) return from.place.reg;
-  load_vector(16, scratch, from);
+  load_vector(m_code.vector_bytes, scratch, from);
   return scratch;
 }
 
 void Emitter::emit_vector(const Insn& insn) {
   using namespace opcode;
-  const u8 code = static_cast<u8>(insn.extra), prefix = static_cast<u8>(insn.extra >> 8 & 3);
+  const u8 code = static_cast<u8>(insn.extra), prefix = static_cast<u8>(insn.extra >> 8 & 3) | vector_length(insn.size);
+  const u8 map = static_cast<u8>((insn.extra >> 10 & 3) + 1);
+  const bool wide = insn.extra >> 12 & 1;
+  const auto put = [&](u8 reg, u8 first, Register last) {
+    if (insn.c.is_number()) m_asm.vex(prefix, map, wide, code, reg, first, Place(last), static_cast<u8>(insn.c.number));
+    else m_asm.vex(prefix, map, wide, code, reg, first, Place(last));
+  };
   switch (insn.op) {
     case Op::VectorMove: {
       const Register to = vector_target(insn);
@@ -376,9 +389,9 @@ void Emitter::emit_vector(const Insn& insn) {
       const Source value = source(insn.b);
       // The address may be in RCX.
       if (!value.is_number && !value.place.in_memory) from = value.place.reg;
-      else if (!value.is_number || value.number == 0) load_vector(16, from, value);
+      else if (!value.is_number || value.number == 0) load_vector(m_code.vector_bytes, from, value);
       else m_asm.move(kScratch, static_cast<u64>(value.number)), m_asm.vex(k66, k0f, true, 0x6e, from, 0, Place(kScratch));
-      m_asm.vex(scalar_prefix(insn.size), k0f, false, 0x11, from, 0, to);
+      m_asm.vex(scalar_prefix(insn.size) | vector_length(insn.size), k0f, false, 0x11, from, 0, to);
       break;
     }
     case Op::ToVector: {
@@ -396,13 +409,13 @@ void Emitter::emit_vector(const Insn& insn) {
     case Op::VectorBinary: {
       const Register a = vector_in_register(insn.a, kVectorScratch);
       const Register b = vector_in_register(insn.b, kSecondVectorScratch), to = vector_target(insn);
-      m_asm.vex(prefix, k0f, false, code, to, a, Place(b));
+      put(to, a, b);
       finish_vector(insn, to);
       break;
     }
     case Op::VectorUnary: {
       const Register a = vector_in_register(insn.a, kSecondVectorScratch), to = vector_target(insn);
-      m_asm.vex(prefix, k0f, false, code, to, prefix >= kF3 ? a : 0, Place(a));
+      put(to, map == 1 && insn.size < 16 && !insn.c.is_number() ? a : 0, a);
       finish_vector(insn, to);
       break;
     }
@@ -414,9 +427,33 @@ void Emitter::emit_vector(const Insn& insn) {
       finish_vector(insn, to);
       break;
     }
+    case Op::VectorShift: {
+      const Register a = vector_in_register(insn.a, kVectorScratch), to = vector_target(insn);
+      m_asm.vex(prefix, map, false, code, insn.extra >> 13 & 7, to, Place(a), static_cast<u8>(insn.b.number));
+      finish_vector(insn, to);
+      break;
+    }
+    case Op::Sha: {
+      constexpr Register kImplicit = static_cast<Register>(0);
+      Place a = source(insn.a).place, b = source(insn.b).place;
+      const bool implicit = insn.c.is_value();
+      if (implicit) {
+        const Place c = source(insn.c).place;
+        move_vector(kSecondVectorScratch, kImplicit);
+        move_vector(kVectorScratch, a);
+        if (b.is(kImplicit)) b = kSecondVectorScratch;
+        move_vector(kImplicit, c);
+      } else {
+        move_vector(kVectorScratch, a);
+      }
+      m_asm.sha(code, kVectorScratch, b);
+      if (implicit) move_vector(kImplicit, kSecondVectorScratch);
+      finish_vector(insn, kVectorScratch);
+      break;
+    }
     case Op::ConvertToInteger: {
       const Register from = vector_in_register(insn.a, kVectorScratch), to = target(insn);
-      m_asm.vex(prefix, k0f, insn.size == 8, code, to, 0, Place(from));
+      m_asm.vex(prefix, map, insn.size == 8, code, to, 0, Place(from));
       finish(insn, to);
       break;
     }
@@ -445,6 +482,10 @@ void Emitter::emit_vector(const Insn& insn) {
       if (insn.size == 16) {
         const Register to = vector_target(insn);
         m_asm.vex(k66, k0f, false, 0x15, to, a, Place(a));
+        finish_vector(insn, to);
+      } else if (insn.size == 32) {  // VEXTRACTF128
+        const Register to = vector_target(insn);
+        m_asm.vex(k66 | Assembler::kVex256, k0f3a, false, 0x19, a, 0, Place(to), 1);
         finish_vector(insn, to);
       } else {
         const Register to = target(insn);
@@ -532,6 +573,8 @@ void Emitter::call(const Insn& insn, u32 index) {
   Moves moves;
   for (usize i = 0; i < call.arguments.size(); ++i) moves.push_back({kArguments[i], source(call.arguments[i])});
   parallel_move(std::move(moves), false);
+  // Whoever uses instructions without VEX would wait for the upper halves (SDM vol. 1, 14.1.2).
+  if (m_code.vector_bytes == 32) m_asm.zero_upper();
   if (is_near(call.target)) {
     m_asm.call_outside(call.target);
   } else {
@@ -548,12 +591,57 @@ void Emitter::call(const Insn& insn, u32 index) {
 void Emitter::tail_call(const Insn& insn) {
   const Call& call = m_code.calls[insn.extra];
   move(kInsnRegister, source(call.arguments[1]), kScratch);
+  if (m_code.vector_bytes == 32) m_asm.zero_upper();
   leave_frame();
   if (is_near(call.target)) {
     m_asm.jump_outside(call.target);
   } else {
     m_asm.move(kScratch, reinterpret_cast<u64>(call.target));
     m_asm.jump_to(kScratch);
+  }
+}
+
+void Emitter::emit_x87(const Insn& insn) {
+  constexpr i32 kComparedFlags = 0x45;  // CF, PF, ZF
+  const u16 code = static_cast<u16>(insn.extra);
+  switch (insn.op) {
+    case Op::X87Load: {
+      const Address memory = source(insn.c).place.address;
+      Address upper = memory;
+      upper.displacement += 8;
+      m_asm.store(insn.size > 8 ? 8 : insn.size, memory, in_register(source(insn.a), kScratch));
+      if (insn.size > 8) m_asm.store(2, upper, in_register(source(insn.b), kScratch));
+      m_asm.x87(code, memory);
+      break;
+    }
+    case Op::X87Store: m_asm.x87(code, {in_register(source(insn.a), kScratch), kNone, 0, 0}); break;
+    case Op::X87Word: {
+      // FNSTSW m16 is FNSTSW AX just as well; FNSTCW knows memory only.
+      constexpr u16 kStoreStatusToMemory = 0xdd38, kStoreStatus = 0xdfe0;
+      if (code == kStoreStatus || code == kStoreStatusToMemory) {
+        m_asm.x87(kStoreStatus);
+        m_asm.load_zero_extended(2, kScratch, Place(kScratch));
+      } else {
+        const Address memory = source(insn.c).place.address;
+        m_asm.x87(code, memory);
+        m_asm.load_zero_extended(2, kScratch, memory);
+      }
+      finish(insn, kScratch);
+      break;
+    }
+    case Op::X87Compare:
+      m_asm.x87(code);
+      m_asm.flags_to_accumulator();
+      m_asm.arithmetic(Arithmetic::And, 4, Place(kScratch), kComparedFlags);
+      finish(insn, kScratch);
+      break;
+    case Op::X87MoveIf: {
+      const Register condition = in_register(source(insn.a), kScratch);
+      m_asm.test(4, condition, condition);
+      m_asm.x87(code);
+      break;
+    }
+    default: m_asm.x87(code); break;
   }
 }
 
@@ -642,9 +730,9 @@ void Emitter::emit(const Insn& insn, u32 index) {
     case Op::Select: select(insn); break;
     case Op::Branch:
       compare(insn);
-      m_asm.jump(insn.condition, m_labels[insn.extra]);
+      m_asm.jump(insn.condition, label(insn.extra));
       break;
-    case Op::Jump: m_asm.jump(m_labels[insn.extra]); break;
+    case Op::Jump: m_asm.jump(label(insn.extra)); break;
     case Op::ParallelMove: {
       Moves general, vectors;
       for (const MoveValue& move : m_code.moves[insn.extra])
@@ -656,6 +744,7 @@ void Emitter::emit(const Insn& insn, u32 index) {
     case Op::Call: call(insn, index); break;
     case Op::TailCall: tail_call(insn); break;
     case Op::Return:
+      if (m_code.vector_bytes == 32) m_asm.zero_upper();
       leave_frame();
       m_asm.leave();
       break;
@@ -664,22 +753,52 @@ void Emitter::emit(const Insn& insn, u32 index) {
     case Op::ExchangeAdd:
     case Op::LockedArithmetic:
     case Op::CompareExchange: emit_locked(insn); break;
+    case Op::X87:
+    case Op::X87Load:
+    case Op::X87Store:
+    case Op::X87Word:
+    case Op::X87Compare:
+    case Op::X87MoveIf: emit_x87(insn); break;
     default: emit_vector(insn); break;
   }
+}
+
+// Values that share a place need no moves, and a block of such moves is a jump.
+void Emitter::find_destinations() {
+  const auto moves_nothing = [&](const Insn& insn) {
+    return insn.op == Op::ParallelMove && std::ranges::all_of(m_code.moves[insn.extra], [&](const MoveValue& move) {
+      return move.from.is_value() && same(place_of(move.to), place_of(move.from.index));
+    });
+  };
+  m_destination.resize(m_code.blocks.size());
+  for (u32 b = 0; b < m_code.blocks.size(); ++b) {
+    const MachineBlock& block = m_code.blocks[b];
+    m_destination[b] = b;
+    u32 i = block.first;
+    while (i < block.last && moves_nothing(m_code.insns[i])) ++i;
+    if (b > 0 && i + 1 == block.last && m_code.insns[i].op == Op::Jump) m_destination[b] = m_code.insns[i].extra;
+  }
+  // A chain ends where something happens; blocks that jump in a circle stay.
+  for (u32 b = 0; b < m_code.blocks.size(); ++b)
+    for (usize steps = 0; m_destination[m_destination[b]] != m_destination[b]; ++steps) {
+      if (steps == m_code.blocks.size()) m_destination[m_destination[b]] = m_destination[b];
+      else m_destination[b] = m_destination[m_destination[b]];
+    }
 }
 
 void Emitter::run() {
   m_saves = kSlotSize * m_allocation.slots;
   m_vector_slots = (m_saves + kSlotSize * kRegisters + 15) / 16 * 16;
-  m_vector_saves = m_vector_slots + kVectorSlotSize * m_allocation.vector_slots;
-  m_variables = m_vector_saves + kVectorSlotSize * kRegisters;
+  m_vector_saves = m_vector_slots + m_code.vector_bytes * m_allocation.vector_slots;
+  m_variables = m_vector_saves + m_code.vector_bytes * u32{kRegisters};
   // The caller's call left the stack eight bytes off its alignment.
   m_frame_size = m_variables + m_code.frame_bytes + 8;
+  find_destinations();
   for (usize i = 0; i < m_code.blocks.size(); ++i) m_labels.push_back(m_asm.new_label());
   std::vector<u32> order;
   for (const bool cold : {false, true})
     for (u32 i = 0; i < m_code.blocks.size(); ++i)
-      if (m_code.blocks[i].cold == cold) order.push_back(i);
+      if (m_code.blocks[i].cold == cold && m_destination[i] == i) order.push_back(i);
   m_asm.arithmetic(Arithmetic::Subtract, 8, Place(kRsp), static_cast<i32>(m_frame_size));
   for (usize n = 0; n < order.size(); ++n) {
     const MachineBlock& block = m_code.blocks[order[n]];
@@ -688,10 +807,10 @@ void Emitter::run() {
     for (u32 i = block.first; i < block.last; ++i) {
       const Insn& insn = m_code.insns[i];
       const bool before_last = i + 2 == block.last && m_code.insns[i + 1].op == Op::Jump;
-      if (insn.op == Op::Jump && insn.extra == next) continue;
-      if (insn.op == Op::Branch && before_last && insn.extra == next) {
+      if (insn.op == Op::Jump && m_destination[insn.extra] == next) continue;
+      if (insn.op == Op::Branch && before_last && m_destination[insn.extra] == next) {
         compare(insn);
-        m_asm.jump(negated(insn.condition), m_labels[m_code.insns[i + 1].extra]);
+        m_asm.jump(negated(insn.condition), label(m_code.insns[i + 1].extra));
         break;
       }
       emit(insn, i);

@@ -63,20 +63,34 @@ enum class Op : u8 {
   VectorStore,    // memory a = b
   ToVector,       // result = the general register a
   FromVector,     // the general register result = a
-  VectorBinary,   // result = a op b: `extra` is the opcode, and in bits 9:8 the prefix
+  VectorBinary,   // result = a op b: `extra` is a vector_code(); c is the immediate number, if it has one
   VectorUnary,    // result = op a; likewise
-  VectorMask,     // result = a op the number b in each lane of `size` bytes' low one; `extra` likewise
+  VectorMask,     // result = a op the number b in the low lane of `size` bytes; `extra` likewise
+  VectorShift,    // result = each lane of a shifted by the number b; `extra` likewise, and the opcode's extension in bits 15:13
+  Sha,            // result = a op b by SHA instruction `extra`; SHA256RNDS2 takes c, too
   ConvertToInteger,  // the general register result = op a, likewise; 8 bytes if `size` is 8
   ConvertFromInteger,  // result = op of the general register a, likewise
   InsertLane,     // result = a with lane c being b, a vector (of `size` bytes per lane) or a general register
-  ExtractLane,    // result = lane c of a; a general register, or with a `size` of 16 a vector of the upper 8 bytes
+  ExtractLane,    // result = lane c of a; a general register, or with a `size` of 16 a vector of the upper 8 bytes, of 32 the upper 16
   CompareFloats,  // result, second, third = CF, ZF, PF behind instruction `extra`
+  // The host's x87 (cpu/semantics/x87_on_host.h); `extra` is the opcode's first byte in 15:8 and ModRM in 7:0:
+  X87,            // a register form
+  X87Load,        // with the operand a, and b above it if it has 10 bytes; c is memory to pass it through
+  X87Store,       // with memory at the address a
+  X87Word,        // result = the status word, or by way of memory c the control word
+  X87Compare,     // result = CF, PF and ZF behind it
+  X87MoveIf,      // FCMOVNE by a
   // With LOCK:
   Exchange,         // result = memory a, which becomes b
   ExchangeAdd,      // result = memory a, which becomes the sum with b
   LockedArithmetic,  // memory a = a `extra` b
   CompareExchange,  // result = memory a, which becomes c if it is b; second = whether it was
 };
+
+// Prefix (0, 1: 66, 2: F3, 3: F2), opcode, map (1: 0F, 2: 0F 38, 3: 0F 3A) and VEX.W of an instruction on vector registers.
+constexpr u32 vector_code(unsigned prefix, unsigned opcode, unsigned map = 1, bool wide = false) {
+  return opcode | prefix << 8 | (map - 1) << 10 | (wide ? 1u << 12 : 0);
+}
 
 struct Insn {
   Op op;
@@ -115,6 +129,7 @@ struct MachineCode {
   std::vector<bool> is_vector{false};  // by value
   ValueId values() const { return static_cast<ValueId>(is_vector.size()); }
   u32 frame_bytes = 0;  // memory at kFrame
+  u8 vector_bytes = 16;  // 32 where some value is that wide: as much of each vector register is moved and kept
 
   template <class Function>
   void for_uses(const Insn& insn, Function use) const {
@@ -162,7 +177,7 @@ constexpr Register kInsnRegister = kR13;   // the second
 constexpr u8 kRegisters = 16;              // of each kind; vector registers follow the general ones
 constexpr std::array kAllocatable = {kRbx, kRsi, kRdi, kR8, kR9, kR10, kRdx, kR14, kR15, kR13, kR11};
 constexpr u8 kAllocatableVectors = 14;     // the first ones
-constexpr u32 kSlotSize = 8, kVectorSlotSize = 16;
+constexpr u32 kSlotSize = 8;  // a vector's is MachineCode::vector_bytes
 
 struct Allocation {
   std::vector<i8> reg;    // by value: Register, or -1

@@ -1,57 +1,22 @@
-// Instruction selection, one LLVM instruction after another. Addresses, compares, casts and loads with one user become operands
-// of their users.
+// Instruction selection: blocks, values and where they are found, control flow, and the order of it all.
 #include "jit/optimizer/x86_64/selection.h"
 
 #include <algorithm>
-#include <bit>
-#include <optional>
 
 #include <llvm/ADT/PostOrderIterator.h>
 #include <llvm/Analysis/LoopInfo.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/GetElementPtrTypeIterator.h>
-#include <llvm/IR/InlineAsm.h>
-#include <llvm/IR/Instructions.h>
-#include <llvm/IR/IntrinsicInst.h>
-#include <llvm/IR/IntrinsicsX86.h>
-#include <llvm/IR/Module.h>
 #include <llvm/IR/ProfDataUtils.h>
+
+#include "jit/optimizer/x86_64/selector.h"
 
 namespace vellum::x86_64 {
 
 namespace {
 
-using llvm::Value;
-
 constexpr double kColdShare = 1.0 / 1000;  // of a branch's runs: what is behind it stands out of the way
 constexpr double kLoopRuns = 8;            // of a loop each time it is entered, for want of better knowledge
-
-// Bytes of a value's type; 0: not one that general registers hold.
-unsigned size_of(const llvm::Type* type) {
-  if (type->isPointerTy()) return 8;
-  if (!type->isIntegerTy()) return 0;
-  switch (type->getIntegerBitWidth()) {
-    case 1:
-    case 8: return 1;
-    case 16: return 2;
-    case 32: return 4;
-    case 64: return 8;
-    default: return 0;
-  }
-}
-
-// Bytes of what one vector register holds: a float, or a vector of 16 bytes; 0: something else.
-unsigned vector_size_of(const llvm::Type* type) {
-  if (type->isFloatTy()) return 4;
-  if (type->isDoubleTy()) return 8;
-  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(type);
-  if (!vector) return 0;
-  const unsigned bits = vector->getElementType()->getScalarSizeInBits();
-  return bits >= 8 && bits <= 64 && bits * vector->getNumElements() == 128 ? 16 : 0;
-}
-bool has_register(const llvm::Type* type) { return size_of(type) || vector_size_of(type); }
-
-bool fits_i32(i64 value) { return value == static_cast<i32>(value); }
 
 Condition condition_of(llvm::CmpInst::Predicate predicate) {
   switch (predicate) {
@@ -68,111 +33,12 @@ Condition condition_of(llvm::CmpInst::Predicate predicate) {
   }
 }
 
-class Selector {
- public:
-  Selector(llvm::Function& function, const llvm::StringMap<const void*>& functions)
-      : m_function(function), m_layout(function.getParent()->getDataLayout()), m_functions(functions) {}
-  std::expected<MachineCode, std::string> run();
-
- private:
-  // What both kinds of branch, selects and conditions as values compare.
-  struct Compare {
-    Condition condition = kNotEqual;
-    unsigned size = 4;
-    Operand a, b;
-    bool test = false;
-  };
-
-  bool number_blocks();
-  bool select_block(const llvm::BasicBlock& block);
-  bool select(const llvm::Instruction& instruction);
-  bool select_binary(const llvm::BinaryOperator& operation);
-  bool select_shift(const llvm::BinaryOperator& operation);
-  bool select_call(const llvm::CallInst& call);
-  bool select_intrinsic(const llvm::IntrinsicInst& call);
-  bool select_terminator(const llvm::Instruction& terminator);
-  void branch(const Value* condition, bool negate, u32 target);
-  u32 edge(const llvm::BasicBlock& from, const llvm::BasicBlock& to, bool only);
-  std::vector<MoveValue> moves_for(const llvm::BasicBlock& from, const llvm::BasicBlock& to);
-  Compare compare(const Value* condition, bool negate);
-
-  static bool is_joined(const Value* condition);
-  static bool is_deferred(const llvm::Instruction& instruction);
-  bool has_simple_index(const llvm::GetElementPtrInst& element) const;
-  bool is_folded_address(const llvm::GetElementPtrInst& element) const;
-  static bool only_addresses(const Value& pointer, bool index_free);
-  static const llvm::WithOverflowInst* overflow_of(const Value* value);
-  static bool is_lowest_lane(const Value* value);
-  static const llvm::BinaryOperator* wide_product(const Value* value);
-  bool select_wide(const llvm::Instruction& instruction);
-  bool select_atomic(const llvm::Instruction& instruction);
-  bool select_assembler(const llvm::CallInst& call, const llvm::InlineAsm& assembler);
-  bool select_constrained(const llvm::ConstrainedFPIntrinsic& call);
-  bool select_insert(const llvm::InsertElementInst& insert);
-  bool select_extract(const llvm::ExtractElementInst& extract);
-  u8 scale_of(const llvm::GetElementPtrInst& element) const {
-    return static_cast<u8>(std::countr_zero(u64{m_layout.getTypeAllocSize(element.getSourceElementType())}));
-  }
-  bool is_folded_load(const llvm::LoadInst& load) const;
-  bool is_clean(const Value* value) const;
-  const Value* root(const Value* value) const;
-  ValueId id_of(const Value* value);
-  Operand operand(const Value* value);
-  Operand in_register(const Value* value);
-  Operand memory(const Value* pointer);
-  ValueId make_number(i64 number);
-  ValueId zero_extended(const Value* value);
-  ValueId sign_extended(const Value* value);
-  bool refuse(const Value& value) {
-    if (m_error.empty()) {
-      llvm::raw_string_ostream stream(m_error);
-      value.print(stream);
-    }
-    return false;
-  }
-
-  Insn& emit(Op op, unsigned size, ValueId result = kNoValue, Operand a = {}, Operand b = {}, u32 extra = 0) {
-    Insn& insn = m_code.insns.emplace_back();
-    insn.op = op;
-    insn.size = static_cast<u8>(size);
-    insn.result = result;
-    insn.a = a;
-    insn.b = b;
-    insn.extra = extra;
-    return insn;
-  }
-  ValueId temporary(bool vector = false) {
-    m_code.is_vector.push_back(vector);
-    return m_code.values() - 1;
-  }
-
-  llvm::Function& m_function;
-  const llvm::DataLayout& m_layout;
-  const llvm::StringMap<const void*>& m_functions;
-  MachineCode m_code;
-  llvm::DenseMap<const Value*, ValueId> m_ids;
-  llvm::DenseMap<const Value*, i32> m_frame_offsets;
-  llvm::DenseMap<const Value*, ValueId> m_upper;  // of products of 128 bits; the lower half is the product's own
-  llvm::DenseMap<const Value*, std::array<ValueId, 3>> m_parts;  // of calls with several results
-  std::vector<const llvm::BasicBlock*> m_order;
-  llvm::DenseMap<const llvm::BasicBlock*, u32> m_number;   // in m_order; labels of edges come behind
-  std::vector<double> m_frequency;                         // by number
-  std::vector<bool> m_cold;
-  llvm::DenseMap<const llvm::Instruction*, u32> m_writes;  // of a load: writes to memory in front of it in its block
-  struct Edge {
-    std::vector<MoveValue> moves;
-    u32 label, target;
-  };
-  std::vector<Edge> m_edges;       // of the block being selected
-  std::vector<u32> m_block_of;     // by label: index into MachineCode::blocks
-  u32 m_labels = 0;
-  std::string m_error;
-};
+}  // namespace
 
 // A float in the lowest lane of a vector is in the same register.
 bool Selector::is_lowest_lane(const Value* value) {
   const auto* extract = llvm::dyn_cast<llvm::ExtractElementInst>(value);
-  if (!extract || !extract->getType()->isFloatingPointTy() || vector_size_of(extract->getVectorOperandType()) != 16) return false;
+  if (!extract || !extract->getType()->isFloatingPointTy() || vector_size_of(extract->getVectorOperandType()) < 16) return false;
   const auto* index = llvm::dyn_cast<llvm::ConstantInt>(extract->getIndexOperand());
   return index && index->isZero() && !llvm::isa<llvm::Constant>(extract->getVectorOperand());
 }
@@ -209,11 +75,22 @@ const Value* Selector::root(const Value* value) const {
   }
 }
 
+// A guest's load: straight from memory, or by a helper, which extends what it returns with zeros.
+bool Selector::is_clean_load(const llvm::PHINode& phi) const {
+  return phi.getNumIncomingValues() == 2 && !phi.getType()->isIntegerTy(1) && llvm::all_of(phi.incoming_values(), [](const llvm::Use& use) {
+    if (llvm::isa<llvm::LoadInst>(use)) return true;
+    const auto* part = llvm::dyn_cast<llvm::TruncInst>(use);
+    const auto* call = part ? llvm::dyn_cast<llvm::CallInst>(part->getOperand(0)) : nullptr;
+    return call && call->getCalledFunction() && call->getCalledFunction()->getName() == "region_load";
+  });
+}
+
 // Whether the register's bits above the value are zero.
 bool Selector::is_clean(const Value* value) const {
   const llvm::Type* type = value->getType();
   if (llvm::isa<llvm::ICmpInst>(value)) return true;
   if (llvm::isa<llvm::LoadInst>(value)) return !type->isIntegerTy(1);
+  if (const auto* phi = llvm::dyn_cast<llvm::PHINode>(value)) return is_clean_load(*phi);
   if (type->isIntegerTy(32))
     return llvm::isa<llvm::BinaryOperator>(value) || llvm::isa<llvm::SelectInst>(value) || llvm::isa<llvm::ZExtInst>(value) || llvm::isa<llvm::SExtInst>(value);
   if (type->isIntegerTy(8) || type->isIntegerTy(16))
@@ -235,10 +112,35 @@ bool Selector::is_joined(const Value* condition) {
   return (both->getOpcode() == llvm::Instruction::And || both->getOpcode() == llvm::Instruction::Or) && llvm::isa<llvm::BranchInst>(both->user_back());
 }
 
+// A condition the other way round.
+const Value* Selector::negated_condition(const Value* value) {
+  const auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(value);
+  if (!operation || operation->getOpcode() != llvm::Instruction::Xor || !operation->getType()->isIntegerTy(1)) return nullptr;
+  const auto* one = llvm::dyn_cast<llvm::ConstantInt>(operation->getOperand(1));
+  return one && one->isOne() ? operation->getOperand(0) : nullptr;
+}
+
+// A sum and the like of 64 bits of which nobody wants the upper half: whoever clears that makes the lower.
+bool Selector::is_narrowed(const llvm::BinaryOperator& operation) {
+  switch (operation.getOpcode()) {
+    case llvm::Instruction::Add:
+    case llvm::Instruction::Sub:
+    case llvm::Instruction::Or:
+    case llvm::Instruction::Xor: break;
+    default: return false;
+  }
+  if (!operation.getType()->isIntegerTy(64) || !operation.hasOneUse()) return false;
+  const auto* mask = llvm::dyn_cast<llvm::BinaryOperator>(operation.user_back());
+  if (!mask || mask->getOpcode() != llvm::Instruction::And || mask->getParent() != operation.getParent()) return false;
+  const auto* bits = llvm::dyn_cast<llvm::ConstantInt>(mask->getOperand(1));
+  const auto in_memory = [](const Value* value) { return llvm::isa<llvm::LoadInst>(value); };
+  return bits && bits->getZExtValue() == 0xffffffff && !is_deferred(*mask) && llvm::none_of(operation.operand_values(), in_memory);
+}
+
 // Conditions that only decide are made where they do.
 bool Selector::is_deferred(const llvm::Instruction& instruction) {
   if (is_joined(&instruction)) return true;
-  if (!llvm::isa<llvm::ICmpInst>(instruction) && !overflow_of(&instruction)) {
+  if (!llvm::isa<llvm::ICmpInst>(instruction) && !overflow_of(&instruction) && !negated_condition(&instruction)) {
     const auto* bits = llvm::dyn_cast<llvm::BinaryOperator>(&instruction);
     if (!bits || bits->getOpcode() != llvm::Instruction::And || !bits->hasOneUse() || bits->getType()->isIntegerTy(1) || size_of(bits->getType()) == 0)
       return false;
@@ -249,6 +151,7 @@ bool Selector::is_deferred(const llvm::Instruction& instruction) {
   return llvm::all_of(instruction.users(), [&](const llvm::User* user) {
     if (const auto* branch = llvm::dyn_cast<llvm::BranchInst>(user)) return branch->isConditional();
     if (is_joined(user)) return true;
+    if (negated_condition(user)) return is_deferred(*llvm::cast<llvm::Instruction>(user));
     const auto* select = llvm::dyn_cast<llvm::SelectInst>(user);
     return select && select->getCondition() == &instruction && select->getTrueValue() != &instruction && select->getFalseValue() != &instruction;
   });
@@ -278,8 +181,11 @@ bool Selector::is_folded_address(const llvm::GetElementPtrInst& element) const {
 }
 
 bool Selector::is_folded_load(const llvm::LoadInst& load) const {
-  if (!load.hasOneUse() || load.isAtomic() || load.isVolatile()) return false;
+  if (!load.hasOneUse() || load.isVolatile()) return false;
   const unsigned size = size_of(load.getType());
+  if (size && !llvm::isStrongerThan(load.getOrdering(), llvm::AtomicOrdering::Monotonic))
+    if (const auto* compare = llvm::dyn_cast<llvm::ICmpInst>(load.user_back())) return is_folded_into(load, *compare);
+  if (load.isAtomic()) return false;
   if (size < 4) return false;
   const auto* user = llvm::dyn_cast<llvm::BinaryOperator>(load.user_back());
   if (!user || user->getParent() != load.getParent() || is_deferred(*user)) return false;
@@ -298,9 +204,22 @@ bool Selector::is_folded_load(const llvm::LoadInst& load) const {
   return m_writes.lookup(&load) == m_writes.lookup(user);
 }
 
+// With a comparison that is made at the end of its block.
+bool Selector::is_folded_into(const llvm::LoadInst& load, const llvm::ICmpInst& compare) const {
+  if (load.getType()->isIntegerTy(1) || compare.getParent() != load.getParent() || !compare.hasOneUse() || !is_deferred(compare)) return false;
+  const llvm::Instruction* terminator = load.getParent()->getTerminator();
+  if (compare.user_back() != terminator || m_writes.lookup(&load) != m_writes.lookup(terminator)) return false;
+  return compare.getOperand(1) == &load ? !llvm::isa<llvm::Constant>(compare.getOperand(0)) && !llvm::isa<llvm::LoadInst>(compare.getOperand(0))
+                                        : llvm::isa<llvm::ConstantInt>(compare.getOperand(1));
+}
+
 ValueId Selector::id_of(const Value* value) {
   const auto [found, added] = m_ids.try_emplace(value, m_code.values());
-  if (added) m_code.is_vector.push_back(vector_size_of(value->getType()) != 0);
+  if (added) {
+    const unsigned vector = vector_size_of(value->getType());
+    m_code.is_vector.push_back(vector != 0);
+    if (vector == 32) m_code.vector_bytes = 32;
+  }
   return found->second;
 }
 
@@ -317,13 +236,7 @@ Operand Selector::operand(const Value* value) {
     return Operand::constant(number->getBitWidth() == 1 ? static_cast<i64>(number->getZExtValue()) : number->getSExtValue());
   }
   if (llvm::isa<llvm::UndefValue>(value) || llvm::isa<llvm::ConstantPointerNull>(value)) return Operand::constant(0);
-  if (const auto* lanes = llvm::dyn_cast<llvm::Constant>(value); lanes && vector_size_of(value->getType()) == 16) {
-    // All zero, as far as anybody cares.
-    for (unsigned i = 0; i < llvm::cast<llvm::FixedVectorType>(value->getType())->getNumElements(); ++i)
-      if (const llvm::Constant* lane = lanes->getAggregateElement(i); !lane || !(lane->isNullValue() || llvm::isa<llvm::UndefValue>(lane)))
-        return refuse(*value), Operand::constant(0);
-    return Operand::constant(0);
-  }
+  if (const auto* lanes = llvm::dyn_cast<llvm::Constant>(value); lanes && vector_size_of(value->getType()) >= 16) return constant_vector(*lanes);
   if (const auto* number = llvm::dyn_cast<llvm::ConstantFP>(value); number && vector_size_of(value->getType()))
     return Operand::constant(static_cast<i64>(number->getValueAPF().bitcastToAPInt().getZExtValue()));
   if (const auto* expression = llvm::dyn_cast<llvm::ConstantExpr>(value)) {
@@ -488,7 +401,7 @@ bool Selector::select_block(const llvm::BasicBlock& block) {
   u32 writes = 0;
   for (const llvm::Instruction& instruction : block) {
     m_writes[&instruction] = writes;
-    if (instruction.mayWriteToMemory()) ++writes;
+    if (instruction.mayWriteToMemory() && !llvm::isa<llvm::LoadInst>(instruction)) ++writes;
   }
   m_edges.clear();
   for (const llvm::Instruction& instruction : block) {
@@ -520,8 +433,7 @@ Selector::Compare Selector::compare(const Value* condition, bool negate) {
     if (negate) result.condition = negated(result.condition);
     return result;
   };
-  if (const auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(condition); operation && operation->getOpcode() == llvm::Instruction::Xor)
-    if (const auto* one = llvm::dyn_cast<llvm::ConstantInt>(operation->getOperand(1)); one && one->isOne()) return compare(operation->getOperand(0), !negate);
+  if (const Value* other = negated_condition(condition)) return compare(other, !negate);
   if (const auto* integers = llvm::dyn_cast<llvm::ICmpInst>(condition)) {
     const Value *a = integers->getOperand(0), *b = integers->getOperand(1);
     llvm::CmpInst::Predicate predicate = integers->getPredicate();
@@ -556,7 +468,8 @@ Selector::Compare Selector::compare(const Value* condition, bool negate) {
       result.b = operand(bits->getOperand(1));
       if (result.b.is_memory()) result.b = in_register(bits->getOperand(1));
     } else {
-      result.a = in_register(a);
+      result.a = operand(a);
+      if (result.a.is_number()) result.a = in_register(a);
       result.b = operand(b);
     }
     return finish();
@@ -641,415 +554,6 @@ bool Selector::select_terminator(const llvm::Instruction& terminator) {
 
 // Instructions -------------------------------------------------------------------------------------------------------
 
-bool Selector::select_shift(const llvm::BinaryOperator& operation) {
-  const unsigned size = size_of(operation.getType());
-  const Value* value = operation.getOperand(0);
-  const Shift kind = operation.getOpcode() == llvm::Instruction::Shl    ? Shift::Left
-                     : operation.getOpcode() == llvm::Instruction::LShr ? Shift::Right
-                                                                        : Shift::Arithmetic;
-  // Narrow values are shifted in 32 bits. A greater count than the value has bits is nobody's.
-  const unsigned wide = std::max(size, 4u);
-  Operand from;
-  if (size >= 4 || kind == Shift::Left) from = in_register(value);
-  else from = Operand::value(kind == Shift::Right ? zero_extended(value) : sign_extended(value));
-  const Operand count = operand(operation.getOperand(1));
-  if (count.is_number()) emit(Op::Shift, wide, id_of(&operation), from, Operand::constant(count.number & (wide * 8 - 1)), static_cast<u32>(kind));
-  else emit(Op::ShiftVariable, wide, id_of(&operation), from, count.is_memory() ? in_register(operation.getOperand(1)) : count, static_cast<u32>(kind));
-  return true;
-}
-
-bool Selector::select_binary(const llvm::BinaryOperator& operation) {
-  const unsigned size = size_of(operation.getType());
-  if (operation.getType()->isIntegerTy(128)) return select_wide(operation);
-  if (vector_size_of(operation.getType()) == 16) {
-    u32 code = 0;
-    switch (operation.getOpcode()) {
-      case llvm::Instruction::And: code = 0xdb; break;  // VPAND, VPOR, VPXOR
-      case llvm::Instruction::Or: code = 0xeb; break;
-      case llvm::Instruction::Xor: code = 0xef; break;
-      default: return refuse(operation);
-    }
-    emit(Op::VectorBinary, 16, id_of(&operation), operand(operation.getOperand(0)), operand(operation.getOperand(1)), 0x100 | code);
-    return true;
-  }
-  if (!size) return refuse(operation);
-  if (is_deferred(operation)) return true;
-  const unsigned wide = std::max(size, 4u);
-  const Value *a = operation.getOperand(0), *b = operation.getOperand(1);
-  const ValueId result = id_of(&operation);
-  const auto arithmetic = [&](Arithmetic kind) {
-    Operand left = operand(a), right = operand(b);
-    if (operation.isCommutative() && (left.is_number() || left.is_memory())) std::swap(left, right);
-    if (left.is_memory()) return refuse(operation);  // a load is folded only where it can be the second operand
-    if (left.is_number()) left = Operand::value(make_number(left.number));
-    if (kind == Arithmetic::Xor && operation.getType()->isIntegerTy(1)) right.number &= 1;
-    emit(Op::Arithmetic, wide, result, left, right, static_cast<u32>(kind));
-    return true;
-  };
-  switch (operation.getOpcode()) {
-    case llvm::Instruction::Add: return arithmetic(Arithmetic::Add);
-    case llvm::Instruction::And:
-      // What clears the upper bits is a shorter instruction.
-      if (const auto* mask = llvm::dyn_cast<llvm::ConstantInt>(b); mask && !llvm::isa<llvm::Constant>(a)) {
-        const u64 bits = mask->getZExtValue();
-        const unsigned bytes = bits == 0xff ? 1 : bits == 0xffff ? 2 : bits == 0xffffffff && size == 8 ? 4 : 0;
-        if (bytes && bytes < wide) {
-          emit(Op::ZeroExtend, bytes, result, in_register(a));
-          return true;
-        }
-        if (size == 8 && bits == static_cast<u32>(bits)) {
-          emit(Op::Arithmetic, 4, result, in_register(a), Operand::constant(static_cast<i32>(bits)), static_cast<u32>(Arithmetic::And));
-          return true;
-        }
-      }
-      return arithmetic(Arithmetic::And);
-    case llvm::Instruction::Or: return arithmetic(Arithmetic::Or);
-    case llvm::Instruction::Xor: return arithmetic(Arithmetic::Xor);
-    case llvm::Instruction::Sub:
-      if (const auto* zero = llvm::dyn_cast<llvm::ConstantInt>(a); zero && zero->isZero()) {
-        emit(Op::Negate, wide, result, in_register(b));
-        return true;
-      }
-      return arithmetic(Arithmetic::Subtract);
-    case llvm::Instruction::Mul: {
-      Operand left = operand(a), right = operand(b);
-      if (left.is_number()) std::swap(left, right);
-      if (left.is_number()) left = Operand::value(make_number(left.number));
-      emit(Op::Multiply, wide, result, left, right);
-      return true;
-    }
-    case llvm::Instruction::Shl:
-    case llvm::Instruction::LShr:
-    case llvm::Instruction::AShr: return select_shift(operation);
-    case llvm::Instruction::UDiv:
-    case llvm::Instruction::URem:
-    case llvm::Instruction::SDiv:
-    case llvm::Instruction::SRem: {
-      if (size < 4) return refuse(operation);
-      const bool is_signed = operation.getOpcode() == llvm::Instruction::SDiv || operation.getOpcode() == llvm::Instruction::SRem;
-      const bool remainder = operation.getOpcode() == llvm::Instruction::URem || operation.getOpcode() == llvm::Instruction::SRem;
-      Insn& insn = emit(Op::Divide, size, kNoValue, in_register(a), in_register(b), is_signed);
-      (remainder ? insn.second : insn.result) = result;
-      return true;
-    }
-    default: return refuse(operation);
-  }
-}
-
-bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
-  const unsigned size = size_of(call.getType()), wide = std::max(size, 4u);
-  const auto two_conditions = [&](Condition condition, bool is_signed) {
-    if (!size) return refuse(call);
-    const Value *a = call.getArgOperand(0), *b = call.getArgOperand(1);
-    const Operand left = Operand::value(is_signed ? sign_extended(a) : zero_extended(a));
-    const Operand right = Operand::value(is_signed ? sign_extended(b) : zero_extended(b));
-    const unsigned compared = size == 8 || is_signed ? 8 : 4;
-    Insn& insn = emit(Op::Select, compared, id_of(&call), left, right, compared);
-    insn.condition = condition;
-    insn.c = left;
-    insn.d = right;
-    return true;
-  };
-  switch (call.getIntrinsicID()) {
-    case llvm::Intrinsic::lifetime_start:
-    case llvm::Intrinsic::lifetime_end:
-    case llvm::Intrinsic::assume:
-    case llvm::Intrinsic::dbg_value:
-    case llvm::Intrinsic::donothing: return true;
-    case llvm::Intrinsic::fabs: {
-      const unsigned bytes = vector_size_of(call.getType());
-      if (bytes != 4 && bytes != 8) return refuse(call);
-      const i64 mask = bytes == 4 ? 0x7fffffff : INT64_MAX;
-      emit(Op::VectorMask, bytes, id_of(&call), operand(call.getArgOperand(0)), Operand::constant(mask), 0x1db);
-      return true;
-    }
-    case llvm::Intrinsic::x86_sse2_cvttsd2si:
-    case llvm::Intrinsic::x86_sse2_cvttsd2si64:
-    case llvm::Intrinsic::x86_sse2_cvtsd2si:
-    case llvm::Intrinsic::x86_sse2_cvtsd2si64:
-    case llvm::Intrinsic::x86_sse_cvttss2si:
-    case llvm::Intrinsic::x86_sse_cvttss2si64:
-    case llvm::Intrinsic::x86_sse_cvtss2si:
-    case llvm::Intrinsic::x86_sse_cvtss2si64: {
-      const auto id = call.getIntrinsicID();
-      const bool truncate = id == llvm::Intrinsic::x86_sse2_cvttsd2si || id == llvm::Intrinsic::x86_sse2_cvttsd2si64 ||
-                            id == llvm::Intrinsic::x86_sse_cvttss2si || id == llvm::Intrinsic::x86_sse_cvttss2si64;
-      const bool single = llvm::cast<llvm::FixedVectorType>(call.getArgOperand(0)->getType())->getElementType()->isFloatTy();
-      emit(Op::ConvertToInteger, size, id_of(&call), operand(call.getArgOperand(0)), {}, (single ? 0x200u : 0x300u) | (truncate ? 0x2cu : 0x2du));
-      return true;
-    }
-    case llvm::Intrinsic::umin: return two_conditions(kBelow, false);
-    case llvm::Intrinsic::umax: return two_conditions(kAbove, false);
-    case llvm::Intrinsic::smin: return two_conditions(kLess, true);
-    case llvm::Intrinsic::smax: return two_conditions(kGreater, true);
-    case llvm::Intrinsic::uadd_with_overflow:
-    case llvm::Intrinsic::usub_with_overflow:
-    case llvm::Intrinsic::ssub_with_overflow: {
-      const auto& operation = llvm::cast<llvm::WithOverflowInst>(call);
-      const unsigned bytes = size_of(operation.getLHS()->getType());
-      if (!bytes) return refuse(call);
-      const bool difference = operation.getBinaryOp() == llvm::Instruction::Sub;
-      Operand left = operand(operation.getLHS()), right = operand(operation.getRHS());
-      if (!left.is_value()) left = in_register(operation.getLHS());
-      emit(Op::Arithmetic, std::max(bytes, 4u), id_of(&call), left, right, static_cast<u32>(difference ? Arithmetic::Subtract : Arithmetic::Add));
-      return true;
-    }
-    case llvm::Intrinsic::bswap: {
-      if (!size) return refuse(call);
-      const ValueId result = id_of(&call);
-      if (size >= 4) {
-        emit(Op::SwapBytes, size, result, in_register(call.getArgOperand(0)));
-        return true;
-      }
-      const ValueId swapped = temporary();
-      emit(Op::SwapBytes, 4, swapped, in_register(call.getArgOperand(0)));
-      emit(Op::Shift, 4, result, Operand::value(swapped), Operand::constant(16), static_cast<u32>(Shift::Right));
-      return true;
-    }
-    case llvm::Intrinsic::ctpop:
-      if (!size) return refuse(call);
-      emit(Op::Count, wide, id_of(&call), Operand::value(zero_extended(call.getArgOperand(0))), {}, 0xb8);
-      return true;
-    case llvm::Intrinsic::cttz:
-      if (size < 4) return refuse(call);
-      emit(Op::Count, wide, id_of(&call), in_register(call.getArgOperand(0)), {}, 0xbc);
-      return true;
-    case llvm::Intrinsic::ctlz:
-      if (size < 4) return refuse(call);
-      emit(Op::Count, wide, id_of(&call), in_register(call.getArgOperand(0)), {}, 0xbd);
-      return true;
-    case llvm::Intrinsic::fshl:
-    case llvm::Intrinsic::fshr: {
-      const auto* count = llvm::dyn_cast<llvm::ConstantInt>(call.getArgOperand(2));
-      if (size < 4 || !count) return refuse(call);
-      const unsigned bits = size * 8;
-      unsigned left = static_cast<unsigned>(count->getZExtValue() % bits);
-      if (call.getIntrinsicID() == llvm::Intrinsic::fshr) left = (bits - left) % bits;
-      const Operand high = in_register(call.getArgOperand(0)), low = in_register(call.getArgOperand(1));
-      if (call.getArgOperand(0) == call.getArgOperand(1)) {
-        emit(Op::Shift, size, id_of(&call), high, Operand::constant(left), static_cast<u32>(Shift::RotateLeft));
-      } else {
-        if (left == 0) return refuse(call);
-        emit(Op::Funnel, size, id_of(&call), high, low).c = Operand::constant(left);
-      }
-      return true;
-    }
-    default: return refuse(call);
-  }
-}
-
-// Products of two numbers of 64 bits.
-const llvm::BinaryOperator* Selector::wide_product(const Value* value) {
-  const auto* product = llvm::dyn_cast<llvm::BinaryOperator>(value);
-  return product && product->getOpcode() == llvm::Instruction::Mul && product->getType()->isIntegerTy(128) ? product : nullptr;
-}
-
-bool Selector::select_wide(const llvm::Instruction& instruction) {
-  const auto* product = wide_product(&instruction);
-  if (!product) return instruction.getOpcode() == llvm::Instruction::LShr && wide_product(instruction.getOperand(0)) ? true : refuse(instruction);
-  const auto factor = [&](unsigned index, bool& is_signed, bool& is_unsigned) -> Operand {
-    if (const auto* number = llvm::dyn_cast<llvm::ConstantInt>(product->getOperand(index))) {
-      const llvm::APInt& value = number->getValue();
-      if (value.isNegative()) is_signed = true;
-      else if (value.getActiveBits() == 64) is_unsigned = true;
-      if (value.getSignificantBits() > 65 || (value.isNegative() && value.getSignificantBits() > 64)) return refuse(*product), Operand::constant(0);
-      return Operand::value(make_number(static_cast<i64>(value.trunc(64).getZExtValue())));
-    }
-    const auto* cast = llvm::dyn_cast<llvm::CastInst>(product->getOperand(index));
-    if (!cast || !size_of(cast->getSrcTy())) return refuse(*product), Operand::constant(0);
-    const auto* zero_extension = llvm::dyn_cast<llvm::ZExtInst>(cast);
-    const bool narrow = !cast->getSrcTy()->isIntegerTy(64);
-    if (!zero_extension && !llvm::isa<llvm::SExtInst>(cast)) return refuse(*product), Operand::constant(0);
-    if (zero_extension && !zero_extension->hasNonNeg() && !narrow) is_unsigned = true;
-    if (!zero_extension) is_signed = true;
-    return Operand::value(zero_extension ? zero_extended(cast->getOperand(0)) : sign_extended(cast->getOperand(0)));
-  };
-  bool is_signed = false, is_unsigned = false;
-  const Operand a = factor(0, is_signed, is_unsigned), b = factor(1, is_signed, is_unsigned);
-  if (is_signed && is_unsigned) return refuse(instruction);
-  Insn& insn = emit(Op::MultiplyWide, 8, kNoValue, a, b, is_signed);
-  const ValueId low = id_of(product), high = temporary();
-  m_upper[product] = high;
-  insn.result = low;
-  insn.second = high;
-  return true;
-}
-
-bool Selector::select_atomic(const llvm::Instruction& instruction) {
-  if (const auto* exchange = llvm::dyn_cast<llvm::AtomicCmpXchgInst>(&instruction)) {
-    const unsigned size = size_of(exchange->getNewValOperand()->getType());
-    if (!size) return refuse(instruction);
-    const Operand expected = in_register(exchange->getCompareOperand()), desired = in_register(exchange->getNewValOperand());
-    const Operand where = memory(exchange->getPointerOperand());
-    Insn& insn = emit(Op::CompareExchange, size, kNoValue, where, expected);
-    insn.c = desired;
-    const ValueId old = temporary(), success = temporary();
-    insn.result = old;
-    insn.second = success;
-    m_parts[exchange] = {old, success, kNoValue};
-    return true;
-  }
-  const auto& update = llvm::cast<llvm::AtomicRMWInst>(instruction);
-  const unsigned size = size_of(update.getType());
-  if (!size) return refuse(instruction);
-  Op op = Op::LockedArithmetic;
-  u32 kind = 0;
-  Operand value = in_register(update.getValOperand());
-  switch (update.getOperation()) {
-    case llvm::AtomicRMWInst::Xchg: op = Op::Exchange; break;
-    case llvm::AtomicRMWInst::Add: op = Op::ExchangeAdd; break;
-    case llvm::AtomicRMWInst::Sub: {
-      op = Op::ExchangeAdd;
-      const ValueId negative = temporary();
-      emit(Op::Negate, std::max(size, 4u), negative, value);
-      value = Operand::value(negative);
-      break;
-    }
-    case llvm::AtomicRMWInst::And: kind = static_cast<u32>(Arithmetic::And); break;
-    case llvm::AtomicRMWInst::Or: kind = static_cast<u32>(Arithmetic::Or); break;
-    case llvm::AtomicRMWInst::Xor: kind = static_cast<u32>(Arithmetic::Xor); break;
-    default: return refuse(instruction);
-  }
-  if (op == Op::LockedArithmetic && !update.use_empty()) return refuse(instruction);
-  const Operand where = memory(update.getPointerOperand());
-  emit(op, size, op == Op::LockedArithmetic ? kNoValue : id_of(&update), where, value, kind);
-  return true;
-}
-
-// The few statements of the semantics that no builtin can say.
-bool Selector::select_assembler(const llvm::CallInst& call, const llvm::InlineAsm& assembler) {
-  const llvm::StringRef text = assembler.getAsmString(), constraints = assembler.getConstraintString();
-  if ((text == "divq $4" || text == "divl $4") && constraints.starts_with("={ax},={dx},{ax},{dx},r,")) {
-    const Operand low = in_register(call.getArgOperand(0)), divisor = in_register(call.getArgOperand(2));
-    const Operand high = operand(call.getArgOperand(1));
-    Insn& insn = emit(Op::Divide, text == "divq $4" ? 8 : 4, kNoValue, low, divisor, 0);
-    insn.c = high;
-    const ValueId quotient = temporary(), remainder = temporary();
-    insn.result = quotient;
-    insn.second = remainder;
-    m_parts[&call] = {quotient, remainder, kNoValue};
-    return true;
-  }
-  if (text.empty() && call.getType()->isVoidTy()) return true;  // keeps its operand from being optimized away
-  const bool quiet = text.starts_with("ucomis");
-  const llvm::StringRef rest = text.drop_front(quiet ? 1 : 0);
-  if ((rest.starts_with("comisd $4, $3\n") || rest.starts_with("comiss $4, $3\n")) && constraints.starts_with("=r,=r,=r,x,x,")) {
-    const u32 prefix = rest.starts_with("comisd") ? 0x100 : 0;
-    const Operand a = operand(call.getArgOperand(0)), b = operand(call.getArgOperand(1));
-    Insn& insn = emit(Op::CompareFloats, 8, kNoValue, a, b, prefix | (quiet ? 0x2eu : 0x2fu));
-    const std::array<ValueId, 3> flags = {temporary(), temporary(), temporary()};
-    insn.result = flags[0];
-    insn.second = flags[1];
-    insn.third = flags[2];
-    m_parts[&call] = flags;
-    return true;
-  }
-  return refuse(call);
-}
-
-bool Selector::select_constrained(const llvm::ConstrainedFPIntrinsic& call) {
-  const unsigned size = vector_size_of(call.getType());
-  const u32 packed = call.getType()->isVectorTy() ? 1 : 0;
-  const llvm::Type* lane = call.getType()->getScalarType();
-  const u32 prefix = (packed ? (lane->isDoubleTy() ? 1u : 0u) : lane->isDoubleTy() ? 3u : 2u) << 8;
-  const auto binary = [&](u32 code) {
-    if (!size) return refuse(call);
-    emit(Op::VectorBinary, size, id_of(&call), operand(call.getArgOperand(0)), operand(call.getArgOperand(1)), prefix | code);
-    return true;
-  };
-  const Value* from = call.getArgOperand(0);
-  switch (call.getIntrinsicID()) {
-    case llvm::Intrinsic::experimental_constrained_fadd: return binary(0x58);
-    case llvm::Intrinsic::experimental_constrained_fmul: return binary(0x59);
-    case llvm::Intrinsic::experimental_constrained_fsub: return binary(0x5c);
-    case llvm::Intrinsic::experimental_constrained_fdiv: return binary(0x5e);
-    case llvm::Intrinsic::experimental_constrained_sqrt:
-      if (!size) return refuse(call);
-      emit(Op::VectorUnary, size, id_of(&call), operand(from), {}, prefix | 0x51);
-      return true;
-    case llvm::Intrinsic::experimental_constrained_fpext:
-    case llvm::Intrinsic::experimental_constrained_fptrunc:
-      if (packed || !size) return refuse(call);
-      // The prefix is the source's.
-      emit(Op::VectorUnary, size, id_of(&call), operand(from), {}, (from->getType()->isDoubleTy() ? 0x300u : 0x200u) | 0x5a);
-      return true;
-    case llvm::Intrinsic::experimental_constrained_sitofp: {
-      const unsigned bytes = size_of(from->getType());
-      if (packed || !size || bytes < 4) return refuse(call);
-      emit(Op::ConvertFromInteger, bytes, id_of(&call), in_register(from), {}, prefix | 0x2a);
-      return true;
-    }
-    default: return refuse(call);
-  }
-}
-
-bool Selector::select_insert(const llvm::InsertElementInst& insert) {
-  const auto* index = llvm::dyn_cast<llvm::ConstantInt>(insert.getOperand(2));
-  const llvm::Type* lane = insert.getType()->getElementType();
-  if (vector_size_of(insert.getType()) != 16 || !index) return refuse(insert);
-  const u64 number = index->getZExtValue();
-  const unsigned bytes = lane->getScalarSizeInBits() / 8;
-  if (bytes < 4 || (lane->isFloatTy() && number) || number >= 16 / bytes) return refuse(insert);
-  const Operand vector = operand(insert.getOperand(0));
-  const Operand value = lane->isFloatingPointTy() ? operand(insert.getOperand(1)) : in_register(insert.getOperand(1));
-  Operand element = value;
-  if (lane->isFloatingPointTy() && value.is_number()) {
-    element = Operand::value(temporary(true));
-    emit(Op::VectorMove, 16, element.index, value);
-  }
-  emit(Op::InsertLane, bytes, id_of(&insert), vector, element).c = Operand::constant(static_cast<i64>(number));
-  return true;
-}
-
-bool Selector::select_extract(const llvm::ExtractElementInst& extract) {
-  if (root(&extract) != &extract) return true;
-  const auto* index = llvm::dyn_cast<llvm::ConstantInt>(extract.getIndexOperand());
-  const llvm::Type* lane = extract.getType();
-  const unsigned bytes = lane->getScalarSizeInBits() / 8;
-  if (vector_size_of(extract.getVectorOperandType()) != 16 || !index || bytes < 4 || lane->isFloatTy()) return refuse(extract);
-  const u64 number = index->getZExtValue();
-  if (number >= 16 / bytes || (lane->isDoubleTy() && number != 1)) return refuse(extract);
-  emit(Op::ExtractLane, lane->isDoubleTy() ? 16 : bytes, id_of(&extract), operand(extract.getVectorOperand())).c = Operand::constant(static_cast<i64>(number));
-  return true;
-}
-
-bool Selector::select_call(const llvm::CallInst& call) {
-  if (const auto* constrained = llvm::dyn_cast<llvm::ConstrainedFPIntrinsic>(&call)) return select_constrained(*constrained);
-  if (const auto* assembler = llvm::dyn_cast<llvm::InlineAsm>(call.getCalledOperand())) return select_assembler(call, *assembler);
-  if (const auto* intrinsic = llvm::dyn_cast<llvm::IntrinsicInst>(&call)) return select_intrinsic(*intrinsic);
-  const bool tail = call.isMustTailCall();
-  Call made;
-  const Value* callee = call.getCalledOperand();
-  if (call.arg_size() > 6) return refuse(call);
-  const Operand target = operand(callee);
-  if (!target.is_number()) return refuse(call);
-  made.target = reinterpret_cast<const void*>(target.number);
-  made.preserves_most = call.getCallingConv() == llvm::CallingConv::PreserveMost;
-  if (tail != (call.getCallingConv() == llvm::CallingConv::PreserveNone)) return refuse(call);
-  if (!tail && !made.preserves_most && call.getCallingConv() != llvm::CallingConv::C) return refuse(call);
-  for (unsigned i = 0; i < call.arg_size(); ++i) {
-    const Value* argument = call.getArgOperand(i);
-    const unsigned size = size_of(argument->getType());
-    if (!size) return refuse(call);
-    // Callees take narrow arguments as extended to 32 bits.
-    if (size >= 4) made.arguments.push_back(operand(argument));
-    else made.arguments.push_back(Operand::value(call.paramHasAttr(i, llvm::Attribute::SExt) ? sign_extended(argument) : zero_extended(argument)));
-    if (made.arguments.back().is_memory()) made.arguments.back() = in_register(argument);
-  }
-  if (tail) {
-    // The state stays where it is.
-    if (made.arguments.size() != 2 || !made.arguments[0].is_value() || made.arguments[0].index != kState) return refuse(call);
-    m_code.calls.push_back(std::move(made));
-    emit(Op::TailCall, 8, kNoValue, {}, {}, static_cast<u32>(m_code.calls.size() - 1));
-    return true;
-  }
-  if (!call.getType()->isVoidTy() && !size_of(call.getType())) return refuse(call);
-  const bool has_result = !call.getType()->isVoidTy() && !call.use_empty();
-  m_code.calls.push_back(std::move(made));
-  emit(Op::Call, 8, has_result ? id_of(&call) : kNoValue, {}, {}, static_cast<u32>(m_code.calls.size() - 1));
-  return true;
-}
-
 bool Selector::select(const llvm::Instruction& instruction) {
   if (llvm::isa<llvm::PHINode>(instruction)) return true;
   if (const auto* variable = llvm::dyn_cast<llvm::AllocaInst>(&instruction)) {
@@ -1111,6 +615,12 @@ bool Selector::select(const llvm::Instruction& instruction) {
     return true;
   }
   if (const auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(&instruction)) return select_binary(*operation);
+  if (const auto* shuffle = llvm::dyn_cast<llvm::ShuffleVectorInst>(&instruction)) return select_shuffle(*shuffle);
+  if (llvm::isa<llvm::ICmpInst>(instruction) && instruction.getType()->isVectorTy()) {
+    // Its users make it.
+    return llvm::all_of(instruction.users(), [](const llvm::User* user) { return llvm::isa<llvm::SExtInst>(user) || llvm::isa<llvm::BitCastInst>(user); }) ||
+           refuse(instruction);
+  }
   if (llvm::isa<llvm::ICmpInst>(instruction) || overflow_of(&instruction)) {
     if (is_deferred(instruction)) return true;
     const Compare made = compare(&instruction, false);
@@ -1158,6 +668,14 @@ bool Selector::select(const llvm::Instruction& instruction) {
       const auto* count = upper ? llvm::dyn_cast<llvm::ConstantInt>(shift->getOperand(1)) : nullptr;
       if (!product || (upper && (!count || count->getZExtValue() != 64))) return refuse(instruction);
       emit(Op::Move, 8, id_of(cast), Operand::value(upper ? m_upper.lookup(product) : id_of(product)));
+      return true;
+    }
+    if (from->getType()->isVectorTy() && from->getType()->getScalarSizeInBits() == 1) return select_vector_compare(*cast);
+    // Lanes made twice as wide: VPMOVSX, VPMOVZX.
+    if ((llvm::isa<llvm::SExtInst>(cast) || llvm::isa<llvm::ZExtInst>(cast)) && vector_size_of(from->getType()) == 16 && vector_size_of(cast->getType()) == 32) {
+      const unsigned lane = from->getType()->getScalarSizeInBits();
+      const u32 opcode = (llvm::isa<llvm::SExtInst>(cast) ? 0x20u : 0x30u) + (lane == 8 ? 0u : lane == 16 ? 3u : 5u);
+      emit(Op::VectorUnary, 32, id_of(cast), operand(from), {}, vector_code(1, opcode, 2));
       return true;
     }
     if (const unsigned vector_from = vector_size_of(from->getType()), vector_to = vector_size_of(cast->getType()); vector_from || vector_to) {
@@ -1214,8 +732,6 @@ std::expected<MachineCode, std::string> Selector::run() {
   }
   return std::move(m_code);
 }
-
-}  // namespace
 
 std::expected<MachineCode, std::string> select_instructions(llvm::Function& function, const llvm::StringMap<const void*>& functions) {
   return Selector(function, functions).run();

@@ -26,6 +26,10 @@ class ElfFile {
   };
   std::optional<Symbol> symbol(std::string_view name) const;
   std::vector<std::string_view> symbol_names() const;
+  template <class Function>
+  void for_each_symbol(Function function) const {
+    for (const NamedSymbol& symbol : m_symbols) function(symbol.name, symbol.symbol);
+  }
   // The file's bytes at an address up to the end of what is loaded there; empty when nothing is.
   std::span<const u8> bytes_at(u64 address) const;
 

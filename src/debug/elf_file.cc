@@ -1,5 +1,5 @@
 // Reading ELF headers, System V ABI chapters 4 and 5, by the names of <elf.h>.
-#include "frontend/elf_file.h"
+#include "debug/elf_file.h"
 
 #include <elf.h>
 
@@ -59,9 +59,9 @@ void ElfFile::read_tables() {
     for (u64 at = 0; at + sizeof(ElfSymbol) <= table.size(); at += sizeof(ElfSymbol)) {
       const auto symbol = entry_of<ElfSymbol>(table, at);
       const auto name = text_at(strings, symbol.st_name);
-      if (name.empty() || symbol.st_shndx == SHN_UNDEF || symbol.st_shndx >= sections.size()) continue;
-      if (const unsigned type = symbol.st_info & 15; type != STT_FUNC && type != STT_NOTYPE && type != STT_GNU_IFUNC) continue;
-      const u64 base = relocatable ? sections[symbol.st_shndx].sh_offset : 0;
+      if (name.empty() || symbol.st_shndx == SHN_UNDEF || (symbol.st_shndx >= sections.size() && symbol.st_shndx != SHN_ABS)) continue;
+      if (const unsigned type = symbol.st_info & 15; type != STT_FUNC && type != STT_OBJECT && type != STT_NOTYPE && type != STT_GNU_IFUNC) continue;
+      const u64 base = relocatable && symbol.st_shndx != SHN_ABS ? sections[symbol.st_shndx].sh_offset : 0;
       m_symbols.push_back({name, {base + symbol.st_value, symbol.st_size}});
     }
   }
