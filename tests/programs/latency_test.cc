@@ -32,6 +32,7 @@ struct Loop {
   std::vector<u8> code;
   u64 count_step = 0;       // instructions, or iterations of a string instruction, for each time round
   bool counts_rcx = false;  // RCX goes down from count_step meanwhile, and its progress counts too
+  bool privileged = false;
 };
 
 void append(std::vector<u8>& code, std::initializer_list<u8> bytes) { code.insert(code.end(), bytes); }
@@ -100,6 +101,11 @@ Loop repeated(const char* name, std::initializer_list<u8> insn) {
   jump_back(loop.code);
   return loop;
 }
+Loop repeated_port(const char* name, std::initializer_list<u8> insn) {
+  Loop loop = repeated(name, insn);
+  loop.privileged = true;
+  return loop;
+}
 
 CpuCore* volatile s_core;
 volatile u64* s_count;
@@ -125,12 +131,14 @@ u64 worst_latency(const Loop& loop, unsigned engine, bool interrupt) {
   program.code.resize(kCodeSize, kFiller);
   program.blocks = {0};
   machine.load(program, 1);
+  // The board's ports ask for an interrupt themselves when an odd value is written.
+  if (loop.privileged) machine.write_memory(ProgramMachine::kDataPages, std::vector<u8>(instructions::kDataSize));
   CpuState& s = machine.core().s;
   s_core = &machine.core();
   s_count = reinterpret_cast<volatile u64*>(machine.core().memory.ram().host(ProgramMachine::kDataPages));
   s_interrupt = interrupt;
   const auto enter = [&] {
-    machine.enter({.state_seed = 1, .rflags = 0x202});
+    machine.enter({.state_seed = 1, .supervisor = loop.privileged, .rflags = 0x202});
     s.gpr[kRbx] = kDataBase;
     if (interrupt) s.idtr.limit = 0;  // the delivery ends in a shutdown at once
     *s_count = 0;
@@ -168,7 +176,8 @@ u64 worst_latency(const Loop& loop, unsigned engine, bool interrupt) {
 
 TEST_CASE("an asynchronous event is seen within 10,000 instructions") {
   const std::vector<Loop> loops = {tight(), straight(), branches(), calls(), indirect(), two_pages(), registers(), vectors(), rewriting(), callouts(),
-                                   repeated("REP LODSB", {0xf3, 0xac}), repeated("REPE CMPSB", {0xf3, 0xa6}), repeated("REP STOSB", {0xf3, 0xaa}), repeated("REP MOVSB", {0xf3, 0xa4})};
+                                   repeated("REP LODSB", {0xf3, 0xac}), repeated("REPE CMPSB", {0xf3, 0xa6}), repeated("REP STOSB", {0xf3, 0xaa}), repeated("REP MOVSB", {0xf3, 0xa4}),
+                                   repeated_port("REP INSB", {0xf3, 0x6c}), repeated_port("REP OUTSB", {0xf3, 0x6e})};
   const auto engine = GENERATE(range(0u, static_cast<unsigned>(engine_names().size())));
   const bool interrupt = GENERATE(false, true);
   for (const Loop& loop : loops) {
