@@ -114,6 +114,7 @@ def extract(package, directory, paths=(), architecture=None):
 def kernel(destination, meta_package="linux-image-amd64", architecture=None):
     """Puts the kernel that a meta package depends on at `destination`."""
     image = next(name for name in dependencies(meta_package, architecture) if name.startswith("linux-image-"))
+    CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         extract(image, directory, ["./boot"], architecture)
         found = next(pathlib.Path(directory, "boot").glob("vmlinuz-*"))
