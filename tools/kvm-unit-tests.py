@@ -102,9 +102,9 @@ def main():
             continue
         words = command(entry, arguments.sources, arguments.vellum, arguments.engine)
         started = time.monotonic()
-        result, text = run(words, arguments.seconds)
-        ran += 1
         # s3 fails by going to sleep for good.
+        result, text = run(words, min(arguments.seconds, 60) if table[name] == "fail" else arguments.seconds)
+        ran += 1
         as_expected = result == table[name] or (result, table[name]) == ("timeout", "fail")
         differ += not as_expected
         print(f"{name:32} {result:8} {time.monotonic() - started:6.1f} s{'' if as_expected else '   expected: ' + table[name]}", flush=True)

@@ -1,4 +1,4 @@
-// Where a RIP's entry stands in the jump cache.
+// Looking into the jump cache.
 #pragma once
 
 #include "cpu/state.h"
@@ -7,5 +7,17 @@ namespace vellum {
 
 // Four bytes of code share a slot, in which there are hardly two targets: so a warm guest touches few of the host's cache lines.
 inline constexpr usize jump_cache_slot(u64 rip) { return ((rip ^ (rip >> 12)) >> 2) & (kJumpCacheSize - 1); }
+
+// The entry for `rip` as it is mapped and in the mode of now, or null.
+VELLUM_INLINE const JumpCacheEntry* find_jump(const CpuState* s, u64 rip) {
+  const JumpCacheEntry& entry = s->jump_cache[jump_cache_slot(rip)];
+  return entry.rip == rip && entry.key == s->jump_key_of(rip) ? &entry : nullptr;
+}
+
+// What code does that then returns to the run loop, which finds or makes the block at `rip`.
+VELLUM_INLINE void go_on_at(CpuState* s, u64 rip) {
+  s->rip = rip;
+  s->insn = nullptr;
+}
 
 }  // namespace vellum

@@ -10,13 +10,9 @@
 #define VELLUM_JIT_GO_TO(s, target)                                                                                     \
   do {                                                                                                                  \
     const u64 go_to_rip = (target);                                                                                     \
-    const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];                                         \
-    if (cached.rip != go_to_rip || cached.key != (s)->jump_key_of(go_to_rip)) [[unlikely]] {                            \
-      (s)->rip = go_to_rip;                                                                                             \
-      (s)->insn = nullptr;                                                                                              \
-      return;                                                                                                           \
-    }                                                                                                                   \
+    const JumpCacheEntry* const cached = find_jump(s, go_to_rip);                                                       \
+    if (!cached) [[unlikely]] return go_on_at(s, go_to_rip);                                                            \
     (s)->code_base = go_to_rip;                                                                                         \
-    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(                                         \
+    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(                                        \
         (s), nullptr, reinterpret_cast<char*>(s) + kStateMiddle, (s)->tlb, 0, 0, 0);                                    \
   } while (false)

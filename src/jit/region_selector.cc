@@ -196,9 +196,8 @@ Selection select_region(std::span<const TraceStep> trace, const std::function<bo
 bool mapping_holds(const CpuCore& core, std::span<const MappingCheck> checks, u64 rip) {
   return std::ranges::all_of(checks, [&](const MappingCheck& check) {
     const u64 place = rip + static_cast<u64>(check.delta);
-    const JumpCacheEntry& entry = core.s.jump_cache[jump_cache_slot(place)];
-    const bool known = entry.rip == place && entry.key == core.s.jump_key_of(place) && entry.block == check.block;
-    return known || core.maps_code(place, check.block->ram_offset & ~kPageMask);
+    const JumpCacheEntry* const entry = find_jump(&core.s, place);
+    return (entry && entry->block == check.block) || core.maps_code(place, check.block->ram_offset & ~kPageMask);
   });
 }
 

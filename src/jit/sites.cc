@@ -31,15 +31,11 @@ constexpr unsigned kMissesUntilLinked = 16;
 #define VELLUM_GO_FROM_SITE(target, found)                                                                      \
   do {                                                                                                          \
     const u64 go_to_rip = (target);                                                                             \
-    const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(go_to_rip)];                                   \
-    if (cached.rip != go_to_rip || cached.key != s->jump_key_of(go_to_rip)) [[unlikely]] {                      \
-      s->rip = go_to_rip;                                                                                       \
-      s->insn = nullptr;                                                                                        \
-      return;                                                                                                   \
-    }                                                                                                           \
+    const JumpCacheEntry* const cached = find_jump(s, go_to_rip);                                               \
+    if (!cached) [[unlikely]] return go_on_at(s, go_to_rip);                                                    \
     found;                                                                                                      \
     s->code_base = go_to_rip;                                                                                   \
-    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(s, insn, middle, tlb, 0, 0, 0);  \
+    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(s, insn, middle, tlb, 0, 0, 0); \
   } while (false)
 
 VELLUM_INLINE u64 taken_rip(const CpuState* s, const BoundInsn* insn) {
@@ -48,11 +44,11 @@ VELLUM_INLINE u64 taken_rip(const CpuState* s, const BoundInsn* insn) {
 VELLUM_INLINE u64 next_rip(const CpuState* s, const BoundInsn* insn) { return wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes); }
 
 VELLUM_HANDLER_ABI void site_taken(VELLUM_STENCIL_PARAMETERS) {
-  VELLUM_GO_FROM_SITE(taken_rip(s, insn), link_site(s, insn, Way::FarTaken, go_to_rip, cached.block));
+  VELLUM_GO_FROM_SITE(taken_rip(s, insn), link_site(s, insn, Way::FarTaken, go_to_rip, cached->block));
 }
 
 VELLUM_HANDLER_ABI void site_next(VELLUM_STENCIL_PARAMETERS) {
-  VELLUM_GO_FROM_SITE(next_rip(s, insn), link_site(s, insn, Way::FarNext, go_to_rip, cached.block));
+  VELLUM_GO_FROM_SITE(next_rip(s, insn), link_site(s, insn, Way::FarNext, go_to_rip, cached->block));
 }
 
 VELLUM_HANDLER_ABI void given_up_taken(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(taken_rip(s, insn), ); }
@@ -62,7 +58,7 @@ VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS) {
   const auto* call = reinterpret_cast<const BoundInsn*>(flag_result);
   // Another call's return address has seldom the same place in its page.
   const auto returns_from = [&](u64 rip) { return ((Block::of(call)->ram_offset + call->offset + call->length) ^ rip) % kPageSize == 0; };
-  VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), if (returns_from(go_to_rip)) link_site(s, call, Way::FarNext, go_to_rip, cached.block));
+  VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), if (returns_from(go_to_rip)) link_site(s, call, Way::FarNext, go_to_rip, cached->block));
 }
 
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), ); }

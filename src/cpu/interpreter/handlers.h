@@ -72,13 +72,9 @@ VariantChoice variant_for(const RowSpec& row, const Insn& insn);
 #define VELLUM_GO_TO(s, insn, target)                                                   \
   do {                                                                                  \
     const u64 go_to_rip = (target);                                                     \
-    const JumpCacheEntry& cached = (s)->jump_cache[jump_cache_slot(go_to_rip)];         \
-    if (cached.rip != go_to_rip || cached.key != (s)->jump_key_of(go_to_rip)) [[unlikely]] {             \
-      (s)->rip = go_to_rip;                                                             \
-      (s)->insn = nullptr;                                                              \
-      return;                                                                           \
-    }                                                                                   \
-    VELLUM_ENTER_BLOCK(s, cached.block, go_to_rip);                                     \
+    const JumpCacheEntry* const cached = find_jump(s, go_to_rip);                       \
+    if (!cached) [[unlikely]] return go_on_at(s, go_to_rip);                            \
+    VELLUM_ENTER_BLOCK(s, cached->block, go_to_rip);                                    \
   } while (false)
 
 template <class Semantics, Form F>

@@ -34,15 +34,15 @@ u64 wrapped(u64 value, unsigned size) {
 // Links a successor on the same page, so that the next time control goes there directly.
 Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Way way) {
   Block* block = Block::of(insn);
-  const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(target)];
-  if (cached.rip != target || cached.key != s->jump_key_of(target)) return nullptr;
+  const JumpCacheEntry* const cached = find_jump(s, target);
+  if (!cached) return nullptr;
   const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
-  if (block->chainable && same_page && cached.block->chainable && !cached.block->crosses_page &&
-      cached.block->count != kStaleCount) {
-    s->core->blocks.link(*block, way, *cached.block);
+  if (block->chainable && same_page && cached->block->chainable && !cached->block->crosses_page &&
+      cached->block->count != kStaleCount) {
+    s->core->blocks.link(*block, way, *cached->block);
   }
   if (!same_page && way == Way::Taken) block->taken_leaves_page = true;
-  return cached.block;
+  return cached->block;
 }
 
 }  // namespace
@@ -50,15 +50,13 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Way way) {
 [[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn) {
   const u64 target = wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size);
   if (const Block* block = successor(s, insn, target, Way::Taken)) VELLUM_ENTER_BLOCK(s, block, target);
-  s->rip = target;
-  s->insn = nullptr;
+  go_on_at(s, target);
 }
 
 [[clang::preserve_none]] void interpreter_next_slow(CpuState* s, const BoundInsn* insn) {
   const u64 target = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
   if (const Block* block = successor(s, insn, target, Way::Next)) VELLUM_ENTER_BLOCK(s, block, target);
-  s->rip = target;
-  s->insn = nullptr;
+  go_on_at(s, target);
 }
 
 // The terminator of a block that ends without a transfer: its offset is that of the next instruction, its length 0.

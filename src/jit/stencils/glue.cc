@@ -77,14 +77,10 @@ VELLUM_HANDLER_ABI void pass_rip(VELLUM_STENCIL_PARAMETERS) {
 // To a RIP: through the jump cache.
 VELLUM_HANDLER_ABI void go_to_rip(VELLUM_STENCIL_PARAMETERS) {
   const u64 rip = reinterpret_cast<u64>(insn);
-  const JumpCacheEntry& cached = s->jump_cache[jump_cache_slot(rip)];
-  if (cached.rip != rip || cached.key != s->jump_key_of(rip)) [[unlikely]] {
-    s->rip = rip;
-    s->insn = nullptr;
-    return;
-  }
+  const JumpCacheEntry* const cached = find_jump(s, rip);
+  if (!cached) [[unlikely]] return go_on_at(s, rip);
   s->code_base = rip;
-  [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached.entry)(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+  [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
 // Behind a call's semantics: its return goes on at `wide`, the block's ReturnSite.

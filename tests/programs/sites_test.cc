@@ -1,0 +1,114 @@
+// Ways to other pages whose mapping changes again and again are given up, and still lead where the mapping says.
+#include <catch2/catch.hpp>
+
+#include "instructions/bare_cpu.h"
+#include "jit/statistics.h"
+#include "jit/stencil.h"
+#include "programs/machine.h"
+
+using namespace vellum;
+using namespace vellum::instructions;
+using namespace vellum::programs;
+
+namespace {
+
+constexpr unsigned kLoop = 21;             // instructions of one round
+constexpr unsigned kFirst = 0x1000;        // offset of the page whose mapping changes
+constexpr unsigned kMappings = 2 * kMostSiteMisses;
+constexpr unsigned kOtherPage = 2;         // the physical page with the other version
+
+// Every kind of way to another page: a call and its return, a jump, a conditional jump, the end of a page.
+void put_code(std::vector<u8>& code, unsigned at, std::initializer_list<u8> bytes) { std::ranges::copy(bytes, code.begin() + at); }
+void put_transfer(std::vector<u8>& code, unsigned at, std::initializer_list<u8> opcode, unsigned target) {
+  put_code(code, at, opcode);
+  const unsigned end = at + static_cast<unsigned>(opcode.size()) + 4;
+  const u32 distance = target - end;
+  for (unsigned i = 0; i < 4; ++i) code[end - 4 + i] = static_cast<u8>(distance >> 8 * i);
+}
+
+constexpr unsigned kCall = 0, kJump = 5, kConditional = 0x20, kBack = 0x40, kEnd = 0xff8;
+
+Program program(Environment environment) {
+  Program program;
+  program.environment = environment;
+  program.code.assign(kCodeSize, kFiller);
+  program.blocks = {0};
+  std::vector<u8>& code = program.code;
+  put_transfer(code, kCall, {0xe8}, 0x1100);
+  put_transfer(code, kJump, {0xe9}, 0x1200);
+  put_code(code, kConditional, {0x39, 0xdb});  // cmp ebx, ebx
+  put_transfer(code, kConditional + 2, {0x0f, 0x84}, 0x1300);
+  put_transfer(code, kBack, {0xe9}, kEnd);
+  put_code(code, kEnd, {0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90});
+  put_code(code, kFirst, {0x83, 0xc5, 7});  // add ebp, 7
+  put_transfer(code, kFirst + 3, {0xe9}, 0);
+  put_code(code, 0x1100, {0x83, 0xc2, 1, 0xc3});  // add edx, 1; ret
+  put_code(code, 0x1200, {0x83, 0xc6, 3});        // add esi, 3
+  put_transfer(code, 0x1203, {0xe9}, kConditional);
+  put_code(code, 0x1300, {0x83, 0xc7, 5});        // add edi, 5
+  put_transfer(code, 0x1303, {0xe9}, kBack);
+  return program;
+}
+
+// The same additions with other numbers.
+std::vector<u8> other_page(const Program& program) {
+  std::vector<u8> page(program.code.begin() + kFirst, program.code.begin() + kFirst + 0x1000);
+  for (const unsigned at : {0x0, 0x100, 0x200, 0x300}) page[at + 2] = static_cast<u8>(page[at + 2] + 0x10);
+  return page;
+}
+
+u16 misses(CpuCore& cpu, unsigned offset, Way way) {
+  const Block* block = cpu.blocks.find(ProgramMachine::kCodePages + offset, cpu.s.mode & kBlockModeMask);
+  REQUIRE(block);
+  return block->site_misses[way == Way::FarNext];
+}
+
+}  // namespace
+
+TEST_CASE("a way to a page that is mapped anew again and again is given up, and leads where the page is") {
+  if (!have_stencils()) return;
+  // In 64-bit code a site that is given up hands on the RIP; in 32-bit code it reads its instruction.
+  const Environment environment = GENERATE(Environment::Long64, Environment::Flat32);
+  INFO((environment == Environment::Long64 ? "64-bit" : "32-bit"));
+  const Program code = program(environment);
+  ProgramMachine reference("interpreter", *parse_cpu_model("max"), {.engine = Engine::Interpreter});
+  ProgramMachine machine("baseline", *parse_cpu_model("max"), {.engine = Engine::Baseline});
+  const auto on_both = [&](auto action) {
+    action(reference);
+    action(machine);
+  };
+  on_both([&](ProgramMachine& one) {
+    one.load(code, 1);
+    one.write_memory(ProgramMachine::kCodePages + kOtherPage * kPageSize, other_page(code));
+    one.enter({.state_seed = 1, .rflags = 2});
+  });
+  const auto map_and_run = [&](unsigned page) {
+    on_both([&](ProgramMachine& one) {
+      one.map_code_page(kCodeBase + kFirst, page, true);
+      // The first round tells the jump cache of the new mapping, the second one misses.
+      const auto stop = one.run(3 * kLoop);
+      REQUIRE(stop.exit == Exit::BudgetSpent);
+    });
+    REQUIRE(machine.difference(reference) == "");
+    REQUIRE(machine.core().s.rip == kCodeBase);
+  };
+  const u64 edx = machine.core().s.gpr[kRdx];
+
+  for (unsigned i = 0; i < kMappings; ++i) map_and_run(1);
+  CpuCore& cpu = machine.core();
+  CHECK(misses(cpu, kCall, Way::FarTaken) == kMostSiteMisses);
+  CHECK(misses(cpu, kCall, Way::FarNext) == kMostSiteMisses);
+  CHECK(misses(cpu, kJump, Way::FarTaken) == kMostSiteMisses);
+  CHECK(misses(cpu, kConditional, Way::FarTaken) == kMostSiteMisses);
+  CHECK(misses(cpu, kEnd, Way::FarNext) == kMostSiteMisses);
+  CHECK(static_cast<u32>(cpu.s.gpr[kRdx]) == static_cast<u32>(edx + 3 * kMappings));
+
+  const u64 links = engine_statistics(cpu)->site_links;
+  map_and_run(kOtherPage);
+  map_and_run(1);
+  map_and_run(kOtherPage);
+  CHECK(misses(cpu, kJump, Way::FarTaken) == kMostSiteMisses);
+  CHECK(static_cast<u32>(cpu.s.gpr[kRdx]) == static_cast<u32>(edx + 3 * kMappings + 3 * (0x11 + 1 + 0x11)));
+  // The other version's own ways back may be linked; those that were given up are not.
+  CHECK(engine_statistics(cpu)->site_links <= links + 6);
+}
