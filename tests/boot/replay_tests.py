@@ -98,16 +98,14 @@ def test_replays(machine):
             recording = directory / f"recording-{number}"
             with machine(*options, "-inject-delay", "2000", "-record", recording) as m:
                 use(m, chance)
-            # llvm compiles all code while the guest waits: a few runs are enough, unless there is time.
-            chosen = [engine for engine in engines if engine != "llvm" or (machine.long or number % 5 == 0) and not what.startswith("Linux")]
             ends = {}
-            for engine in chosen:
+            for engine in engines:
                 delays = ("-inject-delay", str(chance.choice((0, 200, 5000, 50000)))) if engine == "tiered" else ()
                 try:
                     ends[engine] = _replay(machine, (*options, *delays), recording, engine, status)
                 except console.Failure as failure:
                     # Which engines do is what one wants to know.
                     ends[engine] = (re.findall("the replay departs.*", str(failure)) or [str(failure)])[0]
-            _expect(len(set(ends.values())) == 1 and "as it was recorded" in ends[chosen[0]], m, f"run {number}, {what}: the engines end differently: {ends}")
+            _expect(len(set(ends.values())) == 1 and "as it was recorded" in ends[engines[0]], m, f"run {number}, {what}: the engines end differently: {ends}")
             count = re.search(r"(\d+) instructions", next(iter(ends.values())))[1]
             print(f"{number + 1:>2} {what:<34}{int(count):>12} instructions, {recording.stat().st_size:>6} bytes, {', '.join(ends)}: {time.monotonic() - started:.1f} s", flush=True)

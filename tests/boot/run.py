@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs one boot test: an unmodified guest in vellum, judged by what it prints.
 
-usage: run.py [--speed FACTOR] [--engine ENGINE] [--long] VELLUM TEST      (run.py --list names the tests)
+usage: run.py [--speed FACTOR] [--engine ENGINE] VELLUM TEST      (run.py --list names the tests)
 
-FACTOR stretches every timeout (for sanitizer builds and slow hosts). --long lets a test take longer and see more, where it can. Exit status 77: skipped, with the reason.
+FACTOR stretches every timeout (for sanitizer builds and slow hosts). Exit status 77: skipped, with the reason.
 """
 import argparse
 import os
@@ -22,7 +22,6 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--speed", type=float, default=float(os.environ.get("VELLUM_TEST_SPEED", "1")))
     parser.add_argument("--engine", help="instead of vellum's default")
-    parser.add_argument("--long", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("vellum", nargs="?")
     parser.add_argument("test", nargs="?", choices=sorted(tests))
@@ -36,7 +35,6 @@ def main():
 
         def machine(*options):
             return console.Machine(arguments.vellum, *chosen, *options, speed=arguments.speed)
-        machine.long = arguments.long
         tests[arguments.test](machine)
     except debian.Unavailable as reason:
         print(f"skipped: {reason}")
