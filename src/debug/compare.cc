@@ -9,6 +9,7 @@
 
 #include "debug/guest_memory.h"
 #include "debug/reproducer.h"
+#include "jit/stencil.h"
 #include "jit/translation_view.h"
 #include "state/assert.h"
 
@@ -395,6 +396,14 @@ std::string Comparison::host_code_report(u64 linear, u64 rip) {
   return text;
 }
 
+// What each tier that ran makes of the code: from guest instructions by IR to host code.
+std::string Comparison::translation_report(CpuCore& cpu, u64 linear, u64 length) {
+  const bool optimizes = have_optimizer() && (m_left.optimizes || m_right.optimizes);
+  const u32 parts = default_translation_parts() | (optimizes ? kShowIr | kShowOptimizedIr | kShowOptimized : 0u);
+  const auto view = show_guest_translation(cpu, linear, straight_bytes(cpu, linear, length), parts, AssemblySyntax::Att);
+  return view ? *view : view.error().message + "\n";
+}
+
 // They are equal at `start` and differ behind `count`, if execution begins at `start`.
 Result<Divergence> Comparison::describe(u64 start, u64 count) {
   auto there = parts_by(start, start);
@@ -422,8 +431,7 @@ Result<Divergence> Comparison::describe(u64 start, u64 count) {
   for (const auto& line : differing) text += "  " + line + "\n";
   text += memory;
   text += fmt::format("\nThe CPU before them:\n{}\nThe CPU behind them, {}:\n{}\nThe CPU behind them, {}:\n{}", before, m_left.name, left_after, m_right.name, right_after);
-  const auto view = show_guest_translation(core, linear, straight_bytes(core, linear, count - start), default_translation_parts(), AssemblySyntax::Att);
-  text += fmt::format("\nWhat becomes of this code when it is translated alone:\n{}", view ? *view : view.error().message + "\n");
+  text += fmt::format("\nWhat becomes of this code when it is translated alone:\n{}", translation_report(core, linear, count - start));
   text += host_code;
   Result<Reproducer> reproducer = failure(fmt::format("it takes {} instructions to come to the difference", count - start));
   if (count - start <= kMostLookedAt) reproducer = make_reproducer(*m_left.machine, count - start, m_cpu_option);

@@ -54,6 +54,7 @@ class Comparison {
     Machine* machine = nullptr;
     std::string name;                  // of the engine
     std::shared_ptr<CodeKeeper> code;  // may be null
+    bool optimizes = false;            // its engine has the optimizing tier: the report shows that tier's IR and code, too
   };
   // Both machines have as much memory, have just been powered on, and run on nothing but instructions and what their journals say.
   // `cpu_option` is the text behind -cpu of the first, for the reproducer.
@@ -85,6 +86,7 @@ class Comparison {
   std::vector<std::string> differing_lines();
   std::string differing_memory(usize most);
   std::string host_code_report(u64 linear, u64 rip);
+  std::string translation_report(CpuCore& cpu, u64 linear, u64 length);
   // compare_step.cc
   Result<void> find_first_difference(u64 bad);
   bool may_differ_newly();

@@ -151,7 +151,7 @@ Result<Divergence> Comparison::describe_step(u64 count) {
     const auto insn = Disassembler(static_cast<CodeSize>(first.s.mode & kModeCodeSizeMask)).one({bytes, size}, m_way[i]);
     way += fmt::format("   {:>8}  {:#018x}: {:<30} {}\n", count - m_way.size() + i, insn.address, hex_bytes({bytes, std::min<usize>(insn.length, size)}), insn.text);
   }
-  const auto view = show_guest_translation(second, linear, straight_bytes(second, linear, 1), default_translation_parts(), AssemblySyntax::Att);
+  const std::string translation = translation_report(second, linear, 1);
   // The reproducer is of the first machine. Where the second has other memory under the same instruction, it says nothing of it.
   Divergence divergence{.count = count, .block_start = count - 1};
   std::string no_reproducer;
@@ -180,7 +180,7 @@ Result<Divergence> Comparison::describe_step(u64 count) {
   if (!m_known.empty()) text += fmt::format("  and, as before: {}\n", fmt::join(m_known, ", "));
   text += fmt::format("\nThe CPU before it, {}:\n{}\nThe CPU behind it, {}:\n{}\nThe CPU behind it, {}:\n{}", m_left.name, before, m_left.name,
                       first.describe_registers(), m_right.name, second.describe_registers());
-  text += fmt::format("\nWhat becomes of {}'s code when it is translated alone:\n{}", m_right.name, view ? *view : view.error().message + "\n");
+  text += fmt::format("\nWhat becomes of {}'s code when it is translated alone:\n{}", m_right.name, translation);
   if (!no_reproducer.empty()) text += fmt::format("\nThere is no stand-alone reproducer: {}\n", no_reproducer);
   return divergence;
 }

@@ -248,6 +248,7 @@ Result<int> compare(const CompareOptions& options) {
     if (!session) return std::unexpected(session.error());
     sessions[side] = std::move(*session);
     sides[side].machine = &sessions[side]->machine();
+    sides[side].optimizes = options.engines[side] == Engine::Llvm || options.engines[side] == Engine::Tiered;
     sides[side].name = engine_names()[static_cast<usize>(options.engines[side])];
   }
   end_by_signals();
