@@ -23,7 +23,7 @@ constexpr usize kMostLines = 2000;
 constexpr Help kHelp[] = {
     {"x", "[/COUNT[FORMAT][SIZE]] ADDRESS", "show memory by linear address",
      "FORMAT: x hexadecimal, d signed, u unsigned, o octal, t binary, c characters, a addresses with symbols, s strings, i instructions.\n"
-     "SIZE: b 1, h 2, w 4, g 8 bytes. ADDRESS may be a number, a symbol, $REGISTER, or a sum of these; without it goes on behind the last.\n"},
+     "SIZE: b 1, h 2, w 4, g 8 bytes. ADDRESS may be a number, a symbol, $REGISTER, or a sum of these; without it goes on behind the last, or begins at the next instruction.\n"},
     {"xp", "[/COUNT[FORMAT][SIZE]] ADDRESS", "show memory by physical address", "As x. Reading a device's registers may change them.\n"},
     {"disas", "[/16|/32|/64] [ADDRESS [COUNT]]", "show instructions, in the CPU's present mode or another", "Without ADDRESS: at the next instruction.\n"},
     {"print", "EXPRESSION", "show the value of an address, symbol or register", ""},
@@ -57,7 +57,16 @@ constexpr Help kHelp[] = {
     {"where", "", "show the next instruction", ""},
 };
 
-constexpr std::string_view kTopics[] = {"breakpoints", "tlb", "mem", "irq", "lapic", "blocks", "devices", "symbols", "timeline"};
+constexpr DebugCommands::Topic kTopics[] = {
+    {"breakpoints", "breakpoints and how often each was met"},
+    {"tlb", "the software TLB: linear pages, where they are in RAM, and what may be done"},
+    {"mem", "the guest's page tables: what is mapped, and its rights"},
+    {"irq", "interrupts: delivered so far, what the CPU waits for, and the state of all controllers"},
+    {"blocks", "the decoded blocks: how many, and how many were overwritten"},
+    {"devices", "the devices; info devices NAME: all of a device's state"},
+    {"symbols", "how many symbols are loaded"},
+    {"timeline", "the snapshots to go back to"},
+};
 
 CodeSize code_size(const CpuState& s) {
   return s.code64() ? CodeSize::Bits64 : s.segment[kCs].big() ? CodeSize::Bits32 : CodeSize::Bits16;
@@ -118,7 +127,7 @@ std::string item_text(u64 value, const Format& format) {
 }  // namespace
 
 std::span<const Help> DebugCommands::help() { return kHelp; }
-std::span<const std::string_view> DebugCommands::topics() { return kTopics; }
+std::span<const DebugCommands::Topic> DebugCommands::topics() { return kTopics; }
 
 Result<u64> DebugCommands::address(std::string_view text) {
   u64 sum = 0;
@@ -206,7 +215,9 @@ Result<std::string> DebugCommands::examine(Words words, DebugSpace space) {
     words = words.subspan(1);
   }
   if (words.size() > 1) return failure("one address is wanted: /COUNT[FORMAT][SIZE] ADDRESS");
-  u64& next = m_next_examined[static_cast<usize>(space)];
+  std::optional<u64>& behind_last = m_next_examined[static_cast<usize>(space)];
+  if (!behind_last) behind_last = linear_pc(m_debugger.cpu().s);
+  u64& next = *behind_last;
   if (!words.empty()) {
     const auto start = address(words[0]);
     if (!start) return std::unexpected(start.error());
@@ -414,6 +425,9 @@ Result<Breakpoint> DebugCommands::parse_breakpoint(Words words) {
     breakpoint.kind = Kind::Control;
     if (words.size() != 2) return failure("cr wants the number of a control register");
     if (const auto done = range(words[1], 8); !done) return std::unexpected(done.error());
+    // Writes of CR2 change nothing but CR2, and are no event.
+    if (breakpoint.first != breakpoint.last || (breakpoint.first != 0 && breakpoint.first != 3 && breakpoint.first != 4 && breakpoint.first != 8))
+      return failure(fmt::format("'{}': writes of CR0, CR3, CR4 and CR8 can be stopped at", words[1]));
     return breakpoint;
   }
   if (kind == "mode" && words.size() == 1) return breakpoint.kind = Kind::Mode, breakpoint;
@@ -482,7 +496,7 @@ std::string DebugCommands::irq_state() {
   return fmt::format("{} interrupts and {} exceptions delivered\ninterrupt request {}, IF {}, shadow {}, NMI {}{}, SMI {}, {}\n", cpu.counters.interrupts,
                      cpu.counters.exceptions, s.interrupt_request ? "pending" : "none", s.rflags & kIf ? 1 : 0, cpu.in_interrupt_shadow() || s.stack_shadow ? 1 : 0,
                      s.nmi_pending ? "pending" : "none", s.nmi_blocked ? " (blocked)" : "", s.smi_pending ? "pending" : "none", s.halted ? "halted" : "running code") +
-         m_debugger.machine().board().describe("pic").value_or("");
+         m_debugger.machine().board().describe("pic").value_or("") + m_debugger.machine().board().describe("lapic").value_or("");
 }
 
 std::string DebugCommands::devices(std::string_view wanted) {
@@ -511,7 +525,6 @@ std::optional<std::string> DebugCommands::describe(Words words) {
   if (topic == "tlb") return describe_tlb(m_debugger.cpu(), kMostLines);
   if (topic == "mem") return describe_mappings(m_debugger.cpu(), kMostLines);
   if (topic == "irq") return irq_state();
-  if (topic == "lapic") return devices("local-apic");
   if (topic == "blocks") return block_statistics();
   if (topic == "devices") return devices(words.size() > 1 ? std::string_view(words[1]) : "");
   if (topic == "timeline" && m_reverse) return m_reverse->describe();

@@ -27,7 +27,10 @@ class DebugCommands {
     std::string_view name, arguments, summary, details;
   };
   static std::span<const Help> help();
-  static std::span<const std::string_view> topics();
+  struct Topic {
+    std::string_view name, summary;
+  };
+  static std::span<const Topic> topics();
   // What the word that begins with `prefix` behind this command may be.
   std::vector<std::string> complete(std::string_view command, std::string_view prefix) const;
 
@@ -52,9 +55,7 @@ class DebugCommands {
 
   Debugger& m_debugger;
   Reverse* m_reverse = nullptr;
-  u64 m_next_examined[2] = {0, 0};  // by DebugSpace
-  u64 m_next_disassembled = 0;
-  bool m_disassembled = false;
+  std::optional<u64> m_next_examined[2];  // by DebugSpace; nothing yet: the next instruction
 };
 
 }  // namespace vellum

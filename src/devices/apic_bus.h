@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string_view>
 #include <vector>
 
 #include "state/integers.h"
@@ -12,6 +13,11 @@ class LocalApic;
 class IoApic;
 
 enum class ApicDelivery : u8 { Fixed, LowestPriority, Smi, Reserved, Nmi, Init, StartUp, ExtInt };
+// For people.
+constexpr std::string_view delivery_name(ApicDelivery delivery) {
+  constexpr std::string_view kNames[] = {"fixed", "lowest priority", "SMI", "reserved", "NMI", "INIT", "start-up", "ExtINT"};
+  return kNames[static_cast<usize>(delivery)];
+}
 
 // SDM Vol. 3A 11.6.1 (interrupt command register) and 11.11 (message address and data).
 struct ApicMessage {

@@ -1,6 +1,8 @@
 // 82093AA I/O APIC: redirection table and delivery.
 #include "devices/ioapic.h"
 
+#include <fmt/format.h>
+
 #include <bit>
 
 #include "state/log.h"
@@ -43,6 +45,24 @@ void IoApic::visit(Archive& archive) {
   archive("select", select)("id", id)("inputs", inputs)("pending", pending)("redirection", redirection);
   inputs &= (1u << kPins) - 1;
   pending &= (1u << kPins) - 1;
+}
+
+std::string IoApic::describe() const {
+  std::string text, masked;
+  for (unsigned pin = 0; pin < kPins; ++pin) {
+    const u64 entry = m_state.redirection[pin];
+    const char* asserted = m_state.inputs >> pin & 1 ? ", asserted" : "";
+    if (entry & spec::kMasked) {
+      if (*asserted) text += fmt::format("  pin {}: masked{}\n", pin, asserted);
+      else masked += fmt::format(" {}", pin);
+      continue;
+    }
+    text += fmt::format("  pin {}: vector {:#04x}, {}, {}-triggered, to {} {:#x}{}{}\n", pin, entry & spec::kVector, delivery_name(static_cast<ApicDelivery>(entry >> 8 & 7)),
+                        entry & spec::kLevel ? "level" : "edge", entry & spec::kLogical ? "logical destination" : "APIC", entry >> 56, asserted,
+                        entry & spec::kRemoteIrr ? ", waits for its EOI" : m_state.pending >> pin & 1 ? ", pending" : "");
+  }
+  if (!masked.empty()) text += fmt::format("  masked:{}\n", masked);
+  return fmt::format("I/O APIC {}:\n{}", m_state.id, text);
 }
 
 void IoApic::set_input(unsigned pin, bool level) {

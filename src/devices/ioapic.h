@@ -1,6 +1,8 @@
 // 82093AA I/O APIC: 24 inputs redirected as messages to local APICs.
 #pragma once
 
+#include <string>
+
 #include "devices/apic_bus.h"
 #include "devices/device.h"
 #include "devices/interrupt_line.h"
@@ -18,6 +20,8 @@ class IoApic final : public Device, public MmioHandler, public InterruptSink {
 
   void set_input(unsigned pin, bool level) override;
   void end_of_interrupt(u8 vector);
+
+  std::string describe() const;  // lines for `info pic`
 
   std::string_view name() const override { return "ioapic"; }
   void reset(ResetKind kind) override;

@@ -253,6 +253,34 @@ void LocalApic::record_error(u32 bit) {
 // ---- priorities ----
 
 // 11.8.3.1
+std::string LocalApic::describe() const {
+  if (!enabled()) return fmt::format("local APIC {}: disabled in IA32_APIC_BASE\n", m_state.id);
+  const auto vectors = [](const std::array<u32, 8>& bits) {
+    std::string list;
+    for (unsigned vector = 0; vector < 256; ++vector)
+      if (test(bits, vector)) list += fmt::format("{}{:#04x}", list.empty() ? "" : " ", vector);
+    return list.empty() ? std::string("none") : list;
+  };
+  std::string text = x2apic_mode() ? fmt::format("local APIC {}: x2APIC mode", m_state.id) : fmt::format("local APIC {}: xAPIC mode at {:#x}", m_state.id, m_state.base & spec::kBaseAddressMask);
+  text += fmt::format(", {} by software, spurious vector {:#04x}\n", software_enabled() ? "enabled" : "disabled", m_state.spurious & 0xff);
+  text += fmt::format("  task priority {:#04x}, processor priority {:#04x}, logical id {:#x}\n  requested: {}; in service: {}\n", m_state.task_priority, processor_priority(),
+                      logical_id(), vectors(m_state.requested), vectors(m_state.in_service));
+  constexpr std::string_view kLvtNames[kLvtCount] = {"CMCI", "timer", "thermal sensor", "performance counters", "LINT0", "LINT1", "error"};
+  for (unsigned i = 0; i < kLvtCount; ++i) {
+    const u32 entry = m_state.lvt[i];
+    if (entry & spec::kLvtMasked) continue;
+    const auto delivery = i == kLvtTimer || i == kLvtError ? ApicDelivery::Fixed : static_cast<ApicDelivery>(entry >> 8 & 7);
+    text += fmt::format("  {}: {}", kLvtNames[i], delivery_name(delivery));
+    if (delivery == ApicDelivery::Fixed) text += fmt::format(", vector {:#04x}", entry & spec::kLvtVector);
+    if (i == kLvtTimer) text += entry & spec::kTimerDeadline ? ", TSC deadline" : entry & spec::kTimerPeriodic ? ", periodic" : ", one-shot";
+    if ((i == kLvtLint0 && m_state.lint[0]) || (i == kLvtLint1 && m_state.lint[1])) text += ", asserted";
+    text += "\n";
+  }
+  if ((m_state.lvt[kLvtTimer] & spec::kLvtTimerMode) == spec::kTimerDeadline) text += fmt::format("  timer: TSC deadline {}\n", m_state.tsc_deadline);
+  else text += fmt::format("  timer: count {} of {}, divided by {}\n", current_count(), m_state.initial_count, divider());
+  return text + fmt::format("  last interrupt command {:#x}, error status {:#x}\n", m_state.interrupt_command, m_state.error_status);
+}
+
 u8 LocalApic::processor_priority() const {
   const int in_service = std::max(highest(m_state.in_service), 0);
   if ((m_state.task_priority & 0xf0) >= (in_service & 0xf0)) return m_state.task_priority;

@@ -66,6 +66,8 @@ class LocalApic final : public Device, public MmioHandler, public InterruptSink 
 
   void set_input(unsigned pin, bool level) override;
 
+  std::string describe() const;  // lines for `info lapic`
+
   std::string_view name() const override { return m_name; }
   void reset(ResetKind kind) override;
   void visit(Archive& archive) override;

@@ -1,6 +1,8 @@
 // The 8259A pair: requests, priorities, the initialization and operation command words.
 #include "devices/pic8259.h"
 
+#include <fmt/format.h>
+
 #include "state/log.h"
 
 namespace vellum {
@@ -55,6 +57,23 @@ void Pic8259Pair::visit(Archive& archive) {
     m_intr_level = highest_request(master, true).has_value();
     m_intr.set(m_intr_level);
   }
+}
+
+std::string Pic8259Pair::describe() const {
+  std::string text;
+  for (const auto& [name, chip, first] : {std::tuple("master", &m_state.master, 0u), std::tuple("slave", &m_state.slave, 8u)}) {
+    const auto irqs = [base = first](u8 set) {
+      std::string list;
+      for (unsigned ir = 0; ir < 8; ++ir)
+        if (set & bit(ir)) list += fmt::format("{}IRQ{}", list.empty() ? "" : " ", base + ir);
+      return list.empty() ? std::string("none") : list;
+    };
+    text += fmt::format("8259 {}: IRQ{}-{} at vectors {:#04x}-{:#04x}{}\n", name, first, first + 7, chip->vector_base, chip->vector_base + 7,
+                        chip->expects == Expects::Ocw1 ? "" : ", being initialized");
+    text += fmt::format("  requested: {}; in service: {}; masked: {}\n  inputs asserted: {}; level-triggered: {}\n", irqs(chip->request), irqs(chip->service),
+                        irqs(chip->mask), irqs(chip->pins), irqs(chip->level_triggered));
+  }
+  return text;
 }
 
 bool Pic8259Pair::is_level(const Chip& chip, unsigned ir) const {

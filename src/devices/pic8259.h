@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 
 #include "devices/device.h"
 #include "devices/interrupt_line.h"
@@ -23,6 +24,8 @@ class Pic8259Pair : public Device, public PortHandler, public InterruptSink {
   // Both INTA cycles: the vector of the highest request, which goes into service. A request that went away in between
   // gives the spurious vector of IR7 of the chip that was asked, with nothing in service.
   u8 acknowledge();
+
+  std::string describe() const;  // lines for `info pic`
 
   std::string_view name() const override { return "pic8259"; }
   void reset(ResetKind kind) override;

@@ -20,7 +20,22 @@ constexpr std::string_view kPrompt = "(vellum) ";
 constexpr char kProgramMode = 0x1d, kEndOfAnswer = 0x1e;
 constexpr usize kLongestLine = 1024, kLongestHistory = 100;
 
-constexpr std::string_view kTopics[] = {"registers", "mtree", "network", "ports", "status", "version", "block", "pci", "pic", "screen", "clock", "jit", "hash"};
+constexpr DebugCommands::Topic kTopics[] = {
+    {"registers", "all registers"},
+    {"mtree", "physical addresses: memory and devices"},
+    {"network", "network cards and where they lead"},
+    {"ports", "ports and their devices"},
+    {"status", "whether the machine runs"},
+    {"version", "Vellum's version"},
+    {"block", "drives and what is in them"},
+    {"pci", "PCI devices"},
+    {"pic", "the interrupt controllers 8259 and I/O APIC"},
+    {"lapic", "the local APIC"},
+    {"screen", "the text on the screen"},
+    {"clock", "virtual time, and instructions executed"},
+    {"jit", "what each tier translated and ran"},
+    {"hash", "a hash of the machine's whole state"},
+};
 
 std::vector<std::string> split(std::string_view line) {
   std::vector<std::string> words;
@@ -49,7 +64,7 @@ std::span<const Monitor::Command> Monitor::commands() {
       {"cont", "", "let the machine run on", &Monitor::run_cont, 0, 0},
       {"system_reset", "", "press the reset button", &Monitor::run_reset, 0, 0},
       {"system_powerdown", "", "press the power button", &Monitor::run_power_down, 0, 0},
-      {"info", "TOPIC", "show what the machine is like; without TOPIC: what there is to show", &Monitor::run_info, 0, 2},
+      {"info", "TOPIC", "show what the machine is like; help info lists what there is", &Monitor::run_info, 0, 2},
       {"savevm", "FILE", "save the whole machine to a file", &Monitor::run_save, 1, 1},
       {"loadvm", "FILE", "load the whole machine from a file", &Monitor::run_load, 1, 1},
       {"sendkey", "KEYS", "press and release keys, such as ctrl-alt-delete", &Monitor::run_send_key, 1, 1},
@@ -244,12 +259,15 @@ std::string Monitor::run_translate(std::span<const std::string> arguments) {
 
 std::string Monitor::run_help(std::span<const std::string> arguments) {
   const auto line = [](std::string_view name, std::string_view parameters, std::string_view help) {
-    return fmt::format("{:<38}{}\n", fmt::format("{}{}{}", name, parameters.empty() ? "" : " ", parameters), help);
+    const std::string left = fmt::format("{}{}{}", name, parameters.empty() ? "" : " ", parameters);
+    return left.size() < 38 ? fmt::format("{:<38}{}\n", left, help) : fmt::format("{}\n{:<38}{}\n", left, "", help);
   };
   const bool all = arguments.empty();
   std::string text;
   for (const auto& command : commands())
     if (all || command.name == arguments[0]) text += line(command.name, command.arguments, command.help);
+  if (!all && arguments[0] == "info")
+    for (const auto& topic : topics()) text += fmt::format("  {:<14}{}\n", topic.name, topic.summary);
   if (m_debug_commands) {
     for (const auto& command : DebugCommands::help())
       if (all || command.name == arguments[0]) text += line(command.name, command.arguments, command.summary) + (all ? "" : std::string(command.details));
@@ -275,10 +293,16 @@ std::vector<std::string_view> Monitor::all_commands() const {
   return names;
 }
 
-std::vector<std::string_view> Monitor::all_topics() const {
-  std::vector<std::string_view> topics(std::begin(kTopics), std::end(kTopics));
+std::vector<DebugCommands::Topic> Monitor::topics() const {
+  std::vector<DebugCommands::Topic> topics(std::begin(kTopics), std::end(kTopics));
   if (m_debug_commands) topics.insert(topics.end(), DebugCommands::topics().begin(), DebugCommands::topics().end());
   return topics;
+}
+
+std::vector<std::string_view> Monitor::all_topics() const {
+  std::vector<std::string_view> names;
+  for (const auto& topic : topics()) names.push_back(topic.name);
+  return names;
 }
 
 // ---- The line editor: enough of it for a terminal without one (the terminal is raw).

@@ -69,6 +69,7 @@ class Monitor {
   // What the line's last word may be.
   std::vector<std::string> candidates(std::string_view line) const;
   std::vector<std::string_view> all_commands() const;
+  std::vector<DebugCommands::Topic> topics() const;
   std::vector<std::string_view> all_topics() const;
   void replace_line(std::string line);
   void print(std::string_view text);

@@ -536,13 +536,8 @@ std::optional<std::string> PcBoard::describe(std::string_view topic) {
   if (topic == "screen") return m_vga->text_screen();
   if (topic == "network") return describe_network();
   if (topic == "block") return describe_drives();
-  if (topic == "pic") {
-    ArchivePrinter printer;
-    m_pic->visit(printer);
-    if (m_io_apic) m_io_apic->visit(printer);
-    if (m_local_apic) m_local_apic->visit(printer);
-    return printer.text();
-  }
+  if (topic == "pic") return m_pic->describe() + (m_io_apic ? m_io_apic->describe() : "");
+  if (topic == "lapic") return m_local_apic ? m_local_apic->describe() : "this CPU has no local APIC\n";
   return std::nullopt;
 }
 

@@ -73,18 +73,20 @@ class Commands(Case):
         self.assertLessEqual(wanted, set(topics))
         self.ask("break function")
         self.go()
-        shows = {"registers": "EIP=", "tlb": "RAM offset", "mem": "paging is off", "mtree": "ram", "irq": "delivered", "pic": "master.mask", "lapic": "id|version", "pci": "8086",
+        shows = {"registers": "EIP=", "tlb": "RAM offset", "mem": "paging is off", "mtree": "ram", "irq": "delivered", "pic": r"8259 master: IRQ0-7 at vectors 0x08-0x0f\n(.*\n){4}.*\nI/O APIC 0", "lapic": r"local APIC 0: xAPIC mode at 0xfee00000(.*\n)+  LINT0: ExtINT", "pci": "8086",
                  "blocks": "blocks of", "jit": "block", "clock": "instructions", "devices": "uart|serial"}
         for topic in topics:
             text = self.ask(f"info {topic}")
             self.assertTrue(text and "unknown topic" not in text, topic)
             self.assertRegex(text, shows.get(topic, "."), topic)
-        commands = [line.split()[0] for line in self.ask("help").splitlines()]
+        commands = [line.split()[0] for line in self.ask("help").splitlines() if not line.startswith(" ")]
         self.assertLessEqual({"x", "xp", "disas", "step", "next", "until", "break", "tbreak", "delete", "trace", "symbols", "print", "set", "reverse-step", "reverse-cont", "goto"},
                              set(commands))
         for command in commands:
             text = self.ask(f"help {command}")
             self.assertTrue(text.startswith(command + " ") and len(text.split()) >= 2, command)
+        self.assertEqual([line.split()[0] for line in self.ask("help info").splitlines()[1:]], topics)
+        self.assertRegex(self.ask("info devices pic8259"), r"master.mask = 0x")
         for kind in ("ADDRESS", "phys", "watch", "mmio", "port", "msr", "cr", "vector", "mode", "serial", "triple"):
             self.assertIn(f"break {kind}", self.ask("help break"))
 
@@ -94,6 +96,11 @@ class Commands(Case):
         self.go()
         self.assertIn("<start>:  cli", self.ask("where"))
         self.ask("delete")
+        self.assertIn(f"=> {START:#x}:", self.ask("x/1i"), "without an address it begins at the next instruction")
+        for kind, words in (("cr 2", "CR0, CR3, CR4 and CR8"), ("port 0x10000", "up to 0xffff"), ("port 5-2", "FIRST-LAST"), ("port 5 rd", "read or write"),
+                            ("vector 256", "up to 0xff"), ("serial", "text"), ("watch 5 0", "length"), ("nowhere", "no number, symbol"), ("nonsense 1", "help break")):
+            self.assertIn(words, self.ask(f"break {kind}"), kind)
+        self.assertEqual(self.ask("break"), "no breakpoints\n")
         self.assertEqual(self.ask("x/4xb 0x7c00"), "0000000000007c00: 0xfa 0x31 0xc0 0x8e\n")
         self.assertEqual(self.ask("xp/1xh 0x7dfe"), "0000000000007dfe: 0xaa55\n")
         self.assertEqual(self.ask("x/2dw 0x7c08"), f"0000000000007c08: {int.from_bytes(CODE[8:12], 'little', signed=True)} {int.from_bytes(CODE[12:16], 'little', signed=True)}\n")

@@ -476,3 +476,27 @@ TEST_CASE("apic: a loaded state requests, and its timer runs on") {
   copy.bench.clock.advance(10'000);
   CHECK(copy.apic0.acknowledge() == 0x40);
 }
+
+TEST_CASE("apic: the descriptions name what is requested, routed and masked") {
+  Fixture f;
+  f.write(0x350, 0x700);          // LINT0: ExtINT
+  f.write(0x320, 0x20000 | 0x31);  // the timer: periodic
+  f.write(0x3e0, 0x3);             // divided by 16
+  f.write(0x380, 1000);
+  f.write(0x80, 0x70);
+  f.ipi(0, 0x40000 | 0x61);
+  const std::string apic = f.apic0.describe();
+  CHECK(apic.starts_with("local APIC 0: xAPIC mode at 0xfee00000, enabled by software, spurious vector 0xff\n"));
+  CHECK(apic.find("task priority 0x70, processor priority 0x70") != apic.npos);
+  CHECK(apic.find("requested: 0x61; in service: none") != apic.npos);
+  CHECK(apic.find("\n  timer: fixed, vector 0x31, periodic\n") != apic.npos);
+  CHECK(apic.find("\n  LINT0: ExtINT\n") != apic.npos);
+  CHECK(apic.find("\n  timer: count 1000 of 1000, divided by 16\n") != apic.npos);
+  CHECK(apic.find("LINT1") == apic.npos);  // masked
+
+  f.redirect(9, 0x8000 | 0x49, 1u << 24);
+  f.io_apic.set_input(9, true);
+  const std::string io_apic = f.io_apic.describe();
+  CHECK(io_apic.find("  pin 9: vector 0x49, fixed, level-triggered, to APIC 0x1, asserted, waits for its EOI\n") != io_apic.npos);
+  CHECK(io_apic.find("  masked: 0 1 2 3 4 5 6 7 8 10 ") != io_apic.npos);
+}

@@ -371,3 +371,20 @@ TEST_CASE("8259: the loaded pair drives INT as the saved one did") {
   CHECK(copy.lines.level[0]);
   CHECK(copy.pic.acknowledge() == 0x74);
 }
+
+TEST_CASE("8259: its description names vectors, requests, services and masks by IRQ") {
+  Pics p;
+  p.initialize();
+  p.out(0x21, 0xb0);  // IRQ4, 5 and 7
+  p.pic.set_input(0, true);
+  p.pic.acknowledge();
+  p.pic.set_input(1, true);
+  p.pic.set_input(10, true);
+  CHECK(p.pic.describe() ==
+        "8259 master: IRQ0-7 at vectors 0x08-0x0f\n"
+        "  requested: IRQ1 IRQ2; in service: IRQ0; masked: IRQ4 IRQ5 IRQ7\n"
+        "  inputs asserted: IRQ0 IRQ1 IRQ2; level-triggered: none\n"
+        "8259 slave: IRQ8-15 at vectors 0x70-0x77\n"
+        "  requested: IRQ10; in service: none; masked: none\n"
+        "  inputs asserted: IRQ10; level-triggered: none\n");
+}
