@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 
 namespace vellum {
@@ -29,8 +30,6 @@ struct Listener {
 Result<Listener> listen_unix(const std::string& where, const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path))
-    return failure(fmt::format("-gdb {}: the path of a Unix socket has 1 to {} characters", where, sizeof(address.sun_path) - 1));
   std::strcpy(address.sun_path, path.c_str());
   const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (descriptor < 0) return failure(fmt::format("-gdb {}: no socket: {}", where, std::strerror(errno)));
@@ -69,20 +68,42 @@ Result<Listener> listen_tcp(const std::string& where, const std::string& host, c
   return failure(fmt::format("-gdb {}: cannot listen there: {}{}", where, std::strerror(error), error == EADDRINUSE ? "; use another port" : ""));
 }
 
-Result<Listener> listen_at(const std::string& where) {
-  if (where.starts_with("unix:")) return listen_unix(where, where.substr(5, where.find(',') == std::string::npos ? where.npos : where.find(',') - 5));
-  if (where.starts_with("tcp:")) {
-    const auto colon = where.rfind(':');
-    if (colon >= 4 && colon + 1 < where.size()) {
-      std::string port = where.substr(colon + 1);
-      port.resize(std::min(port.find(','), port.size()));
-      return listen_tcp(where, where.substr(4, colon - 4), port);
-    }
+// Behind unix: and tcp:; further words divided by commas, as QEMU has them, say nothing here.
+struct Where {
+  std::string path, host, port;
+};
+
+Result<Where> parse_where(const std::string& where) {
+  const std::string own = where.substr(0, where.find(','));
+  if (own.starts_with("unix:")) {
+    Where found{.path = own.substr(5)};
+    if (found.path.empty() || found.path.size() >= sizeof(sockaddr_un::sun_path))
+      return failure(fmt::format("-gdb {}: the path of a Unix socket has 1 to {} characters", where, sizeof(sockaddr_un::sun_path) - 1));
+    return found;
   }
-  return failure(fmt::format("-gdb {}: use tcp:[HOST]:PORT, as in tcp::1234, or unix:PATH", where));
+  const auto colon = own.rfind(':');
+  if (!own.starts_with("tcp:") || colon < 4 || colon + 1 == own.size()) return failure(fmt::format("-gdb {}: use tcp:[HOST]:PORT, as in tcp::1234, or unix:PATH", where));
+  Where found{.host = own.substr(4, colon - 4), .port = own.substr(colon + 1)};
+  // The resolver takes what is too large, less its upper bits.
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(found.port.data(), found.port.data() + found.port.size(), number);
+  if (error != std::errc() || end != found.port.data() + found.port.size() || number > 0xffff)
+    return failure(fmt::format("-gdb {}: '{}' is no port; write a number up to 65535, as in tcp::1234", where, found.port));
+  return found;
+}
+
+Result<Listener> listen_at(const std::string& where) {
+  const auto found = parse_where(where);
+  if (!found) return std::unexpected(found.error());
+  return found->path.empty() ? listen_tcp(where, found->host, found->port) : listen_unix(where, found->path);
 }
 
 }  // namespace
+
+Result<void> GdbServer::check(const std::string& where) {
+  const auto found = parse_where(where);
+  return found ? Result<void>() : std::unexpected(found.error());
+}
 
 Result<std::unique_ptr<GdbServer>> GdbServer::create(const std::string& where, Machine& machine, GdbStub::Wiring wiring) {
   auto listener = listen_at(where);

@@ -14,6 +14,8 @@ class GdbServer {
  public:
   // `where`: "tcp:[HOST]:PORT" (without a host only this computer's programs get in; port 0: any), or "unix:PATH".
   static Result<std::unique_ptr<GdbServer>> create(const std::string& where, Machine& machine, GdbStub::Wiring wiring);
+  // Whether `where` is written so; nothing is opened.
+  static Result<void> check(const std::string& where);
   ~GdbServer();
   GdbServer(const GdbServer&) = delete;
 

@@ -288,11 +288,15 @@ std::string Profile::page() {
   return page;
 }
 
+Result<void> Profile::open() {
+  m_file.reset(std::fopen(m_spec.file.c_str(), "we"));
+  if (!m_file) return failure(fmt::format("-profile: cannot create {}: {}", m_spec.file, std::strerror(errno)));
+  return {};
+}
+
 Result<void> Profile::write() {
   const std::string text = page();
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(m_spec.file.c_str(), "we"), std::fclose);
-  if (!file) return failure(fmt::format("-profile: cannot create {}: {}", m_spec.file, std::strerror(errno)));
-  if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() || std::fflush(file.get()) != 0)
+  if (std::fwrite(text.data(), 1, text.size(), m_file.get()) != text.size() || std::fflush(m_file.get()) != 0)
     return failure(fmt::format("-profile: cannot write {}: {}", m_spec.file, std::strerror(errno)));
   return {};
 }

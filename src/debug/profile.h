@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdio>
 #include <functional>
 #include <map>
 #include <memory>
@@ -30,7 +31,9 @@ class Profile final : public CpuObserver {
   ~Profile() override;
   Profile(const Profile&) = delete;
 
-  // Writes the page: it needs no other file and no network.
+  // Creates the file, so that a name which cannot be written to is told of before the machine runs.
+  Result<void> open();
+  // Writes the page to it: it needs no other file and no network.
   Result<void> write();
   std::string page();
 
@@ -68,6 +71,7 @@ class Profile final : public CpuObserver {
 
   Machine& m_machine;
   ProfileSpec m_spec;
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> m_file{nullptr, std::fclose};
   std::shared_ptr<HostCost> m_cost;
   NameOf m_name_of;
   u64 m_samples = 0;

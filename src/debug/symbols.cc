@@ -22,12 +22,12 @@ constexpr u64 kFarthest = 1 << 20;
 
 Result<std::vector<u8>> read_file(const std::string& path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return failure(fmt::format("symbols: cannot open {}: {}", path, std::strerror(errno)));
+  if (descriptor < 0) return failure(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
   struct stat status {};
   fstat(descriptor, &status);
   if (!S_ISREG(status.st_mode) || static_cast<u64>(status.st_size) > kLargestFile) {
     close(descriptor);
-    return failure(fmt::format("symbols: {} is no file of at most {} GiB", path, kLargestFile >> 30));
+    return failure(fmt::format("{} is no file of at most {} GiB", path, kLargestFile >> 30));
   }
   std::vector<u8> content(static_cast<usize>(status.st_size));
   usize done = 0;
@@ -72,7 +72,7 @@ Result<void> Symbols::load(const std::string& path) {
       if (address) add(std::string(name.substr(0, name.find_first_of(" \t\r"))), address);
     }
   }
-  if (count() == before) return failure(fmt::format("symbols: {} names no addresses; use an ELF file with a symbol table, a System.map, or a copy of /proc/kallsyms", path));
+  if (count() == before) return failure(fmt::format("{} names no addresses; use an ELF file with a symbol table, a System.map, or a copy of /proc/kallsyms", path));
   return {};
 }
 

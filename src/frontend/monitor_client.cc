@@ -166,8 +166,12 @@ bool read_line(Client&, std::string& line) {
 
 int run_monitor_client(std::span<const std::string> arguments) {
   if (arguments.empty() || arguments[0].starts_with("-")) {
-    tell_user("usage: vellum monitor SOCKET [COMMAND...], where SOCKET is the PATH of a machine's -monitor unix:PATH,server,nowait");
-    return arguments.empty() || arguments[0] != "--help" ? 2 : 0;
+    constexpr std::string_view kUsage =
+        "usage: vellum monitor SOCKET [COMMAND...]\n"
+        "Types at the monitor of a machine that was started with -monitor unix:SOCKET,server,nowait: with editing, history and\n"
+        "completion, or only the commands given, one an argument. The command help lists what there is.\n";
+    if (!arguments.empty() && (arguments[0] == "-help" || arguments[0] == "--help")) return std::cout << kUsage, 0;
+    return std::cerr << kUsage, 2;
   }
   Client client;
   if (!client.connect(arguments[0])) return 1;

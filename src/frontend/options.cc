@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "debug/gdb_server.h"
 #include "frontend/option_text.h"
 #include "state/log.h"
 
@@ -152,7 +153,10 @@ Result<void> option_rtc(Parsing& parsing, std::string_view value) {
 }
 
 Result<void> option_no_reboot(Parsing& parsing, std::string_view) { return parsing.options.no_reboot = true, Result<void>{}; }
-Result<void> option_gdb(Parsing& parsing, std::string_view value) { return parsing.options.gdb = std::string(value), Result<void>{}; }
+Result<void> option_gdb(Parsing& parsing, std::string_view value) {
+  parsing.options.gdb = std::string(value);
+  return GdbServer::check(parsing.options.gdb);
+}
 Result<void> option_gdb_short(Parsing& parsing, std::string_view) { return parsing.options.gdb = "tcp::1234", Result<void>{}; }
 Result<void> option_symbols(Parsing& parsing, std::string_view value) { return parsing.options.symbols.emplace_back(value), Result<void>{}; }
 Result<void> option_stopped(Parsing& parsing, std::string_view) { return parsing.options.start_stopped = true, Result<void>{}; }
@@ -753,6 +757,13 @@ std::string help_text() {
     }
   }
   return text +
+         "\nCommands (vellum COMMAND -help tells more):\n"
+         "  vellum monitor SOCKET [LINE...] a running machine's monitor (-monitor unix:SOCKET,server,nowait)\n"
+         "  vellum compare -- OPTIONS       the same guest under two engines, until they differ\n"
+         "  vellum trace summarize|export   tables and timelines of a trace (-trace ...,format=binary)\n"
+         "  vellum profile [FILE] -- OPTIONS\n"
+         "                                  the same as -profile FILE OPTIONS\n"
+         "  vellum translate FILE           what becomes of guest code\n"
          "\nExamples:\n"
          "  vellum -m 512 -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0\n"
          "  vellum -m 1G -nographic -hda debian.img -snapshot\n"

@@ -121,6 +121,8 @@ Result<void> Session::build(const CpuFactory& create_cpu) {
   // Last, because it makes files and sockets and changes the terminal.
   if (auto done = open_channels(); !done) return done;
   if (auto done = open_network(); !done) return done;
+  if (m_profile)
+    if (auto done = m_profile->open(); !done) return done;
   g_machine = m_machine.get();
   set_assert_context(describe_for_assert, m_machine.get());
   if (auto done = add_displays(font); !done) return done;
@@ -128,7 +130,7 @@ Result<void> Session::build(const CpuFactory& create_cpu) {
   if (m_options.trace)
     if (auto done = m_debugger->start_trace(*m_options.trace); !done) return done;
   for (const std::string& file : m_options.symbols)
-    if (auto done = m_debugger->symbols().load(file); !done) return done;
+    if (auto done = m_debugger->symbols().load(file); !done) return failure("-symbols: " + done.error().message);
   m_no_terminal = std::make_unique<NullBackend>();
   m_monitor = std::make_unique<Monitor>(*m_machine, m_monitor_backend ? *m_monitor_backend : *m_no_terminal);
   m_monitor->use_screen(m_screen.get());

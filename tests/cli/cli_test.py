@@ -46,6 +46,12 @@ class Mistyped(unittest.TestCase):
         self.assertEqual(status, 2)
         self.assertRegex(err, r"^vellum: -cpu.*popcn.*popcnt.*\n$")
 
+    def test_places_where_no_debugger_can_connect(self):
+        for port in ("99999", "1234x", "-1"):
+            self.check(["-gdb", f"tcp::{port}"], f"-gdb tcp::{port}: '{port}' is no port; write a number up to 65535, as in tcp::1234")
+        for where in ("1234", "tcp:1234", "tcp::", "udp::1234"):
+            self.check(["-gdb", where], f"-gdb {where}: use tcp:[HOST]:PORT, as in tcp::1234, or unix:PATH")
+
     def test_memory(self):
         self.check(["-nographic", "-m", "65G"], "-m: '65G' is out of range; memory is 1M to 64G")
 
@@ -110,6 +116,10 @@ class Unusable(unittest.TestCase):
     def test_socket_nobody_listens_on(self):
         self.check(["-monitor", f"unix:{self.path}/absent"], r"^vellum: -monitor .*cannot connect")
 
+    def test_profile_that_cannot_be_written_is_told_of_before_the_machine_runs(self):
+        status, out, err = run("-display", "none", "-serial", "null", "-profile", "/nonexistent/page.html")
+        self.assertEqual((status, out, err), (1, "", "vellum: -profile: cannot create /nonexistent/page.html: No such file or directory\n"))
+
     def test_log_file_that_cannot_be_made(self):
         self.check(["-d", "int", "-D", "/nonexistent/log"], r"^vellum: -D /nonexistent/log: ")
 
@@ -126,6 +136,16 @@ class Information(unittest.TestCase):
                 status, out, err = run(*arguments)
                 self.assertEqual((status, err), (0, ""))
                 self.assertTrue(out.endswith("\n"))
+
+    def test_commands_have_help_and_are_in_help_and_manual(self):
+        manual = (SOURCE / "docs/vellum.1").read_text()
+        for command in ("monitor", "compare", "trace", "profile", "translate"):
+            with self.subTest(command):
+                status, out, err = run(command, "-help")
+                self.assertEqual((status, err), (0, ""))
+                self.assertRegex(out, rf"^usage: vellum {command} ")
+                self.assertIn(f"  vellum {command} ", run("-help")[1])
+                self.assertIn(f"vellum {command}", manual)
 
     def test_manual_page_and_completion_name_every_option(self):
         options = re.findall(r"^  (-[A-Za-z-]+)", run("-help")[1], re.MULTILINE)

@@ -94,6 +94,23 @@ class Compare(Case):
                 os.remove(report)
         self.assertGreater(found, 0)
 
+    def test_the_report_shows_the_ir_of_an_engine_that_has_one(self):
+        engines = re.search(r"-engine (\S+)", run("-help")[1])[1].split("|")
+        if "llvm" not in engines:
+            self.skipTest("this build has no LLVM")
+        report = self.path("report")
+        # Which blocks the engine translates first depends on its tiers; one of these is met, and wrong.
+        for number in range(5, 60, 5):
+            status, out, err = run("compare", "-engines", "interpreter,llvm", "-inject-fault", number, "-until", "1000000", "-every", "200000", "-report", report, "--", *self.machine)
+            if status == 4:
+                break
+        self.assertEqual((status, err), (4, ""), out)
+        with open(report) as file:
+            text = file.read()
+        alone = text[text.index("translated alone"):]
+        for part in ("baseline: ", "LLVM IR, as lifted", "LLVM IR, optimized", "host code"):
+            self.assertIn(part, alone)
+
     def test_mistyped_options_are_explained(self):
         for arguments, word in (((), "--"), (("-engines", "interpreter"), "two engines"), (("-engines", "interpreter,teired", "--", "-m", "16"), "tiered"),
                                 (("-evry", "3"), "-every"), (("-until",), "value is missing")):
@@ -276,6 +293,17 @@ class Profile(Case):
         # The boot sector's loop is where it ends, and what it is made of is shown.
         lines = [line for function in data["functions"] for line in function["code"]]
         self.assertTrue(any(line[0] == "0x7c01" and "add" in line[3] for line in lines), lines[:5])
+
+    def test_the_command_is_the_option(self):
+        page = self.path("page.html")
+        status, out, err = run("profile", f"{page},every=10007", "--", *self.machine, "-clock", "instructions", "-state-hash", "20000000")
+        self.assertEqual(status, 0, err)
+        with open(page) as file:
+            self.assertEqual(profile_data(file.read())["samples"], 20000000 // 10007)
+        for arguments in ((), (page,), ("a", "b", "--"), ("-every", "--")):
+            status, out, err = run("profile", *arguments)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("usage: vellum profile", err)
 
     @unittest.skipUnless(shutil.which("as") and shutil.which("ld") and shutil.which("objcopy"), "there is no assembler")
     def test_a_guest_whose_time_is_known(self):

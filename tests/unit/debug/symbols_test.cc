@@ -43,5 +43,5 @@ TEST_CASE("a file without symbols is refused in words") {
   Symbols symbols;
   CHECK_FALSE(symbols.load(file.path));
   CHECK_FALSE(symbols.load("/nonexistent/System.map"));
-  CHECK(symbols.load("/nonexistent/System.map").error().message.starts_with("symbols: cannot open /nonexistent/System.map"));
+  CHECK(symbols.load("/nonexistent/System.map").error().message.starts_with("cannot open /nonexistent/System.map"));
 }
