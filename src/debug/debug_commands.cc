@@ -216,13 +216,13 @@ Result<std::string> DebugCommands::examine(Words words, DebugSpace space) {
   }
   if (words.size() > 1) return failure("one address is wanted: /COUNT[FORMAT][SIZE] ADDRESS");
   std::optional<u64>& behind_last = m_next_examined[static_cast<usize>(space)];
-  if (!behind_last) behind_last = linear_pc(m_debugger.cpu().s);
-  u64& next = *behind_last;
   if (!words.empty()) {
     const auto start = address(words[0]);
     if (!start) return std::unexpected(start.error());
-    next = *start;
+    behind_last = *start;
   }
+  if (!behind_last) behind_last = linear_pc(m_debugger.cpu().s);
+  u64& next = *behind_last;
   if (format.letter == 'i') {
     const std::string count = fmt::format("{}", format.count), start = fmt::format("{:#x}", next);
     if (space == DebugSpace::Physical) return failure("instructions are shown by linear address: x/i");
