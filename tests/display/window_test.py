@@ -320,6 +320,53 @@ class OtherScaling(unittest.TestCase):
         self.assertTrue(any(pixel not in guests for row in rows for pixel in row))
 
 
+class ModeChanges(unittest.TestCase):
+    """A guest that goes from mode to mode, each with one bright colour all over, seen without a pause from outside."""
+
+    COLOURS = {(255, 255, 255), (255, 128, 0)}
+    CHANGES = 30
+
+    def watch(self, options, find_place):
+        with tempfile.TemporaryDirectory() as name:
+            path = pathlib.Path(name)
+            server = Server(name)
+            begun = path / "begun"
+            machine = Machine(VELLUM, path, "-display", f"sdl,{options}", "-debugcon", f"file:{begun}", "-fda", assemble("modes", path), "-boot", "a",
+                              environment=server.environment)
+            try:
+                window = wait_for("the window", lambda: server.tool("search", "--name", "^Vellum")).split()[0]
+                wait_for("the guest's first colour", lambda: begun.exists() and begun.read_bytes().endswith(b"."))
+                server.tool("mousemove", SCREEN[0] - 1, SCREEN[1] - 1)
+                left, top, width, height = find_place(server, window)
+                rows = range(top, top + height, 60)
+                wait_for("only the guest's colours", lambda: self.COLOURS.issuperset(pixel for y in rows for pixel in server.row(left, y, width)))
+                seen, changes, last = set(), 0, None
+                end = time.monotonic() + PATIENCE
+                # The screen is memory that the X server draws into: every look is at that moment's.
+                while changes < self.CHANGES and time.monotonic() < end:
+                    for y in rows:
+                        pixels = set(server.row(left, y, width)[::31])
+                        seen |= pixels
+                    if pixels != last and len(pixels) == 1:
+                        changes, last = changes + 1, pixels
+                self.assertEqual(seen, self.COLOURS, "a colour that no frame has")
+                self.assertEqual(changes, self.CHANGES)
+            finally:
+                machine.end()
+                server.end()
+
+    def test_no_look_at_the_window_finds_it_blank(self):
+        def place(server, window):
+            server.tool("windowmove", "--sync", window, 100, 60)
+            # All windows of these modes have the smallest's area in common; the frame around is at most 40 pixels wide.
+            return 100 + 40, 60 + 40, 640 - 40, 480 - 40
+        self.watch("scale=nearest", place)
+
+    @unittest.skipUnless(shutil.which("openbox"), "this machine has no window manager (openbox)")
+    def test_nor_the_full_screen(self):
+        self.watch("scale=nearest,full-screen=on", lambda server, window: (0, 40, SCREEN[0], SCREEN[1] - 80))
+
+
 @unittest.skipIf(os.path.exists("/dev/dri"), "SDL can show windows on this machine's console")
 class WithoutDisplay(unittest.TestCase):
     def test_says_how_to_go_on(self):
