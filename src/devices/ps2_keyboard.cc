@@ -109,9 +109,12 @@ void Ps2Keyboard::key(KeyCode code, bool down) {
   }
 }
 
+bool Ps2Keyboard::has_room() const { return queued() + std::size(kPauseSequence) <= spec::kBuffer; }
+
 void Ps2Keyboard::repeat() {
   m_repeat_timer.arm(m_repeat_timer.deadline() + repeat_period());
-  send_key(static_cast<KeyCode>(m_state.repeating), true);
+  // Repeats that nobody reads leave room for what is typed, above all for the release.
+  if (has_room()) send_key(static_cast<KeyCode>(m_state.repeating), true);
 }
 
 // Queues a sequence of set 2 as the current set (1 or 2), whole or not at all.

@@ -18,6 +18,8 @@ class Ps2Keyboard : public Ps2Device {
 
   // A key goes down or up. Repeats are the keyboard's own (typematic): pressing a pressed key does nothing.
   void key(KeyCode code, bool down);
+  // Whether it holds so little that whatever the next key sends fits.
+  bool has_room() const;
   // LEDs as the guest set them: bit 0 Scroll Lock, 1 Num Lock, 2 Caps Lock.
   u8 leds() const { return m_state.leds; }
   std::function<void(u8 leds)> leds_changed;

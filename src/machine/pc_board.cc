@@ -514,7 +514,10 @@ void PcBoard::cpu_initialised(unsigned) {
 
 ScreenSource* PcBoard::screen() { return m_vga; }
 
-void PcBoard::reset(ResetKind) { m_machine.cpu().set_a20(m_a20->enabled()); }
+void PcBoard::reset(ResetKind) {
+  m_machine.cpu().set_a20(m_a20->enabled());
+  m_typed_keys->forget_presses();
+}
 
 Result<void> PcBoard::flush_disks() {
   Result<void> result;

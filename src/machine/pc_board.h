@@ -14,6 +14,7 @@
 #include "machine/journaled_line.h"
 #include "machine/journaled_link.h"
 #include "machine/machine.h"
+#include "machine/typed_keys.h"
 #include "state/error.h"
 #include "storage/block_device.h"
 
@@ -191,6 +192,7 @@ class PcBoard final : public Board {
   std::unique_ptr<Dma8237Channel> m_floppy_dma;
   // Where input from outside comes in, and the far ends of the lines it comes by.
   InputPort* m_keys = nullptr;
+  std::unique_ptr<TypedKeys> m_typed_keys;
   InputPort* m_pointer = nullptr;
   InputPort* m_tablet_pointer = nullptr;
   InputPort* m_power_button = nullptr;

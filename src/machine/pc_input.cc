@@ -74,6 +74,9 @@ void PcBoard::add_input_ports() {
   m_keys = &inputs.add_port("keyboard", [this](std::span<const u8> data) {
     if (KeyPiece piece; read_piece(data, piece)) m_keyboard->key(piece.code, piece.down != 0);
   });
+  m_typed_keys = std::make_unique<TypedKeys>(
+      m_machine.clock(), [this] { return m_keys->waiting() == 0 && m_keyboard->has_room(); },
+      [this](KeyCode code, bool down) { m_keys->submit(bytes_of(KeyPiece{code, down})); });
   m_pointer = &inputs.add_port("mouse", [this](std::span<const u8> data) {
     if (PointerPiece piece; read_piece(data, piece)) m_mouse->move(piece.x, piece.y, piece.wheel, static_cast<u8>(piece.buttons));
   });
@@ -98,7 +101,7 @@ CharacterBackend* PcBoard::journaled(const std::string& name, CharacterBackend* 
 
 void PcBoard::press_power_button() { m_power_button->submit({}); }
 
-void PcBoard::key(KeyCode code, bool down) { m_keys->submit(bytes_of(KeyPiece{code, down})); }
+void PcBoard::key(KeyCode code, bool down) { m_typed_keys->key(code, down); }
 
 void PcBoard::move_pointer(int dx, int dy, int wheel, u8 buttons) { m_pointer->submit(bytes_of(PointerPiece{dx, dy, wheel, buttons})); }
 

@@ -111,10 +111,22 @@ class Window(unittest.TestCase):
         packets = [values[i:i + 3] for i in range(1, 318, 3)]
         return packets[:next(i for i, packet in enumerate(packets) if not packet[0] & 8)] if values[0] == 0xfa else None
 
-    def new_bytes(self, count):
-        wait_for(f"{count} bytes from the keyboard", lambda: len(self.keyboard_bytes()) >= len(self.before) + count)
-        time.sleep(0.3)
-        return self.keyboard_bytes()[len(self.before):]
+    def new_bytes(self):
+        """What the keyboard has sent since setUp. A host that is busy may hold a key for so long that the keyboard repeats it."""
+        codes, prefix = [], []
+        for value in self.keyboard_bytes()[len(self.before):]:
+            if value == 0xe0:
+                prefix = [value]
+                continue
+            code, prefix = prefix + [value], []
+            if value >= 0x80 or code not in codes[-1:]:
+                codes.append(code)
+        return [value for code in codes for value in code]
+
+    def expect_bytes(self, expected, what="bytes from the keyboard"):
+        wait_for(f"{what}: {expected}", lambda: len(self.new_bytes()) >= len(expected))
+        self.assertEqual(self.new_bytes(), expected, what)
+        self.before = self.keyboard_bytes()
 
     def geometry(self):
         # xdotool counts the frame that a window manager draws twice.
@@ -148,39 +160,38 @@ class Window(unittest.TestCase):
     def test_2_keys_by_scan_code(self):
         # Set 1, as the keyboard controller translates it: make, break.
         self.server.tool("key", "a")
-        self.assertEqual(self.new_bytes(2), [0x1e, 0x9e])
-        self.before = self.keyboard_bytes()
+        self.expect_bytes([0x1e, 0x9e])
         self.server.tool("key", "Up")
-        self.assertEqual(self.new_bytes(4), [0xe0, 0x48, 0xe0, 0xc8])
-        self.before = self.keyboard_bytes()
+        self.expect_bytes([0xe0, 0x48, 0xe0, 0xc8])
         self.server.tool("keydown", "Shift_L", "key", "F1", "keyup", "Shift_L")
-        self.assertEqual(self.new_bytes(4), [0x2a, 0x3b, 0xbb, 0xaa])
+        self.expect_bytes([0x2a, 0x3b, 0xbb, 0xaa])
 
     @unittest.skipUnless(shutil.which("setxkbmap"), "this machine has no setxkbmap (x11-xkb-utils)")
     def test_2b_keys_by_place_whatever_the_layout(self):
         # On a German keyboard Z lies where the US keyboard has Y (scan code 15h), and Q of a French one where A is (1Eh).
         for layout, key, code in (("de", "z", 0x15), ("fr", "q", 0x1e)):
             subprocess.run(["setxkbmap", layout], env=self.server.environment, check=True, timeout=PATIENCE)
-            self.before = self.keyboard_bytes()
             self.server.tool("key", key)
-            self.assertEqual(self.new_bytes(2), [code, code | 0x80], layout)
+            self.expect_bytes([code, code | 0x80], layout)
         subprocess.run(["setxkbmap", "us"], env=self.server.environment, check=True, timeout=PATIENCE)
 
     def test_2c_a_key_that_is_held_repeats_at_the_guests_rate_only(self):
+        start = time.monotonic()
         self.server.tool("keydown", "a", "sleep", 1.5, "keyup", "a")
         wait_for("the release", lambda: self.keyboard_bytes()[-1] == 0x9e)
+        held = time.monotonic() - start  # at most: whatever a busy host makes of the 1.5 seconds
         new = self.keyboard_bytes()[len(self.before):]
         # IBM PS/2 Hardware Interface Technical Reference: 10.9 a second behind the first 500 ms; X repeats 25 a second besides.
         self.assertEqual(new, [0x1e] * (len(new) - 1) + [0x9e])
-        self.assertLess(len(new), 2 + 10.9 * 1.5)
+        self.assertLess(len(new), 2 + 10.9 * held)
 
     def test_3_focus_lost_releases_keys(self):
         self.server.tool("keydown", "q")
-        self.assertEqual(self.new_bytes(1)[0], 0x10)
+        wait_for("the press", lambda: self.new_bytes() == [0x10])
         self.server.tool("windowunmap", self.window)
         wait_for("the release", lambda: self.keyboard_bytes()[-1] == 0x90)
         self.server.tool("keyup", "q")
-        self.server.tool("windowmap", self.window)
+        self.server.tool("windowmap", "--sync", self.window)
 
     def test_4_grab_and_mouse(self):
         x, y, width, height = self.geometry()
@@ -189,11 +200,11 @@ class Window(unittest.TestCase):
         wait_for("the grab", lambda: "frees" in self.title())
         before = len(self.mouse_packets())
         self.server.tool("mousemove_relative", "--sync", 10, 5)
-        wait_for("a packet", lambda: len(self.mouse_packets()) > before)
-        time.sleep(0.3)
-        packets = self.mouse_packets()[before:]
-        self.assertEqual(sum(packet[1] - (packet[0] & 0x10) * 16 for packet in packets), 10)
-        self.assertEqual(sum(packet[2] - (packet[0] & 0x20) * 8 for packet in packets), -5, "up is positive")
+
+        def moved():
+            packets = self.mouse_packets()[before:]
+            return sum(packet[1] - (packet[0] & 0x10) * 16 for packet in packets), sum(packet[2] - (packet[0] & 0x20) * 8 for packet in packets)
+        wait_for("the movement, up being positive", lambda: moved() == (10, -5))
         before = len(self.mouse_packets())
         self.server.tool("mousedown", 3, "sleep", 0.2, "mouseup", 3)
         wait_for("press and release", lambda: len(self.mouse_packets()) >= before + 2)
@@ -209,17 +220,14 @@ class Window(unittest.TestCase):
         wait_for("the machine to go on", lambda: "running" in self.machine.monitor("info status"))
         self.server.tool("key", "ctrl+alt+s")
         wait_for("the screenshot", lambda: list(self.path.glob("vellum-*.png")))
-        self.before = self.keyboard_bytes()
+        # The keys of a command are released at once in the guest, so that it keeps none of them.
+        self.expect_bytes([0x1d, 0x38, 0x9d, 0xb8] * 3, "Control and Alt")
         self.server.tool("key", "ctrl+alt+Delete")
-        new = self.new_bytes(8)
-        made = [code for code in new if code < 0x80]
-        self.assertEqual(made[-3:], [0x1d, 0x38, 0x53])
-        self.assertEqual(len([code for code in new if 0x80 <= code < 0xe0]), len(made), "every key is released")
+        self.expect_bytes([0x1d, 0x38, 0x9d, 0xb8, 0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0x9d, 0xb8], "Ctrl-Alt-Delete")
 
     def test_6_the_monitor_in_the_window(self):
         self.server.tool("key", "ctrl+alt+m")
-        time.sleep(0.5)
-        self.before = self.keyboard_bytes()
+        self.expect_bytes([0x1d, 0x38, 0x9d, 0xb8])
         self.server.tool("type", "stop")
         self.server.tool("key", "Return")
         wait_for("the command's effect", lambda: "paused" in self.machine.monitor("info status"))
@@ -286,7 +294,7 @@ class Window(unittest.TestCase):
 class OtherScaling(unittest.TestCase):
     """Each scaling in a window of its own: what stands in the middle of it, for a window of 1300 x 900 minus its frame."""
 
-    def shown_by(self, scaling):
+    def wait_for_picture(self, scaling, expected):
         with tempfile.TemporaryDirectory() as name:
             path = pathlib.Path(name)
             server = Server(name)
@@ -300,24 +308,26 @@ class OtherScaling(unittest.TestCase):
                 machine.monitor("stop")
                 frame = machine.picture()
                 # Below the window's frame, that may be of any size.
-                rows = wait_for("rows of the picture", lambda: [row for row in (server.row(0, y, SCREEN[0]) for y in range(300, 320)) if len(set(row)) > 20])
-                time.sleep(1)
-                return frame, [server.row(0, y, SCREEN[0]) for y in range(300, 320)] if rows else []
+                wait_for("the picture in the window's new form", lambda: expected(frame, [server.row(0, y, SCREEN[0]) for y in range(300, 320)]))
             finally:
                 machine.end()
                 server.end()
 
     def test_integer_shows_every_pixel_as_large_as_any_other(self):
-        _, rows = self.shown_by("integer")
-        for row in rows:
-            # 640 pixels fit once into the window; mode 13h has 320 of them. Black beside the picture, and the window's frame, are left out.
-            changes = [at for at in range(1, len(row)) if row[at] != row[at - 1]][3:-3]
-            self.assertEqual({after - before for before, after in zip(changes, changes[1:])}, {2})
+        def widths(frame, rows):
+            for row in rows:
+                # 640 pixels fit once into the window; mode 13h has 320 of them. Black beside the picture, and the window's frame, are left out.
+                changes = [at for at in range(1, len(row)) if row[at] != row[at - 1]][3:-3]
+                if {after - before for before, after in zip(changes, changes[1:])} != {2}:
+                    return False
+            return True
+        self.wait_for_picture("integer", widths)
 
     def test_linear_shows_colours_between(self):
-        frame, rows = self.shown_by("linear")
-        guests = {pixel for row in frame.rows for pixel in row}
-        self.assertTrue(any(pixel not in guests for row in rows for pixel in row))
+        def between(frame, rows):
+            guests = {pixel for row in frame.rows for pixel in row}
+            return sum(pixel not in guests for row in rows for pixel in row) > 1000
+        self.wait_for_picture("linear", between)
 
 
 class ModeChanges(unittest.TestCase):

@@ -24,6 +24,20 @@ using namespace std::chrono_literals;
 
 namespace {
 
+// Only what hangs takes so long, however busy the host is.
+constexpr auto kPatience = 60s;
+
+// Whether `condition` becomes true.
+template <class Condition>
+bool in_time(const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
 // Does what is posted in place, and writes down what was asked.
 struct FakeControl : DisplayControl {
   void post(std::function<void()> function) override {
@@ -55,7 +69,7 @@ struct FakeControl : DisplayControl {
   // Waits until what came is `expected`, and forgets it.
   bool came(const std::string& expected) {
     std::unique_lock lock(mutex);
-    const bool done = changed.wait_for(lock, 5s, [&] { return log == expected; });
+    const bool done = changed.wait_for(lock, kPatience, [&] { return log == expected; });
     UNSCOPED_INFO("came: " << log);
     if (done) log.clear();
     return done;
@@ -109,14 +123,20 @@ struct Client {
     free(client->frameBuffer);
     rfbClientCleanup(client);
   }
-  // Whether the picture arrives within five seconds.
+  // Whether the picture arrives.
   bool shows(const ScreenFrame& frame) {
-    const auto end = std::chrono::steady_clock::now() + 5s;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
     while (std::chrono::steady_clock::now() < end) {
       if (equal(frame)) return true;
-      if (WaitForMessage(client, 20'000) > 0 && !HandleRFBServerMessage(client)) return false;
+      if (!handle_message()) return false;
     }
     return equal(frame);
+  }
+  // Handles a message if one comes soon. Returns whether the connection is as it should be.
+  bool handle_message() {
+    // The library may have read more than it was asked for, and does not wait for that.
+    if (client->buffered == 0 && WaitForMessage(client, 20'000) <= 0) return true;
+    return HandleRFBServerMessage(client);
   }
   bool equal(const ScreenFrame& frame) const {
     if (static_cast<u32>(client->width) != frame.width || static_cast<u32>(client->height) != frame.height) return false;
@@ -170,8 +190,7 @@ TEST_CASE("frames are wanted as long as somebody looks") {
     REQUIRE(client.connected);
     CHECK(server.display->wants_frames());
   }
-  for (int i = 0; i < 100 && server.display->wants_frames(); ++i) std::this_thread::sleep_for(20ms);
-  CHECK_FALSE(server.display->wants_frames());
+  CHECK(in_time([&] { return !server.display->wants_frames(); }));
 }
 
 TEST_CASE("keys arrive by place, whatever Shift made of them, and are released when the client goes") {
@@ -196,8 +215,8 @@ TEST_CASE("a client that sends scan codes is believed rather than its keysyms") 
   REQUIRE(client.connected);
   // A French keyboard: the key that prints "a" is where the US keyboard has Q (scan code 10h).
   REQUIRE(SupportsClient2Server(client.client, rfbQemuEvent) == FALSE);
-  while (!SupportsClient2Server(client.client, rfbQemuEvent))
-    if (WaitForMessage(client.client, 5'000'000) <= 0 || !HandleRFBServerMessage(client.client)) FAIL("the extension is not offered");
+  REQUIRE(in_time([&] { return !client.handle_message() || SupportsClient2Server(client.client, rfbQemuEvent); }));
+  REQUIRE(SupportsClient2Server(client.client, rfbQemuEvent));
   SendExtendedKeyEvent(client.client, 'a', 0x10, TRUE);
   CHECK(server.control.came("+20 "));
   SendExtendedKeyEvent(client.client, 0xff53, 0xcd, TRUE);  // E0 4D: right arrow
@@ -240,8 +259,9 @@ TEST_CASE("a client that knows of pointers without a place is asked for movement
   Client client(server);
   REQUIRE(client.connected);
   const auto is_asked_for = [&](int what) {
-    for (int message = 0; asked != what && message < 20; ++message)
-      if (WaitForMessage(client.client, 500'000) > 0 && !HandleRFBServerMessage(client.client)) return false;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (asked != what && std::chrono::steady_clock::now() < end)
+      if (!client.handle_message()) return false;
     return asked == what;
   };
   REQUIRE(is_asked_for(0));
@@ -261,18 +281,15 @@ TEST_CASE("movement that the machine has not taken yet becomes one, but not acro
   Server server;
   server.control.absolute = false;
   server.control.hold = true;
-  {
-    Client client(server);
-    REQUIRE(client.connected);
-    for (const int x : {10, 20, 30, 40}) SendPointerEvent(client.client, x, 0, 0);
-    SendPointerEvent(client.client, 40, 0, 1);
-    for (const int x : {50, 60, 70}) SendPointerEvent(client.client, x, 0, 1);
-    SendPointerEvent(client.client, 70, 0, 0);
-  }
-  // The server has read all of it when it has seen the client go.
-  const auto end = std::chrono::steady_clock::now() + 20s;
-  while (server.display->wants_frames() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
-  REQUIRE_FALSE(server.display->wants_frames());
+  Client client(server);
+  REQUIRE(client.connected);
+  for (const int x : {10, 20, 30, 40}) SendPointerEvent(client.client, x, 0, 0);
+  SendPointerEvent(client.client, 40, 0, 1);
+  for (const int x : {50, 60, 70}) SendPointerEvent(client.client, x, 0, 1);
+  SendPointerEvent(client.client, 70, 0, 0);
+  // The server has read all of it when it has seen the end. A client that closed with something unread would take back what it sent.
+  shutdown(client.client->sock, SHUT_WR);
+  REQUIRE(in_time([&] { return !server.display->wants_frames(); }));
   server.control.run_held();
   CHECK(server.control.came("by(0,0,0,0) by(30,0,0,0) by(0,0,0,1) by(30,0,0,1) by(0,0,0,0) release "));
 }
@@ -310,7 +327,7 @@ TEST_CASE("no more than sixteen clients are let in") {
   for (int i = 0; i < 40; ++i) connections.push_back(raw_connection(server));
   int alive = 0;
   for (const int descriptor : connections) {
-    timeval limit{.tv_sec = 3, .tv_usec = 0};
+    timeval limit{.tv_sec = 60, .tv_usec = 0};
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     char hello[12];
     if (recv(descriptor, hello, sizeof(hello), MSG_WAITALL) == 12) ++alive;
