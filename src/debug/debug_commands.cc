@@ -39,7 +39,7 @@ constexpr Help kHelp[] = {
      "break mmio FIRST[-LAST] [read|write]       behind an access to physical addresses, a device's or memory\n"
      "break port FIRST[-LAST] [read|write]       behind IN or OUT\n"
      "break msr FIRST[-LAST] [read|write]        behind RDMSR or WRMSR\n"
-     "break cr NUMBER                behind a write of CR0, CR3, CR4 or CR8\n"
+     "break cr NUMBER                behind a write of CR0, CR2, CR3, CR4 or CR8\n"
      "break vector FIRST[-LAST]      when an exception or interrupt was delivered: at its handler\n"
      "break mode                     when the CPU's mode has changed\n"
      "break serial \"TEXT\" [LINE]     when the guest has sent this\n"
@@ -425,9 +425,9 @@ Result<Breakpoint> DebugCommands::parse_breakpoint(Words words) {
     breakpoint.kind = Kind::Control;
     if (words.size() != 2) return failure("cr wants the number of a control register");
     if (const auto done = range(words[1], 8); !done) return std::unexpected(done.error());
-    // Writes of CR2 change nothing but CR2, and are no event.
-    if (breakpoint.first != breakpoint.last || (breakpoint.first != 0 && breakpoint.first != 3 && breakpoint.first != 4 && breakpoint.first != 8))
-      return failure(fmt::format("'{}': writes of CR0, CR3, CR4 and CR8 can be stopped at", words[1]));
+    // There are no others, SDM Vol. 3A 2.5.
+    if (breakpoint.first != breakpoint.last || breakpoint.first == 1 || (breakpoint.first > 4 && breakpoint.first < 8))
+      return failure(fmt::format("'{}': a CPU has CR0, CR2, CR3, CR4 and CR8", words[1]));
     return breakpoint;
   }
   if (kind == "mode" && words.size() == 1) return breakpoint.kind = Kind::Mode, breakpoint;

@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "cpu/core.h"
+#include "cpu/exceptions.h"
+#include "cpu/opcodes.h"
 #include "debug/guest_memory.h"
 
 namespace vellum {
@@ -39,9 +41,14 @@ class ObservedMedium final : public BlockDevice {
   Accessed m_accessed;
 };
 
-// An exception is what the CPU raises; other software interrupts have vectors of their own.
-constexpr u8 kExceptions = 32;
-constexpr u8 kPageFaultVector = 14;
+// Whether what is being delivered is INT n's: an interrupt whatever its number, since the BIOS is called by those of exceptions.
+// INT1, INT3 and INTO raise exceptions, SDM Vol. 3A 6.4.2. A fault's instruction is no longer in progress when it is delivered.
+bool calls_interrupt(const CpuCore& core) {
+  constexpr u8 kIntN = 0xcd;
+  if (!core.s.insn) return false;
+  const RowSpec& row = opcode_rows()[core.s.insn->row];
+  return row.map == OpcodeMap::OneByte && row.opcode == kIntN && !row.vex;
+}
 
 }  // namespace
 
@@ -137,8 +144,8 @@ void Trace::accesses_undone() {
 }
 
 void Trace::interrupt_delivered(u8 vector, bool external, u32 error_code) {
-  if (external || vector >= kExceptions) return put(TraceKind::Interrupt, vector, error_code);
-  if (vector == kPageFaultVector) put(TraceKind::PageFault, core_of(m_machine).s.cr2, error_code);
+  if (external || calls_interrupt(core_of(m_machine))) return put(TraceKind::Interrupt, vector, error_code);
+  if (vector == static_cast<u8>(Vector::PageFault)) put(TraceKind::PageFault, core_of(m_machine).s.cr2, error_code);
   put(TraceKind::Exception, vector, error_code);
 }
 

@@ -64,10 +64,10 @@ def _engines(machine):
         return re.search(r"-engine (\S+)", m.serial)[1].split("|")
 
 
-def _replay(machine, options, recording, engine, status=0):
+def _replay(machine, options, recording, engine, status=0, patience=300):
     """Plays a recording and returns the state hash at its end, which vellum has compared with the recorded one."""
     with machine(*options, "-replay", recording, "-engine", engine) as m:
-        m.wait(300, status)
+        m.wait(patience, status)
         end = re.search(r"the replay ended as it was recorded: (\d+) instructions, state ([0-9a-f]{16})", m.serial)
         _expect(end, m, f"{engine}: the replay did not end as it was recorded")
         return end[0]

@@ -102,7 +102,7 @@ def test_replays(machine):
             for engine in engines:
                 delays = ("-inject-delay", str(chance.choice((0, 200, 5000, 50000)))) if engine == "tiered" else ()
                 try:
-                    ends[engine] = _replay(machine, (*options, *delays), recording, engine, status)
+                    ends[engine] = _replay(machine, (*options, *delays), recording, engine, status, patience=900)
                 except console.Failure as failure:
                     # Which engines do is what one wants to know.
                     ends[engine] = (re.findall("the replay departs.*", str(failure)) or [str(failure)])[0]

@@ -396,6 +396,52 @@ class Traces(Case):
         self.assertEqual([int(line.split()[0]) for line in lines], list(range(10)))
         self.assertIn(" 0xfffffff0 real instruction", lines[0])
 
+    def test_every_kind_of_event_at_the_instruction_that_makes_it(self):
+        need("as", "ld", "objcopy", "nm")
+        elf = self.path("guest.elf")
+        subprocess.run(["as", "--32", "-o", self.path("guest.o"), os.path.join(os.path.dirname(os.path.abspath(__file__)), "trace_guest.S")], check=True)
+        subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0x7c00", "-e", "start", "-o", elf, self.path("guest.o")], check=True)
+        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, self.image], check=True)
+        os.truncate(self.image, 1 << 20)
+        names = {int(line.split()[0], 16): line.split()[2] for line in subprocess.run(["nm", elf], check=True, capture_output=True, text=True).stdout.splitlines()}
+
+        def events(what):
+            text = self.path("text")
+            status, out, err = run(*self.machine, "-clock", "instructions", "-state-hash", "15000000", "-trace", f"{what},rip=0x7c00-0x7dff,file={text}")
+            self.assertEqual(status, 0, err)
+            with open(text) as file:
+                fields = [line.split(maxsplit=4) for line in file.read().splitlines()]
+            return [(names.get(int(rip, 16), rip), mode, event) for count, time, rip, mode, event in fields]
+        apic_base = 0xfee00900  # IA32_APIC_BASE of the bootstrap processor, SDM Vol. 3A 11.4.4
+        whole = [
+            ("undefined", "real", "exception vector 0x6 error 0x0"),
+            ("call_bios", "real", "interrupt vector 0x10"),
+            ("write_port", "real", "port 0x80 write 1 byte 0x5a"),
+            ("read_port", "real", "port 0x92 read 1 byte"),
+            ("write_cr0", "protected16", "mode protected16 from real"),
+            ("write_cr0", "protected16", "control CR0 0x11"),
+            ("to_protected", "protected32", "mode protected32 from protected16"),
+            ("write_cr4", "protected32", "control CR4 0x10"),
+            ("write_cr3", "protected32", "control CR3 0x9000"),
+            ("enable_paging", "protected32", "control CR0 0x80000011"),
+            ("touch", "protected32", "page-fault address 0x800010 error 0x2"),
+            ("touch", "protected32", "exception vector 0xe error 0x2"),
+            ("read_apic", "protected32", "mmio 0xfee00020 read 4 bytes 0x0"),
+            ("read_msr", "protected32", f"msr 0x1b read {apic_base:#x}"),
+            ("write_msr", "protected32", f"msr 0x1b write {apic_base:#x}"),
+        ]
+        found = [(name, mode, re.sub(r"(port 0x92 read 1 byte) .*", r"\1", event)) for name, mode, event in events("all")]
+        # What one instruction does may come in either order.
+        self.assertEqual(sorted(found), sorted(whole))
+        self.assertEqual([name for name, mode, event in found], [name for name, mode, event in whole])
+        # Each kind alone, and by address and mode.
+        for kind in ("interrupt", "exception", "page-fault", "port", "mmio", "msr", "control", "mode"):
+            self.assertEqual([name for name, mode, event in events(kind)], [name for name, mode, event in whole if event.split()[0] == kind], kind)
+        for what, wanted in (("all,mode=real", ["undefined", "call_bios", "write_port", "read_port"]), ("all,mode=real+protected16,address=0x80-0x9f", ["write_port", "read_port"]),
+                             ("msr,address=0x1b", ["read_msr", "write_msr"]), ("mmio,address=0xfee00020-0xfee00023", ["read_apic"]), ("page-fault,address=0x800000-0x8fffff", ["touch"]),
+                             ("page-fault,address=0x900000-0x9fffff", []), ("exception,mode=long64", [])):
+            self.assertEqual([name for name, mode, event in events(what)], wanted, what)
+
     def test_memory_accesses_are_those_of_the_program(self):
         # 7c00 cli; xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax; mov sp, 7000h; cld
         # 7c0d inc word [700h]; push ax; pop bx; mov si, 710h; mov di, 720h; mov cx, 3; rep movsb; mov eax, [730h]; jmp 7c0d

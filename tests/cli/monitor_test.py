@@ -97,7 +97,7 @@ class Commands(Case):
         self.assertIn("<start>:  cli", self.ask("where"))
         self.ask("delete")
         self.assertIn(f"=> {START:#x}:", self.ask("x/1i"), "without an address it begins at the next instruction")
-        for kind, words in (("cr 2", "CR0, CR3, CR4 and CR8"), ("port 0x10000", "up to 0xffff"), ("port 5-2", "FIRST-LAST"), ("port 5 rd", "read or write"),
+        for kind, words in (("cr 1", "CR0, CR2, CR3, CR4 and CR8"), ("cr 3-4", "CR0, CR2, CR3"), ("cr 9", "up to 0x8"), ("port 0x10000", "up to 0xffff"), ("port 5-2", "FIRST-LAST"), ("port 5 rd", "read or write"),
                             ("vector 256", "up to 0xff"), ("serial", "text"), ("watch 5 0", "length"), ("nowhere", "no number, symbol"), ("nonsense 1", "help break")):
             self.assertIn(words, self.ask(f"break {kind}"), kind)
         self.assertEqual(self.ask("break"), "no breakpoints\n")
