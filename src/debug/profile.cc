@@ -101,10 +101,6 @@ u64 Profile::ram_offset_of(u64 linear) {
   return target.read_ram_offset + (physical->value & kPageMask);
 }
 
-Profile::Tier Profile::tier_of(u64 ram_offset) const {
-  return m_cost->region(ram_offset) ? Tier::Optimized : m_cost->baseline(ram_offset) ? Tier::Baseline : Tier::Interpreter;
-}
-
 void Profile::plan() {
   m_machine.call_at(this, m_machine.cpu().retired() + m_spec.interval, [this] {
     // What is gone through again has been sampled.
@@ -166,8 +162,11 @@ void Profile::sample() {
   if (m_addresses.size() < kMostAddresses || m_addresses.contains(linear)) {
     Address& address = m_addresses[linear];
     const u64 ram_offset = ram_offset_of(linear);
-    ++address.by_tier[static_cast<usize>(tier_of(ram_offset))];
-    address.ram_offset = ram_offset;
+    const HostCost::Baseline* baseline = m_cost->baseline(ram_offset);
+    const HostCost::Region* region = m_cost->region(ram_offset);
+    if (baseline) address.baseline = *baseline;
+    if (region) address.region = *region;
+    ++address.by_tier[static_cast<usize>(region ? Tier::Optimized : baseline ? Tier::Baseline : Tier::Interpreter)];
     if (++address.samples == 1) {
       address.code_size = static_cast<u8>(read_guest(core, DebugSpace::Linear, linear, address.code));
       address.insn_size = static_cast<u8>(core.s.mode & kModeCodeSizeMask);
@@ -251,12 +250,8 @@ std::string Profile::page() {
           text = insn.text;
           bytes = hex_bytes({address.code.data(), std::min(insn.length, address.code_size)});
         }
-        const HostCost::Baseline* baseline = m_cost->baseline(address.ram_offset);
-        const HostCost::Region* region = m_cost->region(address.ram_offset);
-        const HostCost::Baseline baseline_cost = baseline ? *baseline : HostCost::Baseline{};
-        const HostCost::Region region_cost = region ? *region : HostCost::Region{};
         data += fmt::format("{}[\"{:#x}\",{},{},{},[{}],{},{},{},{},{}]", k ? "," : "", linear, address.samples, json_text(bytes), json_text(text),
-                            fmt::join(address.by_tier, ","), baseline_cost.hot, baseline_cost.cold, baseline_cost.handler ? 1 : 0, region_cost.bytes, region_cost.insns);
+                            fmt::join(address.by_tier, ","), address.baseline.hot, address.baseline.cold, address.baseline.handler ? 1 : 0, address.region.bytes, address.region.insns);
       }
     }
     data += "]}";

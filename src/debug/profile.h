@@ -49,7 +49,9 @@ class Profile final : public CpuObserver {
   struct Address {
     u64 samples = 0;
     std::array<u64, kTiers> by_tier{};
-    u64 ram_offset = kNowhere;
+    // As translated when it was last met: by the end the guest may have overwritten it.
+    HostCost::Baseline baseline;
+    HostCost::Region region;
     std::array<u8, 16> code{};
     u8 code_size = 0;   // bytes of `code`
     u8 insn_size = 0;   // CodeSize
@@ -64,7 +66,6 @@ class Profile final : public CpuObserver {
   Moment moment();
   std::string function_of(u64 linear) const;
   u64 ram_offset_of(u64 linear);
-  Tier tier_of(u64 ram_offset) const;
   // "[[name,count],...]" of the functions or pages that have most.
   std::string by_function(const Counts& counts) const;
   std::string by_page(const Counts& counts, bool physical) const;

@@ -294,6 +294,21 @@ class Profile(Case):
         lines = [line for function in data["functions"] for line in function["code"]]
         self.assertTrue(any(line[0] == "0x7c01" and "add" in line[3] for line in lines), lines[:5])
 
+    def test_code_that_was_overwritten_keeps_its_cost(self):
+        # 7c00 cli; xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax; mov sp, 7000h; mov ecx, 10,000,000
+        # 7c12 dec ecx; jnz 7c12; mov di, 7c12h; mov al, 90h; mov cx, 4; cld; rep stosb; jmp $
+        with open(self.image, "r+b") as file:
+            file.write(bytes.fromhex("fa31c08ed88ec08ed0bc0070" "66b980969800" "6649" "75fc" "bf127c" "b090" "b90400" "fc" "f3aa" "ebfe"))
+        page = self.path("page.html")
+        status, out, err = run(*self.machine, "-engine", "baseline", "-clock", "instructions", "-state-hash", "40000000", "-profile", f"{page},every=10007")
+        self.assertEqual(status, 0, err)
+        with open(page) as file:
+            lines = {line[0]: line for function in profile_data(file.read())["functions"] for line in function["code"]}
+        loop = lines["0x7c12"]
+        self.assertEqual(loop[2], "66 49")
+        self.assertGreater(loop[1], 500)
+        self.assertGreater(loop[5], 0, "host bytes")
+
     def test_the_command_is_the_option(self):
         page = self.path("page.html")
         status, out, err = run("profile", f"{page},every=10007", "--", *self.machine, "-clock", "instructions", "-state-hash", "20000000")
