@@ -174,6 +174,7 @@ void Tiers::await_proof(Block& block, u32 entries) {
 
 void Tiers::block_proven(Block& block) {
   set_handler(block.insns[0], interpreter_handler(block, 0));
+  m_core.s.rip = m_core.s.code_base;  // by which observers name what is translated
   translate(block);
   if (!block.code_size) return;
   m_baseline.link(block);

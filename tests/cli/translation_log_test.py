@@ -22,8 +22,20 @@ if subprocess.run([VELLUM, "translate", "-show", "ir", "-bytes", "90"], capture_
 # At 7c00h, in RAM: a loop of ten rounds, a store into the instruction behind it, the end by isa-debug-exit.
 PROGRAM = bytes.fromhex("b90a00 01c8 e2fc c6060d7c43 90 40 ba0105 b000 ee".replace(" ", ""))
 # At f000:e000: copies the program there and goes to it.
-LOADER = bytes.fromhex("fa 31c0 8ed8 8ec0 be00e1 bf007c".replace(" ", "")) + b"\xb9" + len(PROGRAM).to_bytes(2, "little") + \
+LOADER = bytes.fromhex("fa 31c0 8ed8 8ec0 be00e1 bf007c b90000".replace(" ", "")) + \
     bytes.fromhex("2ef3a4 ea007c0000".replace(" ", ""))
+
+# Calls a function that it changes each time, and then, a hundred times, the function as it is left.
+REWRITING = bytes.fromhex("b90400 fe061b7c e81000 e2f7 b96400 e80800 e2fb ba0105 b000 ee b000 c3".replace(" ", ""))
+
+
+def firmware(program):
+    image = bytearray(b"\xf4" * 65536)
+    loader = LOADER[:LOADER.index(b"\xb9") + 1] + len(program).to_bytes(2, "little") + LOADER[LOADER.index(b"\xb9") + 3:]
+    image[0xe000:0xe000 + len(loader)] = loader
+    image[0xe100:0xe100 + len(program)] = program
+    image[0xfff0:0xfff5] = bytes.fromhex("ea00e000f0")
+    return image
 
 
 class Log(unittest.TestCase):
@@ -31,18 +43,15 @@ class Log(unittest.TestCase):
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory()
         cls.path = pathlib.Path(cls.directory.name)
-        image = bytearray(b"\xf4" * 65536)
-        image[0xe000:0xe000 + len(LOADER)] = LOADER
-        image[0xe100:0xe100 + len(PROGRAM)] = PROGRAM
-        image[0xfff0:0xfff5] = bytes.fromhex("ea00e000f0")
-        (cls.path / "bios").write_bytes(image)
+        (cls.path / "bios").write_bytes(firmware(PROGRAM))
+        (cls.path / "rewriting").write_bytes(firmware(REWRITING))
 
     @classmethod
     def tearDownClass(cls):
         cls.directory.cleanup()
 
-    def run_program(self, engine, *arguments, cwd=None):
-        done = subprocess.run([VELLUM, "-display", "none", "-clock", "instructions", "-engine", engine, "-bios", str(self.path / "bios"),
+    def run_program(self, engine, *arguments, cwd=None, bios="bios"):
+        done = subprocess.run([VELLUM, "-display", "none", "-clock", "instructions", "-engine", engine, "-bios", str(self.path / bios),
                                "-device", "isa-debug-exit", *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, cwd=cwd)
         self.assertEqual(done.returncode, 1, done.stderr)  # 2 * 0 + 1
         return done.stderr
@@ -88,6 +97,14 @@ class Log(unittest.TestCase):
         self.assertTrue(any(re.search(r"jmp interpreter_callout$", line) for line in code))
         self.assertIn(" guest 0x7c03", code)
         self.assertTrue(any(re.match(r"block 0x7c03: 2 instructions, baseline, \d+ bytes", line) for line in self.lines("baseline", "tiers")))
+
+    @unittest.skipUnless("baseline" in ENGINES, "no stencils for this host")
+    def test_code_that_was_rewritten_and_is_translated_later_has_its_address(self):
+        path = self.path / "log"
+        self.run_program("baseline", "-d", "tiers", "-D", str(path), bios="rewriting")
+        translated = [line for line in path.read_text().splitlines() if "baseline" in line]
+        # The first two versions at once, the last one when it has been called often enough.
+        self.assertEqual(sum("block 0x7c1a: 2 instructions, baseline" in line for line in translated), 3, translated)
 
     @unittest.skipUnless("baseline" in ENGINES, "no stencils for this host")
     def test_perf_map(self):
