@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Frames a second of a guest that draws all of 1024x768x32 anew as fast as it can, and what showing them costs the host.
 
-usage: run.py VELLUM [--seconds N] [--qemu PROGRAM]
+usage: run.py VELLUM [--seconds N] [--qemu PROGRAM] [--only WORD]
 
 Each row: how the screen is shown; frames a second that the guest draws (the display shows at most 60 of them); of vellum, the
 host's CPU time that the display's own threads take, and that the machine's thread spends on making frames where `perf` can be
@@ -32,28 +32,35 @@ def assemble(directory):
     return image
 
 
+def thread_seconds(process, thread):
+    fields = pathlib.Path(f"/proc/{process}/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 def display_seconds(process):
     """CPU time of the threads that are neither the machine's nor the translator's."""
     total = 0
     for task in pathlib.Path(f"/proc/{process}/task").iterdir():
         if task.name == str(process) or (task / "comm").read_text().startswith("vellum-compiler"):
             continue
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+        total += thread_seconds(process, task.name)
+    return total
 
 
 def conversion_share(process, directory):
     """Percent of a core that the machine's thread takes for frames, by sampling; None without perf."""
     data = directory / "perf.data"
+    start, used = time.monotonic(), thread_seconds(process, process)
     try:
         recorded = subprocess.run(["perf", "record", "-q", "-o", data, "-t", str(process), "--", "sleep", "2"], capture_output=True)
+        share = (thread_seconds(process, process) - used) / (time.monotonic() - start)
         report = subprocess.run(["perf", "report", "-i", data, "--stdio", "--no-children", "-F", "overhead,symbol"], capture_output=True, text=True)
     except FileNotFoundError:
         return None
     if recorded.returncode or report.returncode:
         return None
-    return sum(float(line.split("%")[0]) for line in report.stdout.splitlines()
+    # The samples are of the thread's time, which on a busy host is not all of a core's.
+    return share * sum(float(line.split("%")[0]) for line in report.stdout.splitlines()
                if "%" in line and any(name in line for name in ("VgaRenderer", "SdlWindow", "VncDisplay", "memcmp", "memmove", "memcpy")))
 
 
@@ -157,6 +164,7 @@ def main():
     parser.add_argument("vellum")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--qemu", help="qemu-system-x86_64, to compare")
+    parser.add_argument("--only", default="", help="only the rows that have this word in their names")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
@@ -184,6 +192,8 @@ def main():
                 rows.append(("QEMU, window", [*common, "-display", "sdl"]))
         try:
             for what, command in rows:
+                if arguments.only not in what:
+                    continue
                 result = measure([*command, "-fda", image, "-boot", "a"], frames, arguments.seconds, environment, directory,
                                  directory / "vnc" if what.endswith("a VNC client") else None)
                 if not result:

@@ -25,6 +25,7 @@ constexpr u64 kDotClocks[] = {25'175'000, 28'322'000};
 constexpr u16 kDispiIdFirst = 0xb0c0, kDispiIdLast = 0xb0c5;
 constexpr u16 kMaximumXres = 2560, kMaximumYres = 1600, kMaximumBpp = 32;
 constexpr u16 kBankSize64K = 16;         // log2 of a bank's size
+constexpr bool is_depth(u16 bits) { return bits == 4 || bits == 8 || bits == 15 || bits == 16 || bits == 24 || bits == 32; }
 }  // namespace
 }  // namespace spec
 
@@ -46,7 +47,7 @@ void VgaRegisters::visit(Archive& archive) {
   archive("dispi_index", dispi_index)("dispi", dispi);
   archive.require(dac_component < 3, "DAC component");
   archive.require(dispi[vga::kDispiXres] <= spec::kMaximumXres && dispi[vga::kDispiYres] <= spec::kMaximumYres &&
-                      dispi[vga::kDispiBpp] <= spec::kMaximumBpp,
+                      (dispi[vga::kDispiBpp] == 0 || spec::is_depth(dispi[vga::kDispiBpp])),
                   "DISPI mode");
   archive.require(!(dispi[vga::kDispiEnable] & vga::kDispiEnabled) ||
                       (dispi[vga::kDispiXres] && dispi[vga::kDispiYres] && dispi[vga::kDispiBpp] >= 4 &&
@@ -261,8 +262,7 @@ bool VgaRegisters::write_dispi(u16 index, u16 value) {
       break;
     case vga::kDispiBpp:
       if (value == 0) value = 8;
-      if (!enabled && (value == 4 || value == 8 || value == 15 || value == 16 || value == 24 || value == 32))
-        dispi[index] = value;
+      if (!enabled && spec::is_depth(value)) dispi[index] = value;
       break;
     case vga::kDispiEnable: {
       if ((value & vga::kDispiEnabled) && !enabled) {

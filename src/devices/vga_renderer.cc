@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 namespace vellum {
 
@@ -252,6 +253,37 @@ void VgaRenderer::store_line(u32 y, const u32* pixels) {
   while (out[first] == pixels[first]) ++first;
   while (out[end - 1] == pixels[end - 1]) --end;
   std::memcpy(out + first, pixels + first, (end - first) * sizeof(u32));
+  note_changed(y, first, end);
+}
+
+// The usual line of a desktop: what video memory has is what is shown, so it is looked at once only.
+void VgaRenderer::store_packed32_line(u32 y, const u8* source) {
+  u32* out = m_frame.pixels.data() + usize{y} * m_frame.width;
+  constexpr u32 kPiece = 32;  // pixels whose differences are summed up, by vectors
+  const u32 width = m_frame.width;
+  u32 first = width, end = 0;
+  // `store` gets a constant number of pixels, so that its loops become vectors.
+  const auto store = [&](u32 x, auto count) {
+    u32 piece[count.value];
+    std::memcpy(piece, source + 4 * usize{x}, sizeof(piece));
+    u32 difference = 0;
+    for (u32 i = 0; i < count.value; ++i) difference |= (piece[i] &= 0xffffff) ^ out[x + i];
+    if (difference == 0) return;
+    if (first == width) {
+      first = x;
+      while (out[first] == piece[first - x]) ++first;
+    }
+    end = x + count.value;
+    while (out[end - 1] == piece[end - 1 - x]) --end;
+    std::memcpy(out + x, piece, sizeof(piece));
+  };
+  u32 x = 0;
+  for (; x + kPiece <= width; x += kPiece) store(x, std::integral_constant<u32, kPiece>());
+  for (; x < width; ++x) store(x, std::integral_constant<u32, 1>());
+  if (end) note_changed(y, first, end);
+}
+
+void VgaRenderer::note_changed(u32 y, u32 first, u32 end) {
   if (!m_changed.empty()) {
     ScreenRectangle& last = m_changed.back();
     if (last.y + last.height == y) {
@@ -369,6 +401,8 @@ void VgaRenderer::draw_dispi(const Settings& s, bool all) {
     if (s.kind == Kind::Planar) {
       draw_planar_line(s, static_cast<u32>(begin));
       store_line(y, m_line.data() + s.dot_panning);
+    } else if (s.bits_per_pixel == 32) {
+      store_packed32_line(y, vram.data() + begin);
     } else {
       draw_packed_line(s, vram.data() + begin);
       store_line(y, m_line.data());
@@ -415,13 +449,7 @@ void VgaRenderer::draw_packed_line(const Settings& s, const u8* source) {
     case 24:
       for (u32 x = 0; x < width; ++x) out[x] = u32{source[3 * x]} | u32{source[3 * x + 1]} << 8 | u32{source[3 * x + 2]} << 16;
       break;
-    default:
-      for (u32 x = 0; x < width; ++x) {
-        u32 value;
-        std::memcpy(&value, source + 4 * x, 4);
-        out[x] = value & 0xffffff;
-      }
-      break;
+    default: break;  // 32: store_packed32_line()
   }
 }
 

@@ -82,6 +82,9 @@ class VgaRenderer {
   void draw_packed_line(const Settings& settings, const u8* source);
   // Puts the line that begins at `pixels` into the frame where it differs.
   void store_line(u32 y, const u32* pixels);
+  void store_packed32_line(u32 y, const u8* source);
+  // Pixels `first` to `end` - 1 of line y are new.
+  void note_changed(u32 y, u32 first, u32 end);
 
   // Wiring.
   const VgaRegisters& m_registers;

@@ -483,10 +483,16 @@ class SdlWindow final : public Display {
     int width = 0, height = 0;
     SDL_GetRendererOutputSize(m_renderer, &width, &height);
     SDL_SetRenderDrawColor(m_renderer, 0, 0, 0, 255);
-    SDL_RenderClear(m_renderer);
     if (m_texture) {
+      // Each pixel is drawn once: black around the picture only.
       m_place = place_picture(m_texture_width, m_texture_height, m_aspect, width, height);
+      const int right = m_place.x + m_place.w, bottom = m_place.y + m_place.h;
+      for (const SDL_Rect& bar : {SDL_Rect{0, 0, width, m_place.y}, SDL_Rect{0, bottom, width, height - bottom},
+                                  SDL_Rect{0, m_place.y, m_place.x, m_place.h}, SDL_Rect{right, m_place.y, width - right, m_place.h}})
+        if (bar.w > 0 && bar.h > 0) SDL_RenderFillRect(m_renderer, &bar);
       SDL_RenderCopy(m_renderer, m_texture, nullptr, &m_place);
+    } else {
+      SDL_RenderClear(m_renderer);
     }
     if (m_console_open) draw_console(width, height);
     SDL_RenderPresent(m_renderer);
