@@ -444,7 +444,11 @@ Result<void> option_display(Parsing& parsing, std::string_view value) {
                 "  vnc=[HOST]:DISPLAY[,password=TEXT][,password-file=FILE]   a VNC server, for this machine only unless HOST is given\n"
                 "  vnc=unix:PATH[,...]                                       a VNC server on a unix socket\n"
                 "  terminal                                                  text modes on this terminal\n"
-                "  none                                                      no display\n");
+                "  none                                                      no display\n"
+                "\n"
+                "Keys of the window, with Ctrl-Alt: G grabs and frees mouse and keyboard, F full screen, S screenshot (PNG), P pause, M the\n"
+                "monitor, Delete for the guest. An image file dropped on the window goes into the floppy or CD-ROM drive.\n"
+                "Keys of the terminal: Ctrl-A h lists them.\n");
   DisplaySpec spec;
   spec.option = fmt::format("-display {}", value);
   const auto name = value.substr(0, value.find_first_of("=,"));

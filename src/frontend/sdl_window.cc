@@ -408,7 +408,7 @@ class SdlWindow final : public Display {
     if (m_absolute && m_grabbed && SDL_GetRelativeMouseMode()) SDL_SetRelativeMouseMode(SDL_FALSE);
     if (!m_notice.empty()) text += " - " + m_notice;
     else if (m_grabbed) text += " - Ctrl-Alt-G frees mouse and keyboard";
-    else text += " - Ctrl-Alt-: G grab, F full screen, S screenshot, P pause, M monitor";
+    else text += " - Ctrl-Alt-: G grab, F full screen, S screenshot, P pause, M monitor, Delete for the guest; drop an image to insert it";
     if (text == m_title) return;
     m_title = text;
     SDL_SetWindowTitle(m_window, text.c_str());
