@@ -152,7 +152,8 @@ void BlockCache::make_current(Block& block) {
   }
   const auto enter = [&](unsigned part, ByteRange range) {
     const u64 offset = range.first & ~kPageMask;
-    Page& page = m_pages[offset];
+    Page* const known = page_at(offset);
+    Page& page = known ? *known : m_pages[offset];
     Block*& list = part ? page.continued : page.beginning[place_of(range.first)];
     block.place_next[part] = list;
     list = &block;

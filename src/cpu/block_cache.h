@@ -105,7 +105,10 @@ class BlockCache {
 
   static u64 key_of(u64 ram_offset, u32 mode) { return ram_offset << 16 | mode; }
   // Multiplication by the golden ratio spreads neighbours.
-  static usize bucket(u64 ram_offset, u32 mode) { return key_of(ram_offset, mode) * 0x9e3779b97f4a7c15u >> (64 - kBucketBits); }
+  // Blocks of a page lie near each other in the tables, so that code that is met for the first time costs few of the host's cache lines.
+  static usize bucket(u64 ram_offset, u32 mode) {
+    return (key_of(ram_offset & ~kPageMask, mode) * 0x9e3779b97f4a7c15u >> (64 - kBucketBits)) ^ ((ram_offset & kPageMask) >> 2);
+  }
   Page* page_at(u64 page) const;
   template <class Function>
   static void for_blocks(const Page& page, u64 first, u64 last, Function function);

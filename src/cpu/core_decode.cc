@@ -145,6 +145,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   VariantChoice choices[kMaxBlockInsns];
   u16 offsets[kMaxBlockInsns + 1];
   Handler special[kMaxBlockInsns];
+  const RowHandlers* rows[kMaxBlockInsns];  // where there is nothing special
   unsigned count = 0;
   u16 offset = 0;
   bool crosses = false, ended = false;
@@ -198,7 +199,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
       ended = true;
     } else {
       const RowSpec& row = opcode_rows()[insn.row];
-      const RowHandlers& handlers = interpreter_row(insn.row);
+      const RowHandlers& handlers = *(rows[count] = &interpreter_row(insn.row));
       choices[count] = variant_for(row, insn);
       if (trapped(row, s.mode)) {
         special[count] = interpreter_fpu_unavailable;
@@ -223,7 +224,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     for (unsigned i = 0; i < count; ++i) {
       if (special[i] || !has_plain_address(insns[i]) || choices[i].locked) continue;
       choices[i].plain_address = true;
-      if (!interpreter_row(insns[i].row).variant[handler_index(choices[i])]) choices[i].plain_address = false;
+      if (!rows[i]->variant[handler_index(choices[i])]) choices[i].plain_address = false;
     }
   }
 
@@ -234,7 +235,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
       dead = false;
       continue;
     }
-    const RowHandlers& handlers = interpreter_row(insns[i].row);
+    const RowHandlers& handlers = *rows[i];
     const bool overwrites = handlers.flags.written == kArithmeticFlags && handlers.flow == Flow::Next;
     if (overwrites && dead) choices[i].flags_dead = true;
     const bool reads = handlers.flags.read && !(handlers.count_decides && shifts_by_immediate(insns[i]));
@@ -244,7 +245,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   FlagProducer producer = FlagProducer::Unknown;
   for (unsigned i = 0; i < count; ++i) {
     if (special[i]) continue;
-    const RowHandlers& handlers = interpreter_row(insns[i].row);
+    const RowHandlers& handlers = *rows[i];
     if (handlers.flags.read && !handlers.flags.written) choices[i].producer = producer;
     if (handlers.flags.written) producer = handlers.flags.written == kArithmeticFlags ? handlers.producer : FlagProducer::Unknown;
   }
@@ -283,13 +284,14 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     BoundInsn& bound = block->insns[i];
     bind(insns[i], bound, offsets[i], i);
     Handler handler = special[i];
-    if (!handler) handler = interpreter_row(insns[i].row).variant[handler_index(choices[i])];
+    const unsigned variant = special[i] ? 0 : handler_index(choices[i]);
+    if (!handler) handler = rows[i]->variant[variant];
     if (!handler) {
       log(LogItem::Unsupported, "no handler for {} at {:#x}", describe_row(opcode_rows()[insns[i].row]), rip + offsets[i]);
       handler = interpreter_invalid_opcode;
     }
     set_handler(bound, handler);
-    block->variants()[i] = special[i] == interpreter_callout ? kNoVariant : special[i] == interpreter_invalid_opcode ? kInvalidVariant : special[i] ? kUnavailableVariant : static_cast<u8>(handler_index(choices[i]));
+    block->variants()[i] = special[i] == interpreter_callout ? kNoVariant : special[i] == interpreter_invalid_opcode ? kInvalidVariant : special[i] ? kUnavailableVariant : static_cast<u8>(variant);
   }
   BoundInsn& terminator = block->insns[count];
   terminator = BoundInsn{};
