@@ -57,14 +57,18 @@ class Machine:
         self.directory = directory
         path = directory / "monitor.sock"
         self.process = subprocess.Popen([vellum, "-m", "16", "-monitor", f"unix:{path},server,nowait", *map(str, arguments)], cwd=directory,
-                                        env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.socket = socket.socket(socket.AF_UNIX)
-        wait_for("the monitor", lambda: self.process.poll() is not None or path.exists())
-        if self.process.poll() is not None:
-            raise AssertionError(f"vellum ended: {self.process.stderr.read()}")
-        self.socket.settimeout(PATIENCE)
-        self.socket.connect(str(path))
-        self._read_prompt()
+        try:
+            wait_for("the monitor", lambda: self.process.poll() is not None or path.exists())
+            if self.process.poll() is not None:
+                raise AssertionError(f"vellum ended: {self.process.stderr.read()}")
+            self.socket.settimeout(PATIENCE)
+            self.socket.connect(str(path))
+            self._read_prompt()
+        except BaseException:
+            self._clean_up()
+            raise
 
     def _read_prompt(self):
         text = b""
@@ -87,8 +91,15 @@ class Machine:
         return read_png(path.read_bytes())
 
     def end(self):
-        if self.process.poll() is None:
-            self.socket.sendall(b"quit\n")
-            self.process.wait(PATIENCE)
+        try:
+            if self.process.poll() is None:
+                self.socket.sendall(b"quit\n")
+                self.process.wait(PATIENCE)
+        finally:
+            self._clean_up()
+
+    def _clean_up(self):
+        self.process.kill()
+        self.process.wait()
         self.socket.close()
         self.process.stderr.close()

@@ -27,7 +27,8 @@ class Server:
 
     def __init__(self, directory):
         readable, writable = os.pipe()
-        self.process = subprocess.Popen(["Xvfb", "-displayfd", str(writable), "-screen", "0", f"{SCREEN[0]}x{SCREEN[1]}x24", "-fbdir", directory, "-nolisten", "tcp"],
+        # It resets itself when the last program has gone, and may then cut off one that is just coming: no resets.
+        self.process = subprocess.Popen(["Xvfb", "-displayfd", str(writable), "-screen", "0", f"{SCREEN[0]}x{SCREEN[1]}x24", "-fbdir", directory, "-noreset", "-nolisten", "tcp"],
                                         pass_fds=[writable], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(writable)
         with os.fdopen(readable) as pipe:
@@ -40,14 +41,22 @@ class Server:
         # Full screen and closing are a window manager's doings.
         if shutil.which("openbox"):
             self.manager = subprocess.Popen(["openbox", "--sm-disable"], env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            # A window that is mapped while the window manager takes over may never be told that it is.
+            try:
+                wait_for("the window manager", lambda: "window id" in self.command("xprop", "-root", "_NET_SUPPORTING_WM_CHECK"))
+            except BaseException:
+                self.end()
+                raise
         with open(pathlib.Path(directory) / "Xvfb_screen0", "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         header = struct.unpack(">25I", self.map[:100])
         self.stride, self.start = header[12], header[0] + header[19] * 12
 
+    def command(self, *arguments):
+        return subprocess.run(list(map(str, arguments)), env=self.environment, capture_output=True, text=True, timeout=PATIENCE).stdout.strip()
+
     def tool(self, *arguments):
-        done = subprocess.run(["xdotool", *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
-        return done.stdout.strip()
+        return self.command("xdotool", *arguments)
 
     def row(self, x, y, width):
         """Pixels (red, green, blue) of the screen."""
@@ -63,6 +72,19 @@ class Server:
         self.process.wait(PATIENCE)
 
 
+def machine_on_screen(test, guest, options):
+    """A folder, an X server and a machine that shows `guest` on it, for as long as the test runs."""
+    directory = tempfile.TemporaryDirectory()
+    test.addCleanup(directory.cleanup)
+    path = pathlib.Path(directory.name)
+    server = Server(directory.name)
+    test.addCleanup(server.end)
+    machine = Machine(VELLUM, path, "-display", f"sdl,{options}", "-debugcon", f"file:{path / 'begun'}", "-fda", assemble(guest, path), "-boot", "a",
+                      environment=server.environment)
+    test.addCleanup(machine.end)
+    return path, server, machine
+
+
 def byte_of(pixel):
     """What picture.S shows as a byte: six bits of a component are spread over eight."""
     return pixel[0] >> 2 << 2 | pixel[1] >> 6
@@ -73,18 +95,15 @@ class Window(unittest.TestCase):
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory()
         path = pathlib.Path(cls.directory.name)
+        cls.addClassCleanup(cls.directory.cleanup)
         cls.server = Server(cls.directory.name)
+        cls.addClassCleanup(cls.server.end)
         cls.path = path
         cls.machine = Machine(VELLUM, path, "-display", "sdl,scale=nearest", "-fda", assemble("picture", path), "-boot", "a", environment=cls.server.environment)
+        cls.addClassCleanup(cls.machine.end)
         cls.window = wait_for("the window", lambda: cls.server.tool("search", "--name", "^Vellum")).split()[0]
         # The mouse's answer to "report" is the first byte it sends.
         wait_for("the guest's picture", lambda: cls.machine.picture().height == 400 and cls.mouse_packets() is not None)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.machine.end()
-        cls.server.end()
-        cls.directory.cleanup()
 
     def setUp(self):
         self.server.tool("windowfocus", self.window)
@@ -130,7 +149,7 @@ class Window(unittest.TestCase):
 
     def geometry(self):
         # xdotool counts the frame that a window manager draws twice.
-        text = subprocess.run(["xwininfo", "-id", self.window], env=self.server.environment, capture_output=True, text=True, timeout=PATIENCE).stdout
+        text = self.server.command("xwininfo", "-id", self.window)
         return [int(re.search(rf"{name}: +(-?\d+)", text)[1]) for name in ("Absolute upper-left X", "Absolute upper-left Y", "Width", "Height")]
 
     def title(self):
@@ -295,23 +314,16 @@ class OtherScaling(unittest.TestCase):
     """Each scaling in a window of its own: what stands in the middle of it, for a window of 1300 x 900 minus its frame."""
 
     def wait_for_picture(self, scaling, expected):
-        with tempfile.TemporaryDirectory() as name:
-            path = pathlib.Path(name)
-            server = Server(name)
-            machine = Machine(VELLUM, path, "-display", f"sdl,scale={scaling}", "-fda", assemble("picture", path), "-boot", "a", environment=server.environment)
-            try:
-                window = wait_for("the window", lambda: server.tool("search", "--name", "^Vellum")).split()[0]
-                wait_for("the guest's picture", lambda: machine.picture().height == 400 and byte_of(machine.picture()[0, 60]) == 30)
-                server.tool("windowmove", window, 0, 0)
-                server.tool("windowsize", "--sync", window, 1270, 900)
-                server.tool("mousemove", SCREEN[0] - 1, SCREEN[1] - 1)
-                machine.monitor("stop")
-                frame = machine.picture()
-                # Below the window's frame, that may be of any size.
-                wait_for("the picture in the window's new form", lambda: expected(frame, [server.row(0, y, SCREEN[0]) for y in range(300, 320)]))
-            finally:
-                machine.end()
-                server.end()
+        _, server, machine = machine_on_screen(self, "picture", f"scale={scaling}")
+        window = wait_for("the window", lambda: server.tool("search", "--name", "^Vellum")).split()[0]
+        wait_for("the guest's picture", lambda: machine.picture().height == 400 and byte_of(machine.picture()[0, 60]) == 30)
+        server.tool("windowmove", window, 0, 0)
+        server.tool("windowsize", "--sync", window, 1270, 900)
+        server.tool("mousemove", SCREEN[0] - 1, SCREEN[1] - 1)
+        machine.monitor("stop")
+        frame = machine.picture()
+        # Below the window's frame, that may be of any size.
+        wait_for("the picture in the window's new form", lambda: expected(frame, [server.row(0, y, SCREEN[0]) for y in range(300, 320)]))
 
     def test_integer_shows_every_pixel_as_large_as_any_other(self):
         def widths(frame, rows):
@@ -337,33 +349,25 @@ class ModeChanges(unittest.TestCase):
     CHANGES = 30
 
     def watch(self, options, find_place):
-        with tempfile.TemporaryDirectory() as name:
-            path = pathlib.Path(name)
-            server = Server(name)
-            begun = path / "begun"
-            machine = Machine(VELLUM, path, "-display", f"sdl,{options}", "-debugcon", f"file:{begun}", "-fda", assemble("modes", path), "-boot", "a",
-                              environment=server.environment)
-            try:
-                window = wait_for("the window", lambda: server.tool("search", "--name", "^Vellum")).split()[0]
-                wait_for("the guest's first colour", lambda: begun.exists() and begun.read_bytes().endswith(b"."))
-                server.tool("mousemove", SCREEN[0] - 1, SCREEN[1] - 1)
-                left, top, width, height = find_place(server, window)
-                rows = range(top, top + height, 60)
-                wait_for("only the guest's colours", lambda: self.COLOURS.issuperset(pixel for y in rows for pixel in server.row(left, y, width)))
-                seen, changes, last = set(), 0, None
-                end = time.monotonic() + PATIENCE
-                # The screen is memory that the X server draws into: every look is at that moment's.
-                while changes < self.CHANGES and time.monotonic() < end:
-                    for y in rows:
-                        pixels = set(server.row(left, y, width)[::31])
-                        seen |= pixels
-                    if pixels != last and len(pixels) == 1:
-                        changes, last = changes + 1, pixels
-                self.assertEqual(seen, self.COLOURS, "a colour that no frame has")
-                self.assertEqual(changes, self.CHANGES)
-            finally:
-                machine.end()
-                server.end()
+        path, server, _ = machine_on_screen(self, "modes", options)
+        begun = path / "begun"
+        window = wait_for("the window", lambda: server.tool("search", "--name", "^Vellum")).split()[0]
+        wait_for("the guest's first colour", lambda: begun.exists() and begun.read_bytes().endswith(b"."))
+        server.tool("mousemove", SCREEN[0] - 1, SCREEN[1] - 1)
+        left, top, width, height = find_place(server, window)
+        rows = range(top, top + height, 60)
+        wait_for("only the guest's colours", lambda: self.COLOURS.issuperset(pixel for y in rows for pixel in server.row(left, y, width)))
+        seen, changes, last = set(), 0, None
+        end = time.monotonic() + PATIENCE
+        # The screen is memory that the X server draws into: every look is at that moment's.
+        while changes < self.CHANGES and time.monotonic() < end:
+            for y in rows:
+                pixels = set(server.row(left, y, width)[::31])
+                seen |= pixels
+            if pixels != last and len(pixels) == 1:
+                changes, last = changes + 1, pixels
+        self.assertEqual(seen, self.COLOURS, "a colour that no frame has")
+        self.assertEqual(changes, self.CHANGES)
 
     def test_no_look_at_the_window_finds_it_blank(self):
         def place(server, window):
@@ -389,7 +393,7 @@ class WithoutDisplay(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    need("Xvfb", "xdotool", "xwininfo")
+    need("Xvfb", "xdotool", "xwininfo", "xprop")
     if b"without SDL" in subprocess.run([VELLUM, "-display", "sdl"], env={"PATH": os.environ["PATH"], "SDL_VIDEODRIVER": "none"}, capture_output=True, timeout=PATIENCE).stderr:
         skip("this build has no window")
     del sys.argv[1:3]
