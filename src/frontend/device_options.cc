@@ -15,26 +15,39 @@ std::vector<std::string_view> device_names() {
   return names;
 }
 
+// What stands first, or behind driver=; each driver has its own keys, so that its name is needed before they are parsed.
+std::string_view driver_of(std::string_view value) {
+  constexpr std::string_view kKey = "driver=";
+  const std::string_view first = value.substr(0, value.find(','));
+  if (first.find('=') == first.npos) return first;
+  for (std::string_view rest = value;;) {
+    const auto comma = rest.find(',');
+    if (rest.starts_with(kKey)) return rest.substr(0, comma).substr(kKey.size());
+    if (comma == rest.npos) return {};
+    rest.remove_prefix(comma + 1);
+  }
+}
+
 Result<void> option_device(OptionParsing& parsing, std::string_view value) {
   if (value == "help" || value == "?") {
     std::string text =
-                "Devices:\n"
-                "  isa-debug-exit[,iobase=PORT][,iosize=N]   a write of V to the port (501h unless given) ends Vellum with status 2V+1\n"
-                "  pc-testdev                                registers that the test suite kvm-unit-tests needs\n"
-                "  usb-tablet                                a pointer that reports its place, on USB: the guest's pointer is where\n"
-                "                                            the user's is\n"
-                "  sb16                                      Sound Blaster 16: port 220h, IRQ 5, DMA 1 and 5, OPL3\n"
-                "  AC97                                      Intel AC'97 sound (82801AA)\n";
+        "Devices:\n"
+        "  isa-debug-exit[,iobase=PORT][,iosize=N]   a write of V to the port (501h unless given) ends Vellum with status 2V+1\n"
+        "  pc-testdev                                registers that the test suite kvm-unit-tests needs\n"
+        "  usb-tablet                                a pointer that reports its place, on USB: the guest's pointer is where\n"
+        "                                            the user's is\n"
+        "  sb16                                      Sound Blaster 16: port 220h, IRQ 5, DMA 1 and 5, OPL3\n"
+        "  AC97                                      Intel AC'97 sound (82801AA)\n";
     for (const NetworkModel& model : network_models()) text += fmt::format("  {:<42}{}\n", fmt::format("{}[,netdev=ID][,mac=ADDRESS]", model.name), model.help);
     return show(parsing, text + "  For network cards besides: romfile=FILE, the option ROM (romfile= for none)\n");
   }
-  const std::string_view driver = value.substr(0, value.find(','));
-  if (const NetworkModel* model = find_network_model(driver.starts_with("driver=") ? driver.substr(7) : driver)) return parsing.options.network.add_card(*model, value);
+  const std::string_view driver = driver_of(value);
+  if (const NetworkModel* model = find_network_model(driver)) return parsing.options.network.add_card(*model, value);
   static constexpr std::string_view kKeys[] = {"driver", "iobase", "iosize"};
   const auto values = KeyedValues::parse("-device", value, "driver", kKeys);
   if (!values) return std::unexpected(values.error());
   const auto names = device_names();
-  const auto chosen = parse_choice("-device", values->text("driver"), names);
+  const auto chosen = parse_choice("-device", driver, names);
   if (!chosen) return std::unexpected(chosen.error());
   const std::string_view device = kDevices[*chosen];
   if (device != "isa-debug-exit") {

@@ -177,6 +177,16 @@ TEST_CASE("isa-debug-exit's port") {
   CHECK(options.debug_exit_size == 4);
 }
 
+TEST_CASE("a device's driver may stand behind its other keys") {
+  CHECK(accepted({"-device", "iosize=4,driver=isa-debug-exit"}).debug_exit_size == 4);
+  CHECK(accepted({"-device", "driver=sb16"}).sb16);
+  const auto cards = accepted({"-device", "iobase=0x320,driver=ne2k_isa"}).network.cards;
+  REQUIRE(cards.size() == 1);
+  CHECK(cards[0].port == 0x320);
+  CHECK(refused({"-device", "sb16,driver=e1000"}) == "-device: sb16 has no keys");
+  CHECK(refused({"-device", "iobase=1"}).starts_with("-device: unknown value ''"));
+}
+
 TEST_CASE("help, version and lists need no machine") {
   for (const auto& arguments : std::vector<std::vector<std::string_view>>{
            {"-help"}, {"--help"}, {"-h"}, {"-version"}, {"-cpu", "help"}, {"-d", "help"}, {"-machine", "help"}, {"-device", "help"}}) {
