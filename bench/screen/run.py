@@ -16,20 +16,16 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "tests/boot_sectors"))
+from assemble import assemble  # noqa: E402
+
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def assemble(directory):
-    obj, binary, image = (directory / f"animate.{ending}" for ending in ("o", "bin", "img"))
-    subprocess.run(["as", "--32", "-o", obj, HERE / "animate.S"], check=True)
-    subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", binary, obj], check=True)
-    image.write_bytes(binary.read_bytes().ljust(1440 * 1024, b"\0"))
-    return image
 
 
 def thread_seconds(process, thread):
@@ -168,7 +164,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
-        image = assemble(directory)
+        image = assemble(HERE / "animate.S", directory)[0]
         frames = directory / "frames"
         environment, server = dict(os.environ), None
         if shutil.which("Xvfb"):

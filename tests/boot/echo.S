@@ -1,14 +1,11 @@
 # A boot sector that prints "ready", then with each tick of the timer computes, reads a sector of the first disk where there is one (or,
 # assembled with NETWORK=1, asks by an NE2000 at 300h who has 10.0.2.2), and echoes keys and bytes of the serial line; a q ends it.
+.include "boot_sector.inc"
   .code16
   .globl start
 start:
   cli
-  xor %ax, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
-  mov $0x7000, %sp
+  real_mode_segments 0x7000
   sti
   mov $0x3fb, %dx
   mov $3, %al                      # 8 bits, no parity
@@ -217,5 +214,4 @@ packet:
 lba:
   .quad 0
 .endif
-  .org 510
-  .word 0xaa55
+  boot_signature

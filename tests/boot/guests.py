@@ -45,6 +45,17 @@ def kernel32(target):
     debian.kernel(target, "linux-image-686-pae", "i386")
 
 
+# The shell says when it is there, whatever the kernel prints meanwhile.
+_READY = b"echo SHELL-READY\n"
+
+
+def _busybox(target, architecture, files=(("greeting", _READY, 0o755),)):
+    """An initial RAM disk with a busybox shell and these files: name, content, mode."""
+    with tempfile.TemporaryDirectory() as directory:
+        debian.extract("busybox-static", directory, ["./bin/busybox"], architecture)
+        initramfs.busybox(target, f"{directory}/bin/busybox", files)
+
+
 # Symbols that the debugger's tests use. Debian's package has no System.map, so the kernel is asked.
 _SYMBOLS = ("startup_64", "start_kernel", "rest_init", "kernel_init", "run_init_process", "__x64_sys_write", "do_syscall_64", "panic", "linux_banner", "jiffies",
             "ROOT_DEV", "saved_root_name", "prepare_namespace", "mount_root", "mount_block_root", "name_to_dev_t")
@@ -57,8 +68,7 @@ def kernel64_symbols(vellum):
         pattern = "|".join(_SYMBOLS)
         init = f"#!/bin/busybox sh\nB=/bin/busybox\n$B mkdir -p /proc\n$B mount -t proc proc /proc\necho 0 > /proc/sys/kernel/kptr_restrict\n$B grep -E ' ({pattern})$' /proc/kallsyms\necho SYMBOLS-END\n$B poweroff -f\n"
         with tempfile.TemporaryDirectory() as directory:
-            debian.extract("busybox-static", directory, ["./bin/busybox"], "amd64")
-            initramfs.busybox(f"{directory}/initrd.gz", f"{directory}/bin/busybox", [("symbols", init.encode(), 0o755)])
+            _busybox(f"{directory}/initrd.gz", "amd64", [("symbols", init.encode(), 0o755)])
             run = subprocess.run([*vellum, "-display", "none", "-monitor", "none", "-m", "256", "-kernel", kernel64(), "-initrd", f"{directory}/initrd.gz", "-serial",
                                   f"file:{directory}/serial.txt", "-no-reboot", "-append", "console=ttyS0 quiet nokaslr rdinit=/symbols"],
                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
@@ -75,14 +85,6 @@ def kernel64_symbols(vellum):
     return get()
 
 
-# The shell says when it is there, whatever the kernel prints meanwhile.
-_READY = b"echo SHELL-READY\n"
-
-
-def _busybox(target, architecture):
-    with tempfile.TemporaryDirectory() as directory:
-        debian.extract("busybox-static", directory, ["./bin/busybox"], architecture)
-        initramfs.busybox(target, f"{directory}/bin/busybox", [("greeting", _READY, 0o755)])
 
 
 @made("initrd-amd64.gz")
@@ -139,10 +141,7 @@ def _tone():
 
 
 def _driver_initrd(target, meta_package, architecture):
-    with tempfile.TemporaryDirectory() as directory:
-        debian.extract("busybox-static", directory, ["./bin/busybox"], architecture)
-        initramfs.busybox(target, f"{directory}/bin/busybox",
-                          [("greeting", _LOAD + _READY, 0o755), ("bin/tone", _tone(), 0o755), *_modules(meta_package, architecture)])
+    _busybox(target, architecture, [("greeting", _LOAD + _READY, 0o755), ("bin/tone", _tone(), 0o755), *_modules(meta_package, architecture)])
 
 
 @made("initrd-devices-amd64.gz")
@@ -179,11 +178,9 @@ done < /modules/order
 
 
 def _network_initrd(target, meta_package, architecture):
-    with tempfile.TemporaryDirectory() as directory:
-        debian.extract("busybox-static", directory, ["./bin/busybox"], architecture)
-        initramfs.busybox(target, f"{directory}/bin/busybox",
-                          [("greeting", b"echo 3 > /proc/sys/kernel/printk\n" + _READY, 0o755), ("bin/load-driver", _NETWORK_COMMANDS, 0o755), ("etc/resolv.conf", b"", 0o644),
-                           ("bin/dhcp-script", _DHCP_SCRIPT, 0o755), *_modules(meta_package, architecture, _NETWORK_DRIVERS)])
+    _busybox(target, architecture,
+             [("greeting", b"echo 3 > /proc/sys/kernel/printk\n" + _READY, 0o755), ("bin/load-driver", _NETWORK_COMMANDS, 0o755), ("etc/resolv.conf", b"", 0o644),
+              ("bin/dhcp-script", _DHCP_SCRIPT, 0o755), *_modules(meta_package, architecture, _NETWORK_DRIVERS)])
 
 
 @made("initrd-network-amd64.gz")

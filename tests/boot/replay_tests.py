@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "boot_sectors"))
+
+import assemble as boot_sectors  # noqa: E402
 import console
 import debian
 import guests
 from boot_tests import _engines, _expect, _replay
 
-HERE = pathlib.Path(__file__).resolve().parent
 ENDED = 33  # what isa-debug-exit makes of the 16 that echo.S writes
 
 
@@ -34,15 +37,12 @@ def _load(processes):
 
 def _echo(directory, name, network):
     """A disk that begins with echo.S."""
-    for program in ("as", "ld", "objcopy"):
+    for program in boot_sectors.PROGRAMS:
         if not shutil.which(program):
             raise debian.Unavailable(f"there is no {program}")
-    parts = [directory / f"{name}.{part}" for part in ("o", "elf", "img")]
-    subprocess.run(["as", "--32", f"--defsym=NETWORK={network}", "-o", parts[0], HERE / "echo.S"], check=True)
-    subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0x7c00", "-e", "start", "-o", parts[1], parts[0]], check=True)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", parts[1], parts[2]], check=True)
-    parts[2].write_bytes(parts[2].read_bytes() + random.Random(1).randbytes(128 * 512))
-    return parts[2]
+    image, _ = boot_sectors.assemble(HERE / "echo.S", directory, name, size=512, NETWORK=network)
+    image.write_bytes(image.read_bytes() + random.Random(1).randbytes(128 * 512))
+    return image
 
 
 def _use(m, chance, network=False):

@@ -11,40 +11,19 @@ import sys
 
 import boot_tests
 import console
-import debian
+import named_tests
 import network_tests
 import replay_tests
 import screen_tests
 
 
-def main():
-    tests = {name.removeprefix("test_"): function for name, function in (vars(boot_tests) | vars(network_tests) | vars(replay_tests) | vars(screen_tests)).items() if name.startswith("test_")}
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--speed", type=float, default=float(os.environ.get("VELLUM_TEST_SPEED", "1")))
-    parser.add_argument("--engine", help="instead of vellum's default")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("vellum", nargs="?")
-    parser.add_argument("test", nargs="?", choices=sorted(tests))
-    arguments = parser.parse_args()
-    if arguments.list or not arguments.test:
-        for name, function in tests.items():
-            print(f"{name:<24}{function.__doc__}")
-        return 0
-    try:
-        chosen = ("-engine", arguments.engine) if arguments.engine else ()
-
-        def machine(*options):
-            return console.Machine(arguments.vellum, *chosen, *options, speed=arguments.speed)
-        tests[arguments.test](machine)
-    except debian.Unavailable as reason:
-        print(f"skipped: {reason}")
-        return 77
-    except console.Failure as failure:
-        print(f"FAILED: {failure}")
-        return 1
-    print("passed")
-    return 0
+def run(test, arguments):
+    chosen = ("-engine", arguments.engine) if arguments.engine else ()
+    test(lambda *options: console.Machine(arguments.vellum, *chosen, *options, speed=arguments.speed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--speed", type=float, default=float(os.environ.get("VELLUM_TEST_SPEED", "1")))
+    tests = vars(boot_tests) | vars(network_tests) | vars(replay_tests) | vars(screen_tests)
+    sys.exit(named_tests.main(tests, parser, run, console.Failure))

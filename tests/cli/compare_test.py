@@ -5,6 +5,7 @@ usage: compare_test.py VELLUM
 """
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -13,7 +14,11 @@ import tempfile
 import unittest
 
 VELLUM = os.path.abspath(sys.argv[1])
-SIDE_BY_SIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "debug", "side_by_side.S")
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "boot_sectors"))
+import assemble as boot_sectors  # noqa: E402
+
+DISK = 1 << 20  # bytes
 
 # Set up by SeaBIOS in real mode at 0:7c00. sti; loop: add $3, %ax; add $0x11, %bx; mov %ax, 0x600(%si); xor $0x55aa, %cx;
 # inc word [0x700]; call f; jmp loop; f: add $7, %dx; adc $5, %di; ret
@@ -48,14 +53,8 @@ class Case(unittest.TestCase):
 
     def side_by_side(self, name, **symbols):
         """An image that begins with side_by_side.S."""
-        need("as", "ld", "objcopy")
-        path, elf = self.path(name), self.path("elf")
-        defined = {"ADDEND": 1, "COUNT": 16, **symbols}
-        subprocess.run(["as", "--64", *(f"--defsym={key}={value}" for key, value in defined.items()), "-o", self.path("o"), SIDE_BY_SIDE], check=True)
-        subprocess.run(["ld", "-Ttext=0x7c00", "-e", "start", "-o", elf, self.path("o")], check=True)
-        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, path], check=True)
-        os.truncate(path, 1 << 20)
-        return path
+        need(*boot_sectors.PROGRAMS)
+        return str(boot_sectors.assemble(HERE / "side_by_side.S", self.path(""), name, DISK, **{"ADDEND": 1, "COUNT": 16, **symbols})[0])
 
 
 class Compare(Case):
@@ -173,7 +172,7 @@ class TwoMachines(Case):
 
     def test_a_wrong_count_keeps_the_host_busy_for_seconds_only(self):
         # The second machine's REP STOSB writes to two gigabytes in which there is nothing.
-        first, second = self.side_by_side("first.img"), self.side_by_side("second.img", COUNT=0x7ff00000)
+        first, second = self.side_by_side("first"), self.side_by_side("second", COUNT=0x7ff00000)
         status, out, err = run("compare", "-until", "30000000", "-every", "2000000", "--", *self.machine[:-1], first, "--", *self.machine[:-1], second, timeout=60)
         self.assertEqual((status, err), (4, ""), out)
         self.assertRegex(out, r"=> .*movl \$0x10, %ecx")
@@ -209,7 +208,7 @@ class BesideQemu(Case):
             qemu.wait()
 
     def test_a_program_runs_alike_through_every_mode(self):
-        image = self.side_by_side("disk.img")
+        image = self.side_by_side("disk")
         status, out, err = self.compare(image, image, "-from", "0x7c00", "-memory", "0x1000,512", "-memory", "0x2000,16")
         self.assertEqual((status, err), (0, ""), out)
         self.assertIn("until: both machines ended", out)
@@ -217,7 +216,7 @@ class BesideQemu(Case):
 
     def test_another_instruction_is_found_and_reproduced(self):
         reproducer = self.path("reproducer")
-        status, out, err = self.compare(self.side_by_side("ours.img"), self.side_by_side("theirs.img", ADDEND=2), "-from", "0x7c00", "-reproducer", reproducer)
+        status, out, err = self.compare(self.side_by_side("ours"), self.side_by_side("theirs", ADDEND=2), "-from", "0x7c00", "-reproducer", reproducer)
         self.assertEqual((status, err), (4, ""), out)
         self.assertRegex(out, r"=> .*leaq 1\(%r8, %rcx\), %r8\n")
         ours, theirs = re.search(r"\n  r8 +(0x[0-9a-f]+) (0x[0-9a-f]+)\n", out).groups()
@@ -227,11 +226,11 @@ class BesideQemu(Case):
         self.assertIn(f"gpr[8] = {ours}, expected {theirs}", out)
 
     def test_memory_that_differs_is_found(self):
-        status, out, err = self.compare(self.side_by_side("ours.img"), self.side_by_side("theirs.img", ADDEND=2), "-from", "0x7c00", "-memory", "0x7d00,4", "-until", "1")
+        status, out, err = self.compare(self.side_by_side("ours"), self.side_by_side("theirs", ADDEND=2), "-from", "0x7c00", "-memory", "0x7d00,4", "-until", "1")
         self.assertEqual((status, err), (0, ""), out)  # made the same at the beginning
 
     def test_the_firmware_runs_alike_between_its_accesses_to_devices(self):
-        image = self.side_by_side("disk.img")
+        image = self.side_by_side("disk")
         status, out, err = self.compare(image, image, "-until", "3000")
         self.assertEqual((status, err), (0, ""), out)
         self.assertIn("3000 instructions were compared", out)
@@ -320,16 +319,12 @@ class Profile(Case):
             self.assertEqual((status, out), (2, ""))
             self.assertIn("usage: vellum profile", err)
 
-    @unittest.skipUnless(shutil.which("as") and shutil.which("ld") and shutil.which("objcopy"), "there is no assembler")
     def test_a_guest_whose_time_is_known(self):
-        elf = self.path("guest.elf")
-        subprocess.run(["as", "--32", "-o", self.path("guest.o"), os.path.join(os.path.dirname(os.path.abspath(__file__)), "profile_guest.S")], check=True)
-        subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0x7c00", "-e", "start", "-o", elf, self.path("guest.o")], check=True)
-        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, self.image], check=True)
-        os.truncate(self.image, 1 << 20)
+        need(*boot_sectors.PROGRAMS)
+        image, elf = boot_sectors.assemble(HERE / "profile_guest.S", self.path(""), size=DISK)
         for engine in ("interpreter", "baseline", "llvm"):
             page = self.path("page.html")
-            status, out, err = run("-m", "64", "-display", "none", "-hda", self.image, "-engine", engine, "-symbols", elf, "-clock", "instructions",
+            status, out, err = run("-m", "64", "-display", "none", "-hda", image, "-engine", engine, "-symbols", elf, "-clock", "instructions",
                                    "-state-hash", "60000000", "-profile", f"{page},every=10007")
             self.assertEqual(status, 0, err)
             with open(page) as file:
@@ -412,17 +407,13 @@ class Traces(Case):
         self.assertIn(" 0xfffffff0 real instruction", lines[0])
 
     def test_every_kind_of_event_at_the_instruction_that_makes_it(self):
-        need("as", "ld", "objcopy", "nm")
-        elf = self.path("guest.elf")
-        subprocess.run(["as", "--32", "-o", self.path("guest.o"), os.path.join(os.path.dirname(os.path.abspath(__file__)), "trace_guest.S")], check=True)
-        subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0x7c00", "-e", "start", "-o", elf, self.path("guest.o")], check=True)
-        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, self.image], check=True)
-        os.truncate(self.image, 1 << 20)
+        need(*boot_sectors.PROGRAMS, "nm")
+        image, elf = boot_sectors.assemble(HERE / "trace_guest.S", self.path(""), size=DISK)
         names = {int(line.split()[0], 16): line.split()[2] for line in subprocess.run(["nm", elf], check=True, capture_output=True, text=True).stdout.splitlines()}
 
         def events(what):
             text = self.path("text")
-            status, out, err = run(*self.machine, "-clock", "instructions", "-state-hash", "15000000", "-trace", f"{what},rip=0x7c00-0x7dff,file={text}")
+            status, out, err = run(*self.machine[:-1], image, "-clock", "instructions", "-state-hash", "15000000", "-trace", f"{what},rip=0x7c00-0x7dff,file={text}")
             self.assertEqual(status, 0, err)
             with open(text) as file:
                 fields = [line.split(maxsplit=4) for line in file.read().splitlines()]

@@ -1,22 +1,14 @@
 # A boot sector whose time is known: in 32-bit protected mode, with frame pointers, `hot` runs 2,000 instructions for some 60 of all others.
+.include "boot_sector.inc"
   .globl start, protected, main, outer, hot, cold, patcher, patched, toucher
   .code16
 start:
   cli
-  xor %ax, %ax
-  mov %ax, %ds
-  lgdt gdtr
-  mov %cr0, %eax
-  or $1, %al
-  mov %eax, %cr0
-  ljmp $8, $protected
+  real_mode_segments
+  enter_protected_mode protected
   .code32
 protected:
-  mov $16, %eax
-  mov %eax, %ds
-  mov %eax, %es
-  mov %eax, %ss
-  mov $0x7000, %esp
+  flat_segments
   xor %ebp, %ebp
 main:
   call outer
@@ -64,11 +56,5 @@ toucher:                           # pages that share their place in a TLB of 4,
   mov 0x2000000, %eax
   pop %ebp
   ret
-  .balign 8
-gdt:
-  .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:
-  .word 23
-  .long gdt
-  .org 510
-  .word 0xaa55
+  descriptor_table
+  boot_signature

@@ -1,15 +1,12 @@
 # A boot sector for the tests of traces: an event of each kind, one behind the other, each at an instruction with a name.
+.include "boot_sector.inc"
 .equ directory, 0x9000
 
 .code16
 .globl start
 start:
   cli
-  xor %ax, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
-  mov $0x7000, %sp
+  real_mode_segments 0x7000
   movw $invalid, 6 * 4
   mov %ax, 6 * 4 + 2
 .globl undefined
@@ -27,7 +24,7 @@ write_port:
 .globl read_port
 read_port:
   in $0x92, %al
-  lgdt gdt_register
+  lgdt gdtr
   lidt idt_register
   mov %cr0, %eax
   or $1, %al
@@ -47,11 +44,7 @@ invalid:                        # over the two bytes of UD2
 
 .code32
 protected:
-  mov $16, %eax
-  mov %eax, %ds
-  mov %eax, %es
-  mov %eax, %ss
-  mov $0x7000, %esp
+  flat_segments
   mov $directory, %edi
   xor %eax, %eax
   mov $1024, %ecx
@@ -93,12 +86,7 @@ fault:
   add $4, %esp
   iret
 
-.align 8
-gdt:
-  .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdt_register:
-  .word gdt_register - gdt - 1
-  .long gdt
+descriptor_table
 idt:
   .fill 14, 8, 0
   .word fault, 8, 0x8e00, 0
@@ -106,5 +94,4 @@ idt_register:
   .word idt_register - idt - 1
   .long idt
 
-.org 510
-  .word 0xaa55
+boot_signature

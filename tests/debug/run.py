@@ -17,9 +17,11 @@ import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path += [str(HERE.parents[1] / "tools"), str(HERE.parent / "boot")]
+sys.path += [str(HERE.parents[1] / "tools"), str(HERE.parent / "boot"), str(HERE.parent / "boot_sectors")]
 
+import assemble as boot_sectors  # noqa: E402
 import debian  # noqa: E402
+import named_tests  # noqa: E402
 
 
 class Failure(Exception):
@@ -34,13 +36,8 @@ def need(*programs):
 
 def boot_sector(directory, source="boot_sector.S"):
     """A floppy image that begins with this boot sector, and an ELF file with its symbols."""
-    elf, image = directory / "boot_sector.elf", directory / "floppy.img"
-    need("as", "ld", "objcopy")
-    subprocess.run(["as", "--64", "-o", directory / "boot_sector.o", HERE / source], check=True)
-    subprocess.run(["ld", "-Ttext=0x7c00", "-e", "start", "-o", elf, directory / "boot_sector.o"], check=True)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, image], check=True)
-    os.truncate(image, 1440 * 1024)
-    return image, elf
+    need(*boot_sectors.PROGRAMS)
+    return boot_sectors.assemble(HERE / source, directory)
 
 
 @contextlib.contextmanager
@@ -198,30 +195,10 @@ def test_machine_interface(vellum, directory):
             gdb.wait()
 
 
-def main():
-    tests = {name.removeprefix("test_"): function for name, function in globals().items() if name.startswith("test_")}
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", help="instead of vellum's default")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("vellum", nargs="?")
-    parser.add_argument("test", nargs="?", choices=sorted(tests))
-    arguments = parser.parse_args()
-    if arguments.list or not arguments.test:
-        for name, function in tests.items():
-            print(f"{name:<24}{function.__doc__}")
-        return 0
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            tests[arguments.test]([arguments.vellum, *(["-engine", arguments.engine] if arguments.engine else [])], pathlib.Path(directory))
-    except debian.Unavailable as reason:
-        print(f"skipped: {reason}")
-        return 77
-    except Failure as failure:
-        print(f"FAILED: {failure}")
-        return 1
-    print("passed")
-    return 0
+def run(test, arguments):
+    with tempfile.TemporaryDirectory() as directory:
+        test([arguments.vellum, *(["-engine", arguments.engine] if arguments.engine else [])], pathlib.Path(directory))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(named_tests.main(globals(), argparse.ArgumentParser(), run, Failure))

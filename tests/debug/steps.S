@@ -1,14 +1,11 @@
 # A boot sector whose loop an interrupt of the timer leaves 18,000 times a second, and that raises exceptions and software interrupts.
+.include "boot_sector.inc"
   .globl start, loop, loop_end, timer, invalid, software, undefined, behind_undefined, call_service, behind_service, finish, ticks
   .set ticks, 0x600
   .code16
 start:
   cli
-  xor %ax, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
-  mov $0x7c00, %sp
+  real_mode_segments
   movw $timer, 8 * 4               # IRQ 0
   movw %ax, 8 * 4 + 2
   movw $invalid, 6 * 4             # #UD
@@ -59,5 +56,4 @@ invalid:
 software:
   inc %dx
   iret
-  .org 510
-  .word 0xaa55
+  boot_signature

@@ -8,7 +8,8 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "tools"))
+sys.path += [str(HERE.parents[1] / "tools"), str(HERE.parent / "boot_sectors")]
+import assemble as boot_sectors  # noqa: E402
 from png_reader import read_png  # noqa: E402
 
 PATIENCE = 60  # seconds; only a hung program takes so long
@@ -28,15 +29,8 @@ def need(*programs):
 
 def assemble(name, directory):
     """A floppy image that boots tests/display/NAME.S."""
-    need("as", "ld")
-    # The assembler of the host may be of another architecture.
-    prefix = "" if os.uname().machine == "x86_64" else "x86_64-linux-gnu-"
-    need(prefix + "as")
-    obj, binary, image = (directory / f"{name}.{ending}" for ending in ("o", "bin", "img"))
-    subprocess.run([prefix + "as", "--32", "-o", obj, HERE / f"{name}.S"], check=True)
-    subprocess.run([prefix + "ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", binary, obj], check=True)
-    image.write_bytes(binary.read_bytes().ljust(1440 * 1024, b"\0"))
-    return image
+    need(*boot_sectors.PROGRAMS)
+    return boot_sectors.assemble(HERE / f"{name}.S", directory)[0]
 
 
 def wait_for(what, condition):

@@ -1,19 +1,12 @@
 # A boot sector that goes from mode to mode for ever, each with one bright colour all over the screen: mode 13h with a white
 # palette, and linear modes of 32 bits in orange. It never draws or shows a black pixel once it has begun, which a byte on port
 # E9h says. Interface: Bochs "VBE Display HOWTO".
+.include "boot_sector.inc"
 .code16
-.globl _start
-_start:
-  xor %ax, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
-  mov $0x7c00, %sp
-  mov $0x4f01, %ax        # what the VESA BIOS knows of mode 144h: 1024x768x32 in Bochs's and QEMU's BIOS
-  mov $0x144, %cx
-  mov $0x8000, %di
-  int $0x10
-  mov (0x8028), %esi      # PhysBasePtr
+.globl start
+start:
+  real_mode_segments
+  find_frame_buffer
   mov $0x13, %ax
   int $0x10
   cli
@@ -26,17 +19,10 @@ _start:
 white:
   out %al, %dx
   loop white
-  lgdt descriptor
-  mov %cr0, %eax
-  or $1, %al
-  mov %eax, %cr0
-  ljmp $8, $protected
+  enter_protected_mode protected
 .code32
 protected:
-  mov $16, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
+  flat_segments
   mov %esi, %edi          # more than the largest mode shows
   mov $0xff8000, %eax
   mov $(1024 * 1024), %ecx
@@ -88,11 +74,5 @@ set:                      # DISPI register AX is CX
 .balign 4
 modes:                    # 1: mode 13h
   .word 640, 480, 1, 0, 800, 600, 1024, 768, 640, 480, 1024, 768, 1, 0, 1024, 768, 800, 600, 0
-.balign 8
-table:
-  .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
-descriptor:
-  .word 23
-  .long table
-.org 510
-.word 0xaa55
+descriptor_table
+boot_signature

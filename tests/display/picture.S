@@ -1,9 +1,10 @@
 # A boot sector that shows a picture in mode 13h and below it every byte that keyboard and mouse send, a pixel each.
 # Colour i has red i >> 2 and green (i & 3) << 4 of 63, so that a screenshot gives the bytes back. Rows 0 to 159: x + y;
 # from row 170 the keyboard's bytes, from row 180 the mouse's.
+.include "boot_sector.inc"
 .code16
-.globl _start
-_start:
+.globl start
+start:
   xor %ax, %ax
   mov %ax, %ss
   mov $0x7c00, %sp
@@ -81,5 +82,4 @@ ready:
   test $2, %al
   jnz ready
   ret
-.org 510
-.word 0xaa55
+boot_signature

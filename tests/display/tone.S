@@ -1,8 +1,9 @@
 # A boot sector that plays a tone of 1000 Hz on the PC speaker (mode 3 of the 8254's counter 2) and keeps the CPU and the screen
 # at full load: mode 13h, drawn anew again and again.
+.include "boot_sector.inc"
 .code16
-.globl _start
-_start:
+.globl start
+start:
   xor %ax, %ax
   mov %ax, %ss
   mov $0x7c00, %sp
@@ -32,5 +33,4 @@ pixel:
   inc %di
   loop pixel
   jmp frame
-.org 510
-.word 0xaa55
+boot_signature

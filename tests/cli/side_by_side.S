@@ -1,14 +1,11 @@
 # A boot sector that two emulators run alike: real, protected and 64-bit mode, an exception, repeated strings, x87, SSE. Defined from
 # outside: ADDEND (1), the number that a loop in 64-bit mode adds, and COUNT (16), of a string store where there is no memory.
+.include "boot_sector.inc"
   .globl start
   .code16
 start:
   cli
-  xor %ax, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
-  mov $0x7c00, %sp
+  real_mode_segments
   mov $0x1000, %di
   mov $0x4321, %ax
   mov $100, %cx
@@ -26,22 +23,14 @@ start:
   movw $0, 6 * 4 + 2
   ud2
 behind:
-  lgdtl gdtr
-  mov %cr0, %eax
-  or $1, %al
-  mov %eax, %cr0
-  ljmpl $8, $protected
+  enter_protected_mode protected
 invalid_opcode:
   pop %bx
   push $behind
   iretw
   .code32
 protected:
-  mov $16, %ax
-  mov %ax, %ds
-  mov %ax, %es
-  mov %ax, %ss
-  mov $0x7000, %esp
+  flat_segments
   mov $0x80000000, %edi
   mov $COUNT, %ecx
   rep stosb
@@ -52,24 +41,13 @@ protected:
   fsqrt
   fstpl 0x2000
   mov %cr4, %eax
-  or $0x220, %eax                  # PAE, OSFXSR
+  or $0x200, %eax                  # OSFXSR
   mov %eax, %cr4
   movsd 0x2000, %xmm0
   addsd %xmm0, %xmm0
   paddq %xmm0, %xmm0
-  movl $0x11003, 0x10000
-  movl $0x12003, 0x11000
-  movl $0x83, 0x12000              # 2 MiB, mapped to themselves
-  mov $0x10000, %eax
-  mov %eax, %cr3
-  mov $0xc0000080, %ecx
-  rdmsr
-  or $0x100, %eax
-  wrmsr
-  mov %cr0, %eax
-  or $0x80000000, %eax
-  mov %eax, %cr0
-  ljmp $24, $long64
+  enable_long_mode
+  enter_long_mode long64
   .code64
 long64:
   movabs $0x123456789abcdef0, %rax
@@ -90,11 +68,5 @@ done:
   hlt
   jmp done
 
-  .align 8
-gdt:
-  .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff
-gdtr:
-  .word gdtr - gdt - 1
-  .long gdt
-  .org 510
-  .word 0xaa55
+  descriptor_table
+  boot_signature
