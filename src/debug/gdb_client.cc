@@ -7,13 +7,14 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstring>
+
+#include "machine/unix_socket.h"
 
 namespace vellum {
 
@@ -24,15 +25,7 @@ constexpr unsigned kMostFiles = 16;
 constexpr usize kMostRegisters = 4096;
 
 Result<int> connect_unix(const std::string& where, const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) return failure(fmt::format("{}: the path of a Unix socket has 1 to {} characters", where, sizeof(address.sun_path) - 1));
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (descriptor >= 0 && ::connect(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return descriptor;
-  const int error = errno;
-  if (descriptor >= 0) close(descriptor);
-  return failure(fmt::format("{}: cannot connect: {}; start the other emulator first, as in qemu-system-x86_64 -S -gdb unix:{},server,nowait", where, std::strerror(error), path));
+  return connect_unix_socket(where, path, fmt::format("start the other emulator first, as in qemu-system-x86_64 -S -gdb unix:{},server,nowait", path));
 }
 
 Result<int> connect_tcp(const std::string& where, const std::string& host, const std::string& port) {

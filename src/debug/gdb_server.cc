@@ -1,7 +1,6 @@
 // Sockets of the event loop; nothing here blocks.
 #include "debug/gdb_server.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -14,6 +13,8 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+
+#include "machine/unix_socket.h"
 
 namespace vellum {
 
@@ -28,18 +29,9 @@ struct Listener {
 };
 
 Result<Listener> listen_unix(const std::string& where, const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strcpy(address.sun_path, path.c_str());
-  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (descriptor < 0) return failure(fmt::format("-gdb {}: no socket: {}", where, std::strerror(errno)));
-  if (bind(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0 || listen(descriptor, 1) < 0) {
-    const int error = errno;
-    close(descriptor);
-    return failure(fmt::format("-gdb {}: cannot listen there: {}{}", where, std::strerror(error),
-                               error == EADDRINUSE ? "; remove the file if nobody uses it" : ""));
-  }
-  return Listener{descriptor, path, path};
+  const auto descriptor = listen_on_unix_socket(fmt::format("-gdb {}", where), path);
+  if (!descriptor) return std::unexpected(descriptor.error());
+  return Listener{*descriptor, path, path};
 }
 
 Result<Listener> listen_tcp(const std::string& where, const std::string& host, const std::string& port) {

@@ -16,8 +16,8 @@
 
 #include "frontend/message.h"
 #include "frontend/terminal.h"
-#include "frontend/unix_socket.h"
 #include "machine/machine_clock.h"
+#include "machine/unix_socket.h"
 
 namespace vellum {
 
@@ -191,47 +191,35 @@ class PtyBackend final : public StreamBackend {
 class SocketBackend final : public StreamBackend {
  public:
   SocketBackend(EventLoop& events, CharacterSpec spec) : StreamBackend(events, WhenFull::Drop), m_spec(std::move(spec)) {}
-  ~SocketBackend() override {
-    drain();
-    m_accepting.reset();
-    if (m_listener < 0) return;
-    close(m_listener);
-    unlink(m_spec.path.c_str());
-  }
+  ~SocketBackend() override { drain(); }
   Result<void> open() override;
 
  private:
-  void accept_one() {
-    const int connection = accept4(m_listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (connection < 0) return;
-    start(connection);
-    on_connected();
-  }
-  void start(int connection) {
-    set_nonblocking(connection);
-    open_stream(connection, connection);
-  }
   CharacterSpec m_spec;
-  int m_listener = -1;
-  std::unique_ptr<EventSource> m_accepting;
+  std::unique_ptr<UnixListener> m_listener;
 };
 
 Result<void> SocketBackend::open() {
-  const auto descriptor = m_spec.server ? listen_on_unix_socket(m_spec.option, m_spec.path) : connect_unix_socket(m_spec.option, m_spec.path, "add ,server");
-  if (!descriptor) return std::unexpected(descriptor.error());
   if (!m_spec.server) {
-    start(*descriptor);
+    const auto connection = connect_unix_socket(m_spec.option, m_spec.path, "add ,server to listen there instead");
+    if (!connection) return std::unexpected(connection.error());
+    set_nonblocking(*connection);
+    open_stream(*connection, *connection);
     return {};
   }
-  m_listener = *descriptor;
-  m_accepting = std::make_unique<EventSource>(
-      events(), m_listener, [this]() -> short { return connected() ? 0 : POLLIN; }, [this](short) { accept_one(); });
+  auto listener = UnixListener::create(
+      events(), m_spec.option, m_spec.path, [this] { return !connected(); },
+      [this](int connection) {
+        open_stream(connection, connection);
+        on_connected();
+      });
+  if (!listener) return std::unexpected(listener.error());
+  m_listener = std::move(*listener);
   if (!m_spec.wait) return {};
   tell_user("waiting for a connection on {}", m_spec.path);
   while (!connected()) {
     if (g_stop_waiting()) return failure(fmt::format("{}: nobody connected", m_spec.option));
-    pollfd incoming{m_listener, POLLIN, 0};
-    if (poll(&incoming, 1, 200) > 0) accept_one();
+    m_listener->wait(200);
   }
   return {};
 }

@@ -3,16 +3,15 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <vector>
 
 #include "frontend/message.h"
+#include "machine/unix_socket.h"
 #include "state/integers.h"
 
 #if VELLUM_HAVE_LIBEDIT
@@ -29,18 +28,12 @@ constexpr char kProgramMode = 0x1d, kEndOfAnswer = 0x1e;
 class Client {
  public:
   bool connect(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-      tell_user("monitor: the path of a Unix socket has 1 to {} characters", sizeof(address.sun_path) - 1);
+    const auto connection = connect_unix_socket("monitor", path, fmt::format("start the machine with -monitor unix:{},server,nowait", path));
+    if (!connection) {
+      tell_user("{}", connection.error().message);
       return false;
     }
-    std::strcpy(address.sun_path, path.c_str());
-    m_socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (m_socket < 0 || ::connect(m_socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0) {
-      tell_user("monitor: cannot connect to {}: {}; start the machine with -monitor unix:{},server,nowait", path, std::strerror(errno), path);
-      return false;
-    }
+    m_socket = *connection;
     send(std::string(1, kProgramMode));
     std::string greeting;
     return answer(greeting);

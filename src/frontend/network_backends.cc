@@ -13,7 +13,7 @@
 #include <cstring>
 #include <deque>
 
-#include "frontend/unix_socket.h"
+#include "machine/unix_socket.h"
 #include "state/assert.h"
 
 namespace vellum {
@@ -22,8 +22,6 @@ namespace {
 
 // Frames or pieces that are read before the guest runs on.
 constexpr unsigned kMostAtOnce = 256;
-
-void set_nonblocking(int descriptor) { fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK); }
 
 // A tap interface: each read or write is a frame. Linux Documentation/networking/tuntap.rst.
 class TapNetwork final : public HostNetwork {
@@ -83,27 +81,20 @@ class TapNetwork final : public HostNetwork {
 class UnixNetwork final : public HostNetwork {
  public:
   UnixNetwork(EventLoop& events, NetdevSpec spec) : m_events(events), m_spec(std::move(spec)) {}
-  ~UnixNetwork() override {
-    disconnect();
-    m_accepting.reset();
-    if (m_listener < 0) return;
-    close(m_listener);
-    unlink(m_spec.path.c_str());
-  }
+  ~UnixNetwork() override { disconnect(); }
 
   Result<void> open() override {
-    const auto descriptor = m_spec.server ? listen_on_unix_socket(m_spec.option, m_spec.path) : connect_unix_socket(m_spec.option, m_spec.path, "use server=on, or listen=");
-    if (!descriptor) return std::unexpected(descriptor.error());
-    if (!m_spec.server) {
-      start(*descriptor);
+    if (m_spec.server) {
+      auto listener = UnixListener::create(
+          m_events, m_spec.option, m_spec.path, [this] { return m_connection < 0; }, [this](int connection) { start(connection); });
+      if (!listener) return std::unexpected(listener.error());
+      m_listener = std::move(*listener);
       return {};
     }
-    m_listener = *descriptor;
-    m_accepting = std::make_unique<EventSource>(
-        m_events, m_listener, [this]() -> short { return m_connection >= 0 ? 0 : POLLIN; },
-        [this](short) {
-          if (const int connection = accept4(m_listener, nullptr, nullptr, SOCK_CLOEXEC); connection >= 0) start(connection);
-        });
+    const auto connection = connect_unix_socket(m_spec.option, m_spec.path, "use server=on, or listen= to listen there instead");
+    if (!connection) return std::unexpected(connection.error());
+    fcntl(*connection, F_SETFL, O_NONBLOCK);
+    start(*connection);
     return {};
   }
 
@@ -124,7 +115,6 @@ class UnixNetwork final : public HostNetwork {
 
  private:
   void start(int connection) {
-    set_nonblocking(connection);
     m_connection = connection;
     m_source = std::make_unique<EventSource>(
         m_events, connection, [this]() -> short { return static_cast<short>(POLLIN | (m_pending.empty() ? 0 : POLLOUT)); },
@@ -181,9 +171,10 @@ class UnixNetwork final : public HostNetwork {
 
   EventLoop& m_events;
   NetdevSpec m_spec;
-  int m_listener = -1, m_connection = -1;
+  int m_connection = -1;
   std::vector<u8> m_pending, m_received;
-  std::unique_ptr<EventSource> m_accepting, m_source;
+  std::unique_ptr<UnixListener> m_listener;
+  std::unique_ptr<EventSource> m_source;
 };
 
 }  // namespace

@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "frontend/host_files.h"
 #include "frontend/option_text.h"
 #include "jit/translation_view.h"
+#include "machine/unix_socket.h"
 
 namespace vellum {
 
@@ -201,13 +201,9 @@ Result<std::string> read_to_prompt(int socket, const std::string& path) {
 }
 
 Result<std::string> ask_monitor(const Request& request) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (request.monitor.size() >= sizeof(address.sun_path)) return failure(fmt::format("translate: {}: the path is too long for a socket", request.monitor));
-  std::memcpy(address.sun_path, request.monitor.data(), request.monitor.size());
-  const Socket socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  if (socket.descriptor < 0 || connect(socket.descriptor, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
-    return failure(fmt::format("translate: {}: cannot connect: {}", request.monitor, std::strerror(errno)));
+  const auto connection = connect_unix_socket("translate", request.monitor, fmt::format("start the machine with -monitor unix:{},server,nowait", request.monitor));
+  if (!connection) return std::unexpected(connection.error());
+  const Socket socket{*connection};
   if (auto greeting = read_to_prompt(socket.descriptor, request.monitor); !greeting) return greeting;
   const std::string line = fmt::format("translate {:#x} {}{}{}\r", *request.address, request.length.value_or(kUsualLength),
                                        request.parts ? " " : "", request.parts_text);
