@@ -54,6 +54,10 @@ class Machine:
             self._monitor.close()
         self._directory.cleanup()
 
+    @property
+    def process(self):
+        return self._process
+
     # ---- Serial line
 
     def _read(self, seconds):

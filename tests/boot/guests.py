@@ -364,9 +364,9 @@ def graphical_installer(target):
 _SYSTEM = ("systemd-sysv", "udev", "initramfs-tools", "linux-image-amd64", "dbus", "login", "kmod", "zstd")
 
 
-def _bootstrapped(target, packages, mebibytes, settle=lambda root: None):
+def _bootstrapped(target, packages, mebibytes, settle=lambda root: None, directories=()):
     """A Debian system with systemd and `packages`, whose root has the password "vellum": a directory with disk.img, on which GRUB
-    starts it. `settle` may change the tree before it becomes the disk. Needs root."""
+    starts it. `directories` are there before any package is; `settle` may change the tree before it becomes the disk. Needs root."""
     if os.geteuid() != 0:
         raise debian.Unavailable("a Debian system can only be made by root (mmdebstrap)")
     with tempfile.TemporaryDirectory(dir=DIRECTORY) as directory:
@@ -374,7 +374,7 @@ def _bootstrapped(target, packages, mebibytes, settle=lambda root: None):
         script = subprocess.run(
             ["mmdebstrap", "--variant=minbase", "--include=" + ",".join([*_SYSTEM, *packages]), "--aptopt=Acquire::Languages \"none\"",
              # Nobody needs the tree after a crash of the host, nor reads its documentation.
-             "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
+             "--dpkgopt=force-unsafe-io", *(f'--setup-hook=mkdir -p "$1/{name}"' for name in directories), *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
              "bookworm", root, debian.mirror()], capture_output=True, text=True)
         if script.returncode != 0:
             raise debian.Unavailable(f"mmdebstrap failed: {(script.stderr.strip().splitlines() or ['?'])[-1]}")
@@ -427,3 +427,16 @@ def desktop_system(target):
         # What the X server says is on the screen, for the test; its package would bring in far more.
         debian.extract("x11-apps", root, ["./usr/bin/xwd"], "amd64")
     _bootstrapped(target, ["xserver-xorg-core", "xserver-xorg-input-libinput", "xinit", "openbox", "xterm", "fonts-dejavu-core", "libxkbfile1"], 2048, settle)
+
+
+@made("jits")
+def jit_system(target):
+    """A Debian system with systemd, Node.js and Java, and what bench/jits runs, in /opt: a directory with disk.img."""
+    def settle(root):
+        sources = pathlib.Path(__file__).resolve().parents[2] / "bench" / "jits"
+        for source in sources.iterdir():
+            shutil.copy(source, root / "opt")
+        # The compiler is a module of Debian's runtime, too; it wants /proc.
+        subprocess.run(["chroot", root, "sh", "-c", "mount -t proc proc /proc; java -m jdk.compiler/com.sun.tools.javac.Main -d /opt /opt/Work.java; status=$?; umount /proc; exit $status"], check=True)
+    # Java's package links its manual pages, which are left out, and fails where their directory is missing.
+    _bootstrapped(target, ["nodejs", "default-jre-headless"], 2048, settle, ["usr/share/man/man1"])

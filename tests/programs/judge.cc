@@ -40,6 +40,7 @@ constexpr unsigned kFailuresShown = 5;
 struct Options {
   u64 blocks = 1'000'000, seed = 1, skip = 0;  // `skip`: programs, to go on behind those of an earlier run
   std::string engines;
+  std::string favoured = "integer,strings";  // groups of opcodes from which half of the instructions are
   u64 replay = 0;
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());
   bool statistics = false;
@@ -212,19 +213,21 @@ void explain(Script& script, std::span<ProgramMachine* const> machines, u64 seed
   std::fflush(stdout);
 }
 
-std::vector<u16> rows_of(const CpuModel& model, bool integer_only) {
+// Of these groups, or of all if none are named.
+std::vector<u16> rows_of(const CpuModel& model, const std::string& groups) {
   std::vector<u16> rows;
   u16 index = 0;
-  const auto group = [&](usize count, bool integer) {
+  const auto group = [&](usize count, std::string_view name) {
+    const bool chosen = groups.empty() || fmt::format(",{},", groups).find(fmt::format(",{},", name)) != std::string::npos;
     for (usize i = 0; i < count; ++i, ++index) {
       const RowSpec& row = opcode_rows()[index];
-      if (!model.has(row.feature) || (integer_only && !integer)) continue;
+      if (!model.has(row.feature) || !chosen) continue;
       const Flow flow = interpreter_row(index).flow;
       if (flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect) continue;  // the generator's own
       rows.push_back(index);
     }
   };
-#define VELLUM_GROUP(name) group(interpreter_handlers_##name().size(), std::string_view(#name) == "integer" || std::string_view(#name) == "strings");
+#define VELLUM_GROUP(name) group(interpreter_handlers_##name().size(), #name);
   VELLUM_OPCODE_GROUPS(VELLUM_GROUP)
 #undef VELLUM_GROUP
   return rows;
@@ -285,8 +288,9 @@ Totals run_job(const Options& options, unsigned job) {
   model.features.set(static_cast<usize>(Feature::Base));
   const Machines machines = make_machines(model, options.engines);
   ProgramOptions program_options;
-  program_options.rows = rows_of(model, false);
-  program_options.favoured = rows_of(model, true);
+  program_options.rows = rows_of(model, "");
+  program_options.favoured = rows_of(model, options.favoured);
+  if (program_options.favoured.empty()) throw std::runtime_error("no group of opcodes is called " + options.favoured);
   ProgramGenerator generator(model, {}, program_options);
 
   Totals totals;
@@ -355,12 +359,13 @@ int main_checked(int argc, char** argv) {
   for (int i = 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     if (i + 1 == argc || !name.starts_with("--"))
-      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--skip PROGRAMS] [--engines A,B] [--jobs N] [--statistics 1] [--replay SEED]");
+      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--skip PROGRAMS] [--engines A,B] [--favour GROUP,...] [--jobs N] [--statistics 1] [--replay SEED]");
     const std::string value = argv[i + 1];
     if (name == "--blocks") options.blocks = std::stoull(value);
     else if (name == "--seed") options.seed = std::stoull(value);
     else if (name == "--skip") options.skip = std::stoull(value);
     else if (name == "--engines") options.engines = value;
+    else if (name == "--favour") options.favoured = value;
     else if (name == "--jobs") options.jobs = std::max(1u, static_cast<unsigned>(std::stoul(value)));
     else if (name == "--statistics") options.statistics = value != "0";
     else if (name == "--replay") options.replay = std::stoull(value);
