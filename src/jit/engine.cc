@@ -43,7 +43,7 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   if (options.engine != Engine::Baseline && !have_optimizer())
     return std::unexpected(Error{"-engine: this Vellum was built without LLVM, or the host lacks AVX2; use -engine baseline"});
   // Compiling costs about as much as millions of entries save.
-  constexpr u32 kHotAtOnce = 2'000, kHotInBackground = 20'000;
+  constexpr u32 kHotAtOnce = 2'000, kHotInBackground = 100'000;
   EngineOptions chosen = options;
   if (chosen.engine == Engine::Llvm) chosen.wait_for_compiler = true;
   if (chosen.engine == Engine::Llvm || !kHasQuickGenerator) chosen.generator = CodeGenerator::Llvm;

@@ -8,6 +8,7 @@
 
 #include "cpu/interpreter/handlers.h"
 #include "cpu/jump_cache.h"
+#include "cpu/opcodes.h"
 
 namespace vellum {
 
@@ -20,8 +21,8 @@ constexpr unsigned kRarest = 8;
 // Instructions that a region runs already gain this part of what others do.
 constexpr u64 kGainAgain = 4;
 constexpr unsigned kMaxIndirectTargets = 4;
-// An x87 instruction gains as much by being optimized as so many others: the baseline leaves it to the interpreter's handler.
-constexpr u32 kX87Gain = 10;
+// An instruction for which the baseline calls a function, and a region does not, gains as much by being optimized as so many others.
+constexpr u32 kCalledGain = 10;
 
 // A block at a RIP.
 struct Node {
@@ -123,14 +124,10 @@ std::vector<Node*> choose(Nodes& nodes, u64 head_rip) {
   return chosen;
 }
 
-// What each run of a block gains, in instructions.
-u64 gain_of(const Block& block) {
-  u64 gain = 0;
-  for (unsigned i = 0; i < block.real_count; ++i) {
-    const bool x87 = is_variant(block.variants()[i]) && interpreter_row(block.insns[i].row).x87.any;
-    gain += x87 ? kX87Gain : 1;
-  }
-  return gain;
+// Whether the baseline leaves it to a function: x87, and what ciphers are made of.
+bool is_called(u16 row) {
+  constexpr Feature kCiphers[] = {Feature::Aes, Feature::Vaes, Feature::Sha, Feature::Pclmulqdq, Feature::Vpclmulqdq};
+  return interpreter_row(row).x87.any || std::ranges::find(kCiphers, opcode_rows()[row].feature) != std::end(kCiphers);
 }
 
 RegionBlock copy_of(const Node& node, const Nodes& nodes, u64 head_rip) {
@@ -174,6 +171,12 @@ RegionBlock copy_of(const Node& node, const Nodes& nodes, u64 head_rip) {
 }
 
 }  // namespace
+
+u64 gain_of(const Block& block) {
+  u64 gain = 0;
+  for (unsigned i = 0; i < block.real_count; ++i) gain += is_variant(block.variants()[i]) && is_called(block.insns[i].row) ? kCalledGain : 1;
+  return gain;
+}
 
 Selection select_region(std::span<const TraceStep> trace, const std::function<bool(const Block&)>& is_compiled) {
   Selection selection;

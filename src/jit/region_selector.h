@@ -33,6 +33,9 @@ struct Selection {
 // says of a block whether a region holds it already.
 Selection select_region(std::span<const TraceStep> trace, const std::function<bool(const Block&)>& is_compiled);
 
+// What each run of the block gains by being optimized, in instructions: more than it has where the baseline is slow.
+u64 gain_of(const Block& block);
+
 // Whether all of these lie where they did, from the present mode and mapping.
 bool mapping_holds(const CpuCore& core, std::span<const MappingCheck> checks, u64 rip);
 

@@ -152,8 +152,14 @@ void Tiers::block_made(Block& block) {
   await_proof(block, kProofEntries);
 }
 
+// How often a block is entered before somebody looks what it is part of: sooner where there is more to gain.
+u32 Tiers::first_heat(const Block& block) const {
+  if (!m_options.must_pay) return m_options.hot_entries;
+  return static_cast<u32>(u64{m_options.hot_entries} * block.real_count / gain_of(block));
+}
+
 void Tiers::translate(Block& block) {
-  *block.heat = m_options.hot_entries;
+  *block.heat = first_heat(block);
   if (m_fault) m_fault->begin(block);
   const Baseline::Outcome outcome = m_baseline.translate(block);
   if (m_fault) m_fault->end(block);
@@ -201,7 +207,7 @@ void Tiers::block_unlinked(Block& block, Way way) { m_baseline.unlink(block, way
 
 void Tiers::block_revived(Block& block) {
   m_baseline.open(block);
-  if (*block.heat == kNever) *block.heat = m_options.hot_entries;
+  if (*block.heat == kNever) *block.heat = first_heat(block);
 }
 
 void Tiers::block_stale(Block& block) {
@@ -275,7 +281,7 @@ void Tiers::block_hot(Block& block) {
   *block.heat = kNever;
   if (m_region_at.contains(&block)) return;
   if (log_enabled(LogItem::Exec)) return;  // inside a region nobody sees blocks being entered
-  m_entered.try_emplace(&block, m_options.hot_entries);
+  m_entered.try_emplace(&block, first_heat(block));
   if (const auto failed = m_failures.find(block.ram_offset); failed != m_failures.end() && failed->second.waiting > 0) {
     --failed->second.waiting;
     give_heat(block, m_options.hot_entries);
@@ -468,7 +474,7 @@ void Tiers::retire(RegionRecord& record) {
 void Tiers::count_again(Block& head) {
   if (head.count == kStaleCount) return;
   m_entered.erase(&head);
-  *head.heat = m_options.hot_entries;
+  *head.heat = first_heat(head);
   m_baseline.open(head);
 }
 

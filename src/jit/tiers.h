@@ -46,6 +46,7 @@ class Tiers final : public Translator {
  private:
   struct RegionRecord;
   class RegionMemory;
+  u32 first_heat(const Block& block) const;
   void give_heat(Block& block, u64 entries);
   void begin_trace(Block& head, u64 rip);
   void end_trace();

@@ -7,6 +7,7 @@
 
 #include "cpu/block_cache.h"
 #include "cpu/interpreter/handlers.h"
+#include "cpu/jump_cache.h"
 #include "cpu/translator.h"
 
 using namespace vellum;
@@ -190,4 +191,13 @@ TEST_CASE("the oldest segment is evicted, and what was linked to it looks anew")
   CHECK(young->linkers == 0);
   CHECK(f.listener.told == "unlinked-next segment-0 ");
   CHECK(f.make(0x5000) != nullptr);
+}
+
+// A function that begins with PUSHF or CLI: the block behind that callout begins one byte on, and both are looked up at each call.
+TEST_CASE("targets a byte or two apart do not take each other's place in the jump cache") {
+  for (const u64 rip : {u64{0x1000}, u64{0xffffffff81a45ff0}, u64{0x7f0123456782}})
+    for (u64 distance = 1; distance <= 16; ++distance) {
+      CAPTURE(rip, distance);
+      CHECK(jump_cache_slot(rip) != jump_cache_slot(rip + distance));
+    }
 }
