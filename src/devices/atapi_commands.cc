@@ -1,9 +1,9 @@
 // ATAPI CD-ROM drive: the packet commands (MMC-3, SFF-8020i, SPC-2).
 #include <algorithm>
-#include <vector>
 
 #include "devices/atapi_cdrom.h"
 #include "devices/cd_frame.h"
+#include "devices/scsi.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -18,10 +18,8 @@ enum Operation : u8 {
   kStopPlay = 0x4e, kReadDiscInformation = 0x51, kReadTrackInformation = 0x52, kModeSense10 = 0x5a, kRead12 = 0xa8,
   kReadDvdStructure = 0xad, kReadCdMsf = 0xb9, kSetCdSpeed = 0xbb, kMechanismStatus = 0xbd, kReadCd = 0xbe,
 };
-constexpr u8 kNotReady = 2, kIllegalRequest = 5, kUnitAttention = 6;  // sense keys, SPC-2 table 107
-// Additional sense codes.
-constexpr u8 kInvalidOperation = 0x20, kOutOfRange = 0x21, kInvalidField = 0x24, kSavingUnsupported = 0x39,
-             kNoMedium = 0x3a, kRemovalPrevented = 0x53, kIllegalMode = 0x64;
+using namespace scsi;
+constexpr u8 kIllegalMode = 0x64;  // additional sense code, MMC-3
 constexpr u8 kReasonCommand = 0x01, kReasonToHost = 0x02;
 constexpr u16 kProfileCdRom = 0x0008, kProfileDvdRom = 0x0010;
 constexpr u8 kLeadOut = 0xaa;
@@ -37,39 +35,7 @@ static bool ignores_attention(u8 operation) {
 
 namespace {
 
-// Replies are lists of big-endian fields.
-class Bytes {
- public:
-  Bytes& byte(u32 value) { return put(value, 1); }
-  Bytes& word(u32 value) { return put(value, 2); }
-  Bytes& triple(u32 value) { return put(value, 3); }
-  Bytes& doubleword(u32 value) { return put(value, 4); }
-  Bytes& zeroes(usize count) {
-    m_data.insert(m_data.end(), count, 0);
-    return *this;
-  }
-  Bytes& text(std::string_view text, usize length) {
-    for (usize i = 0; i < length; ++i) m_data.push_back(i < text.size() ? static_cast<u8>(text[i]) : ' ');
-    return *this;
-  }
-  // A length field at `offset` that counts what follows it.
-  void set_length(usize offset, unsigned bytes) {
-    const usize length = m_data.size() - offset - bytes;
-    for (unsigned i = 0; i < bytes; ++i) m_data[offset + i] = static_cast<u8>(length >> (8 * (bytes - 1 - i)));
-  }
-  usize size() const { return m_data.size(); }
-  u8& operator[](usize index) { return m_data[index]; }
-  operator std::span<const u8>() const { return m_data; }
-
- private:
-  Bytes& put(u32 value, unsigned bytes) {
-    while (bytes--) m_data.push_back(static_cast<u8>(value >> (8 * bytes)));
-    return *this;
-  }
-  std::vector<u8> m_data;
-};
-
-void put_address(Bytes& bytes, u32 block, bool msf) {
+void put_address(ScsiBytes& bytes, u32 block, bool msf) {
   if (!msf) {
     bytes.doubleword(block);
     return;
@@ -163,7 +129,7 @@ void AtapiCdrom::execute_packet() {
     case kPreventAllow: return prevent_allow();
     case kReadCapacity: {
       if (!medium_ready()) return;
-      Bytes data;
+      ScsiBytes data;
       data.doubleword(frames() - 1).doubleword(kCdUserDataSize);
       return reply(data, 8);
     }
@@ -181,7 +147,7 @@ void AtapiCdrom::execute_packet() {
     case kReadToc: return read_toc();
     case kReadHeader: {
       if (!medium_ready() || !frames_exist(packet_field(2, 4), 1)) return;
-      Bytes data;
+      ScsiBytes data;
       data.byte(1).zeroes(3);  // mode 1
       put_address(data, packet_field(2, 4), packet[1] & 2);
       return reply(data, packet_field(7, 2));
@@ -206,7 +172,7 @@ void AtapiCdrom::request_sense() {
     m_packet.sense_qualifier = 0;
     m_packet.unit_attention = 0;
   }
-  Bytes data;
+  ScsiBytes data;
   data.byte(0x70).byte(0).byte(m_packet.sense_key).zeroes(4).byte(10).zeroes(4);
   data.byte(m_packet.sense_code).byte(m_packet.sense_qualifier).zeroes(4);
   m_packet.sense_key = m_packet.sense_code = m_packet.sense_qualifier = 0;
@@ -215,7 +181,7 @@ void AtapiCdrom::request_sense() {
 
 void AtapiCdrom::inquiry() {
   if (m_packet.packet[1] & 3) return packet_error(spec::kIllegalRequest, spec::kInvalidField);
-  Bytes data;
+  ScsiBytes data;
   // SFF-8020i 10.8.1: CD-ROM, removable, no ANSI version, ATAPI version 2, response format 1.
   data.byte(0x05).byte(0x80).byte(0x00).byte(0x21).byte(31).zeroes(3);
   data.text("VELLUM", 8).text("DVD-ROM", 16).text("1.0", 4);
@@ -229,7 +195,7 @@ void AtapiCdrom::read_toc() {
   const unsigned format = packet[2] & 0xf ? packet[2] & 0xf : packet[9] >> 6;
   const u8 start = packet[6];
   if (!medium_ready()) return;
-  Bytes data;
+  ScsiBytes data;
   data.word(0).byte(1).byte(1);
   switch (format) {
     case 0:  // tracks
@@ -265,7 +231,7 @@ void AtapiCdrom::read_toc() {
 void AtapiCdrom::read_sub_channel() {
   const auto& packet = m_packet.packet;
   if (!medium_ready()) return;
-  Bytes data;
+  ScsiBytes data;
   data.byte(0).byte(0x15).word(0);  // no current audio status
   if (packet[2] & 0x40) {
     switch (packet[3]) {
@@ -291,14 +257,14 @@ void AtapiCdrom::get_configuration() {
   if (request == 3) return packet_error(spec::kIllegalRequest, spec::kInvalidField);
   const bool present = frames() != 0;
   const u16 profile = !present ? 0 : dvd() ? spec::kProfileDvdRom : spec::kProfileCdRom;
-  Bytes data;
+  ScsiBytes data;
   data.doubleword(0).word(0).word(profile);
   // MMC-3 5.3: each feature as code, version << 2 | persistent << 1 | current, length, fields.
   const auto wanted = [&](u32 code, bool current) {
     if (request == 2) return code == first;
     return code >= first && (request == 0 || current);
   };
-  const auto feature = [&](u32 code, unsigned version, bool persistent, bool current, const Bytes& fields) {
+  const auto feature = [&](u32 code, unsigned version, bool persistent, bool current, const ScsiBytes& fields) {
     if (!wanted(code, current)) return;
     const std::span<const u8> content = fields;
     data.word(code)
@@ -308,13 +274,13 @@ void AtapiCdrom::get_configuration() {
   };
   const bool is_cd = profile == spec::kProfileCdRom, is_dvd = profile == spec::kProfileDvdRom;
   feature(0x0000, 0, true, true,
-          Bytes().word(spec::kProfileDvdRom).byte(is_dvd).byte(0).word(spec::kProfileCdRom).byte(is_cd).byte(0));
-  feature(0x0001, 0, true, true, Bytes().doubleword(2));                          // core: ATAPI
-  feature(0x0003, 0, true, true, Bytes().byte(0x29).zeroes(3));                   // removable: tray, eject, lock
-  feature(0x0010, 0, false, present, Bytes().doubleword(kCdUserDataSize).word(1).zeroes(2));  // random readable
-  feature(0x001e, 1, false, is_cd, Bytes().zeroes(4));                            // CD read
-  feature(0x001f, 0, false, is_dvd, Bytes());                                     // DVD read
-  feature(0x0100, 0, true, true, Bytes());                                        // power management
+          ScsiBytes().word(spec::kProfileDvdRom).byte(is_dvd).byte(0).word(spec::kProfileCdRom).byte(is_cd).byte(0));
+  feature(0x0001, 0, true, true, ScsiBytes().doubleword(2));                          // core: ATAPI
+  feature(0x0003, 0, true, true, ScsiBytes().byte(0x29).zeroes(3));                   // removable: tray, eject, lock
+  feature(0x0010, 0, false, present, ScsiBytes().doubleword(kCdUserDataSize).word(1).zeroes(2));  // random readable
+  feature(0x001e, 1, false, is_cd, ScsiBytes().zeroes(4));                            // CD read
+  feature(0x001f, 0, false, is_dvd, ScsiBytes());                                     // DVD read
+  feature(0x0100, 0, true, true, ScsiBytes());                                        // power management
   data.set_length(0, 4);
   reply(data, packet_field(7, 2));
 }
@@ -323,7 +289,7 @@ void AtapiCdrom::get_event_status() {
   constexpr u8 kMediaClass = 4;
   if (!(m_packet.packet[1] & 1))  // only polling is possible without command queueing
     return packet_error(spec::kIllegalRequest, spec::kInvalidField);
-  Bytes data;
+  ScsiBytes data;
   if (m_packet.packet[4] & (1 << kMediaClass)) {
     const bool present = m_medium && !m_packet.tray_open;
     data.word(0).byte(kMediaClass).byte(1 << kMediaClass);
@@ -340,24 +306,24 @@ void AtapiCdrom::mode_sense(bool ten) {
   const u8 page = m_packet.packet[2] & 0x3f;
   if (m_packet.packet[2] >> 6 == 3) return packet_error(spec::kIllegalRequest, spec::kSavingUnsupported);
   const bool changeable = m_packet.packet[2] >> 6 == 1;  // a mask: nothing can be changed
-  Bytes data;
+  ScsiBytes data;
   // Header: length, medium type (120 mm data disc, door open, no disc), no block descriptors.
   const u8 medium = m_packet.tray_open ? 0x71 : !m_medium ? 0x70 : 0x01;
   if (ten) data.word(0).byte(medium).zeroes(5);
   else data.byte(0).byte(medium).zeroes(2);
   const usize header = data.size();
-  const auto add = [&](u8 code, const Bytes& fields) {
+  const auto add = [&](u8 code, const ScsiBytes& fields) {
     if (page != code && page != 0x3f) return;
     const std::span<const u8> content = fields;
     data.byte(code).byte(static_cast<u32>(content.size()));
     for (const u8 byte : content) data.byte(changeable ? 0 : byte);
   };
-  add(0x01, Bytes().byte(0).byte(5).zeroes(4));          // read error recovery: 5 retries
-  add(0x0d, Bytes().byte(0).byte(0x0d).word(60).word(75));  // CD: seconds in a minute, frames in a second
-  add(0x0e, Bytes().byte(4).zeroes(5).zeroes(8));        // audio control: immediate
+  add(0x01, ScsiBytes().byte(0).byte(5).zeroes(4));          // read error recovery: 5 retries
+  add(0x0d, ScsiBytes().byte(0).byte(0x0d).word(60).word(75));  // CD: seconds in a minute, frames in a second
+  add(0x0e, ScsiBytes().byte(4).zeroes(5).zeroes(8));        // audio control: immediate
   // Capabilities and mechanical status, MMC-3 5.5.10, page 2Ah: reads CD-R, CD-RW, DVD-ROM; writes nothing; mode 2
   // forms, multisession; lock, eject, tray; speeds in kB/s.
-  add(0x2a, Bytes()
+  add(0x2a, ScsiBytes()
                 .byte(0x0b).byte(0x00).byte(0x70).byte(0x00)
                 .byte(0x29u | (m_packet.locked ? 2u : 0)).byte(0x00)
                 .word(8467).word(256).word(512).word(8467).zeroes(2).zeroes(4));
@@ -367,14 +333,14 @@ void AtapiCdrom::mode_sense(bool ten) {
 }
 
 void AtapiCdrom::mechanism_status() {
-  Bytes data;
+  ScsiBytes data;
   data.byte(0).byte(m_packet.tray_open ? 0x10 : 0).triple(0).byte(1).word(0);
   reply(data, packet_field(8, 2));
 }
 
 void AtapiCdrom::read_disc_information() {
   if (!medium_ready()) return;
-  Bytes data;
+  ScsiBytes data;
   // MMC-3 6.25: complete disc, complete last session, one session with one track.
   data.word(0).byte(0x0e).byte(1).byte(1).byte(1).byte(1).byte(0x20).byte(0).zeroes(3).zeroes(4);
   data.doubleword(0xffffffff).doubleword(0xffffffff).zeroes(8).byte(0).byte(0);
@@ -388,7 +354,7 @@ void AtapiCdrom::read_track_information() {
   const u32 where = packet_field(2, 4);
   const bool exists = kind == 0 ? where < frames() : kind == 3 ? false : where <= 1;
   if (!exists) return packet_error(spec::kIllegalRequest, spec::kInvalidField);
-  Bytes data;
+  ScsiBytes data;
   data.word(0).byte(1).byte(1).byte(0).byte(0x04).byte(0x01).byte(0);  // track 1, session 1, data, mode 1
   data.doubleword(0).doubleword(0).doubleword(0).doubleword(0).doubleword(frames());
   data.doubleword(0).zeroes(4);
@@ -422,7 +388,7 @@ void AtapiCdrom::read_dvd_structure() {
   if (!medium_ready()) return;
   if (!dvd() || m_packet.packet[6] != 0 || m_packet.packet[1] != 0)
     return packet_error(spec::kIllegalRequest, m_packet.packet[1] != 0 || dvd() ? spec::kInvalidField : 0x30);
-  Bytes data;
+  ScsiBytes data;
   data.word(0).word(0);
   switch (m_packet.packet[7]) {
     case 0:  // physical format, MMC-3 table 272: DVD-ROM, 120 mm, one layer, starting at 30000h

@@ -1,25 +1,17 @@
-// The USB tablet: descriptors, the control endpoint, reports.
+// The USB tablet: descriptors, requests of the class, reports.
 #include "devices/usb_tablet.h"
 
 #include <algorithm>
-#include <string_view>
-#include <vector>
 
 namespace vellum {
 
 namespace {
 
 namespace spec {
-// USB 1.1 table 9-4 and 9-5, HID 1.11 7.1 and 7.2.
-enum Request : u8 {
-  kGetStatus = 0, kClearFeature = 1, kSetFeature = 3, kSetAddress = 5, kGetDescriptor = 6, kGetConfiguration = 8,
-  kSetConfiguration = 9, kGetInterface = 10, kSetInterface = 11,
-};
+// HID 1.11 7.1 and 7.2.
 enum ClassRequest : u8 { kGetReport = 1, kGetIdle = 2, kGetProtocol = 3, kSetReport = 9, kSetIdle = 10, kSetProtocol = 11 };
-enum Descriptor : u8 { kDevice = 1, kConfiguration = 2, kString = 3, kHid = 0x21, kHidReport = 0x22 };
-constexpr u8 kToHost = 0x80, kTypeMask = 0x60, kClass = 0x20, kRecipientMask = 0x1f, kEndpoint = 2;
+enum Descriptor : u8 { kDevice = 1, kConfiguration = 2, kInterface = 4, kEndpoint = 5, kHid = 0x21, kHidReport = 0x22 };
 constexpr u8 kInEndpoint = 0x81;
-constexpr u16 kFeatureHalt = 0, kFeatureWakeup = 1;
 constexpr u8 kControlPacket = 8;
 }  // namespace spec
 
@@ -40,28 +32,23 @@ constexpr u8 kReportDescriptor[] = {
 
 // Table 9-7. The identity is the one under which guests know emulated tablets.
 constexpr u8 kDeviceDescriptor[] = {18, spec::kDevice, 0x10, 0x01, 0, 0, 0, spec::kControlPacket, 0x27, 0x06, 0x01, 0x00, 0x00, 0x01, 1, 2, 3, 1};
-constexpr u8 kHidDescriptor[] = {9, spec::kHid, 0x11, 0x01, 0, 1, spec::kHidReport, sizeof(kReportDescriptor), 0};
 constexpr u8 kPollingInterval = 8;  // milliseconds
-
-std::vector<u8> configuration_descriptor() {
-  std::vector<u8> bytes = {9, spec::kConfiguration, 0, 0, 1, 1, 0, 0xa0, 50,  // bus powered, remote wakeup, 100 mA
-                           9, 4, 0, 0, 1, 3, 0, 0, 0};                        // interface 0: HID, no boot protocol
-  bytes.insert(bytes.end(), std::begin(kHidDescriptor), std::end(kHidDescriptor));
-  const u8 endpoint[] = {7, 5, spec::kInEndpoint, 3, 8, 0, kPollingInterval};
-  bytes.insert(bytes.end(), std::begin(endpoint), std::end(endpoint));
-  bytes[2] = static_cast<u8>(bytes.size());
-  return bytes;
-}
-
-std::vector<u8> string_descriptor(std::string_view text) {
-  std::vector<u8> bytes = {static_cast<u8>(2 + 2 * text.size()), spec::kString};
-  for (const char c : text) bytes.insert(bytes.end(), {static_cast<u8>(c), 0});
-  return bytes;
-}
+constexpr u8 kConfigurationDescriptor[] = {
+    9, spec::kConfiguration, 34, 0, 1, 1, 0, 0xa0, 50,                          // bus powered, remote wakeup, 100 mA
+    9, spec::kInterface, 0, 0, 1, 3, 0, 0, 0,                                   // interface 0: HID, no boot protocol
+    9, spec::kHid, 0x11, 0x01, 0, 1, spec::kHidReport, sizeof(kReportDescriptor), 0,
+    7, spec::kEndpoint, spec::kInEndpoint, 3, 8, 0, kPollingInterval,           // interrupt, 8 bytes
+};
+static_assert(sizeof(kConfigurationDescriptor) == 34);
+constexpr auto kHidDescriptor = std::span(kConfigurationDescriptor).subspan(18, 9);
 
 constexpr Ticks kListening = 500'000'000;  // a driver that has not asked for so long does not listen
 
 }  // namespace
+
+UsbTablet::UsbTablet(VirtualClock& clock)
+    : UsbFunction({.device = kDeviceDescriptor, .configuration = kConfigurationDescriptor, .strings = {"Vellum", "Vellum USB Tablet", "1"}}),
+      m_clock(clock) {}
 
 std::array<u8, UsbTablet::kReportSize> UsbTablet::Report::bytes() const {
   return {buttons, static_cast<u8>(x), static_cast<u8>(x >> 8), static_cast<u8>(y), static_cast<u8>(y >> 8), static_cast<u8>(wheel)};
@@ -73,23 +60,22 @@ void UsbTablet::Report::visit(Archive& archive) {
   archive.require(x_ <= kGreatestPlace && y_ <= kGreatestPlace, "tablet place");
 }
 
-void UsbTablet::reset(ResetKind) { m_state = {}; }
+void UsbTablet::reset(ResetKind) {
+  reset_control();
+  m_state = {};
+}
 
-void UsbTablet::bus_reset() {
+void UsbTablet::function_reset() {
   const Report current = m_state.current;
   m_state = {};
   m_state.current = current;
 }
 
 void UsbTablet::visit(Archive& archive) {
-  auto& [address_, next_address, configuration, halted, wakeup_enabled, idle_rate, protocol, stage, length, position, reply_, current,
-         reports, last_poll, last_report, polled] = m_state;
-  archive("address", address_)("next_address", next_address)("configuration", configuration)("halted", halted);
-  archive("wakeup_enabled", wakeup_enabled)("idle_rate", idle_rate)("protocol", protocol)("stage", stage);
-  archive("length", length)("position", position)("reply", reply_)("current", current)("reports", reports);
+  auto& [idle_rate, protocol, current, reports, last_poll, last_report, polled] = m_state;
+  visit_control(archive);
+  archive("idle_rate", idle_rate)("protocol", protocol)("current", current)("reports", reports);
   archive("last_poll", last_poll)("last_report", last_report)("polled", polled);
-  archive.require(stage < Stage::Count, "tablet control stage");
-  archive.require(position <= length && (stage != Stage::DataIn || length <= reply_.size()), "tablet control data");
   archive.require(reports.size() <= kQueueLimit, "tablet reports");
 }
 
@@ -109,17 +95,10 @@ void UsbTablet::place(u16 x, u16 y, int wheel, u8 buttons) {
 }
 
 bool UsbTablet::listened_to() const {
-  return m_state.configuration != 0 && m_state.polled && m_clock.now() - m_state.last_poll < kListening;
+  return is_configured() && m_state.polled && m_clock.now() - m_state.last_poll < kListening;
 }
 
-UsbAnswer UsbTablet::transact(UsbToken token, u8 endpoint, std::span<u8> data) {
-  using Kind = UsbAnswer::Kind;
-  if (endpoint == 0) return token == UsbToken::Setup ? setup(data) : control(token, data);
-  if (endpoint != 1 || token != UsbToken::In || m_state.configuration == 0) return {Kind::Silence};
-  return m_state.halted ? UsbAnswer{Kind::Stall} : interrupt(data);
-}
-
-UsbAnswer UsbTablet::interrupt(std::span<u8> data) {
+UsbAnswer UsbTablet::transfer(UsbToken, u8, std::span<u8> data) {
   State& s = m_state;
   const Ticks now = m_clock.now();
   s.last_poll = now;
@@ -139,114 +118,16 @@ UsbAnswer UsbTablet::interrupt(std::span<u8> data) {
   return {UsbAnswer::Kind::Done, bytes.size()};
 }
 
-void UsbTablet::reply(std::span<const u8> data) {
-  // A device gives no more than it was asked for (9.3.5); s.length holds that.
-  m_state.length = static_cast<u16>(std::min<usize>({data.size(), m_state.length, kReplySize}));
-  std::copy_n(data.begin(), m_state.length, m_state.reply.begin());
+std::span<const u8> UsbTablet::class_descriptor(u8 type) const {
+  if (type == spec::kHid) return kHidDescriptor;
+  if (type == spec::kHidReport) return kReportDescriptor;
+  return {};
 }
 
-UsbAnswer UsbTablet::setup(std::span<const u8> packet) {
+bool UsbTablet::class_request(u8 type, u8 request, u16 value, u16) {
   State& s = m_state;
-  s.stage = Stage::Idle;
-  s.position = 0;
-  if (packet.size() != 8) return {UsbAnswer::Kind::Silence};  // no device takes a setup packet of another length (8.5.2)
-  const u8 type = packet[0], request = packet[1];
-  const u16 value = static_cast<u16>(packet[2] | packet[3] << 8), index = static_cast<u16>(packet[4] | packet[5] << 8);
-  s.length = static_cast<u16>(packet[6] | packet[7] << 8);
-  const bool to_host = type & spec::kToHost, no_data = s.length == 0;
-  const bool known = (type & spec::kTypeMask) == 0            ? standard_request(type, request, value, index)
-                     : (type & spec::kTypeMask) == spec::kClass ? class_request(type, request, value)
-                                                                : false;
-  // 8.5.2: a request that is not understood is answered by STALL in its data or status stage, never in setup itself.
-  if (!known) s.stage = Stage::Stalled;
-  else if (no_data) s.stage = Stage::StatusIn;
-  else s.stage = to_host ? Stage::DataIn : Stage::DataOut;
-  return {UsbAnswer::Kind::Done, 8};
-}
-
-UsbAnswer UsbTablet::control(UsbToken token, std::span<u8> data) {
-  using Kind = UsbAnswer::Kind;
-  State& s = m_state;
-  switch (s.stage) {
-    case Stage::DataIn:
-      if (token == UsbToken::In) {
-        const usize part = std::min<usize>(spec::kControlPacket, s.length - s.position);
-        std::copy_n(s.reply.begin() + s.position, std::min(part, data.size()), data.begin());
-        s.position = static_cast<u16>(s.position + part);
-        return {Kind::Done, part};
-      }
-      s.stage = Stage::Idle;  // the host's empty packet is the status stage, also when it wants no more data
-      return {Kind::Done, data.size()};
-    case Stage::DataOut:
-      if (token == UsbToken::Out) {
-        s.position = static_cast<u16>(std::min<usize>(s.position + data.size(), s.length));
-        return {Kind::Done, data.size()};
-      }
-      s.stage = Stage::Idle;
-      return {Kind::Done, 0};
-    case Stage::StatusIn:
-      if (token != UsbToken::In) return {Kind::Stall};
-      s.stage = Stage::Idle;
-      s.address = s.next_address;
-      return {Kind::Done, 0};
-    case Stage::Stalled: return {Kind::Stall};
-    case Stage::Idle:
-    case Stage::Count: break;
-  }
-  return {Kind::Stall};
-}
-
-bool UsbTablet::get_descriptor(u8 type, u8 index) {
-  switch (type) {
-    case spec::kDevice: return reply(kDeviceDescriptor), true;
-    case spec::kConfiguration: return reply(configuration_descriptor()), index == 0;
-    case spec::kString:
-      switch (index) {
-        case 0: return reply(std::array<u8, 4>{4, spec::kString, 0x09, 0x04}), true;  // American English
-        case 1: return reply(string_descriptor("Vellum")), true;
-        case 2: return reply(string_descriptor("Vellum USB Tablet")), true;
-        case 3: return reply(string_descriptor("1")), true;
-        default: return false;
-      }
-    case spec::kHid: return reply(kHidDescriptor), true;
-    case spec::kHidReport: return reply(kReportDescriptor), true;
-    default: return false;
-  }
-}
-
-bool UsbTablet::standard_request(u8 type, u8 request, u16 value, u16 index) {
-  State& s = m_state;
-  const bool endpoint = (type & spec::kRecipientMask) == spec::kEndpoint;
-  switch (request) {
-    case spec::kGetStatus: {
-      const bool bit0 = endpoint && (index & 0xff) == spec::kInEndpoint && s.halted;
-      const bool bit1 = (type & spec::kRecipientMask) == 0 && s.wakeup_enabled;
-      return reply(std::array<u8, 2>{static_cast<u8>(bit0 | bit1 << 1), 0}), true;
-    }
-    case spec::kClearFeature:
-    case spec::kSetFeature: {
-      const bool set = request == spec::kSetFeature;
-      if (endpoint && value == spec::kFeatureHalt && (index & 0xff) == spec::kInEndpoint) return s.halted = set, true;
-      if (endpoint && value == spec::kFeatureHalt && (index & 0x7f) == 0) return true;
-      if (!endpoint && value == spec::kFeatureWakeup) return s.wakeup_enabled = set, true;
-      return false;
-    }
-    case spec::kSetAddress: return s.next_address = value & 0x7f, value < 0x80;
-    case spec::kGetDescriptor: return get_descriptor(static_cast<u8>(value >> 8), static_cast<u8>(value));
-    case spec::kGetConfiguration: return reply(std::span(&s.configuration, 1)), true;
-    case spec::kSetConfiguration:
-      if (value > 1) return false;
-      s.configuration = static_cast<u8>(value);
-      s.halted = false;
-      return true;
-    case spec::kGetInterface: return reply(std::array<u8, 1>{0}), s.configuration != 0;
-    case spec::kSetInterface: return s.configuration != 0 && value == 0 && index == 0;
-    default: return false;
-  }
-}
-
-bool UsbTablet::class_request(u8, u8 request, u16 value) {
-  State& s = m_state;
+  const bool sends = request == spec::kGetReport || request == spec::kGetIdle || request == spec::kGetProtocol;
+  if (sends != ((type & 0x80) != 0)) return false;
   switch (request) {
     case spec::kGetReport: return reply(s.current.bytes()), true;
     case spec::kGetIdle: return reply(std::span(&s.idle_rate, 1)), true;

@@ -4,18 +4,18 @@
 #include <array>
 #include <deque>
 
-#include "devices/usb_device.h"
+#include "devices/usb_function.h"
 #include "devices/virtual_clock.h"
 
 namespace vellum {
 
-// Sources: USB specification 1.1, chapters 8 and 9; USB Device Class Definition for HID 1.11.
-class UsbTablet final : public UsbDevice {
+// Source: USB Device Class Definition for HID 1.11.
+class UsbTablet final : public UsbFunction {
  public:
   static constexpr u16 kGreatestPlace = 32767;
   enum Button : u8 { kLeft = 1, kRight = 2, kMiddle = 4, kFourth = 8, kFifth = 16 };
 
-  explicit UsbTablet(VirtualClock& clock) : m_clock(clock) {}
+  explicit UsbTablet(VirtualClock& clock);
 
   // The user's side: where the pointer is (0 to kGreatestPlace, from the left and top edge), how far the wheel was turned
   // (in notches, positive away from the user), and which buttons are down now.
@@ -26,13 +26,15 @@ class UsbTablet final : public UsbDevice {
   std::string_view name() const override { return "usb_tablet"; }
   void reset(ResetKind kind) override;
   void visit(Archive& archive) override;
-  void bus_reset() override;
-  u8 address() const override { return m_state.address; }
-  UsbAnswer transact(UsbToken token, u8 endpoint, std::span<u8> data) override;
+
+ protected:
+  UsbAnswer transfer(UsbToken token, u8 endpoint, std::span<u8> data) override;
+  bool class_request(u8 type, u8 request, u16 value, u16 index) override;
+  std::span<const u8> class_descriptor(u8 type) const override;
+  void function_reset() override;
 
  private:
-  enum class Stage : u8 { Idle, DataIn, DataOut, StatusIn, Stalled, Count };
-  static constexpr usize kReportSize = 6, kReplySize = 128, kQueueLimit = 32;
+  static constexpr usize kReportSize = 6, kQueueLimit = 32;
   struct Report {
     u8 buttons = 0;
     u16 x = 0, y = 0;
@@ -41,27 +43,11 @@ class UsbTablet final : public UsbDevice {
     std::array<u8, kReportSize> bytes() const;
   };
 
-  UsbAnswer setup(std::span<const u8> packet);
-  UsbAnswer control(UsbToken token, std::span<u8> data);
-  UsbAnswer interrupt(std::span<u8> data);
-  // Requests: false when the device does not know them, and stalls.
-  bool standard_request(u8 type, u8 request, u16 value, u16 index);
-  bool class_request(u8 type, u8 request, u16 value);
-  bool get_descriptor(u8 type, u8 index);
-  void reply(std::span<const u8> data);
-
   // Wiring.
   VirtualClock& m_clock;
-  // Guest-visible state.
+  // Guest-visible state, beside the control endpoint's.
   struct State {
-    u8 address = 0, next_address = 0;  // the new one holds when the request's status stage is over
-    u8 configuration = 0;
-    bool halted = false;               // endpoint 1
-    bool wakeup_enabled = false;
     u8 idle_rate = 0, protocol = 1;
-    Stage stage = Stage::Idle;
-    u16 length = 0, position = 0;      // of the control transfer's data
-    std::array<u8, kReplySize> reply{};
     Report current;                    // as the last report said
     std::deque<Report> reports;        // not yet taken
     Ticks last_poll = 0, last_report = 0;

@@ -131,7 +131,7 @@ Result<void> option_display(OptionParsing& parsing, std::string_view value) {
                 "  none                                                      no display\n"
                 "\n"
                 "Keys of the window, with Ctrl-Alt: G grabs and frees mouse and keyboard, F full screen, S screenshot (PNG), P pause, M the\n"
-                "monitor, Delete for the guest. An image file dropped on the window goes into the floppy or CD-ROM drive.\n"
+                "monitor, Delete for the guest. An image file dropped on the window goes into the floppy, CD-ROM or USB drive.\n"
                 "Keys of the terminal: Ctrl-A h lists them.\n");
   DisplaySpec spec;
   spec.option = fmt::format("-display {}", value);

@@ -7,7 +7,7 @@ namespace vellum {
 
 namespace {
 
-constexpr std::string_view kDevices[] = {"isa-debug-exit", "pc-testdev", "usb-tablet", "sb16", "AC97"};
+constexpr std::string_view kDevices[] = {"isa-debug-exit", "pc-testdev", "usb-tablet", "usb-storage", "sb16", "AC97"};
 
 std::vector<std::string_view> device_names() {
   std::vector<std::string_view> names(std::begin(kDevices), std::end(kDevices));
@@ -28,6 +28,17 @@ std::string_view driver_of(std::string_view value) {
   }
 }
 
+Result<void> add_usb_storage(OptionParsing& parsing, std::string_view value) {
+  static constexpr std::string_view kKeys[] = {"driver", "drive", "id", "removable"};
+  const auto values = KeyedValues::parse("-device", value, "driver", kKeys);
+  if (!values) return std::unexpected(values.error());
+  const auto removable = values->flag("removable", true);
+  if (!removable) return std::unexpected(removable.error());
+  if (!*removable) return failure("-device: usb-storage: its medium can always be changed; removable=off is not possible");
+  parsing.usb_storage.push_back(values->text("drive"));
+  return {};
+}
+
 Result<void> option_device(OptionParsing& parsing, std::string_view value) {
   if (value == "help" || value == "?") {
     std::string text =
@@ -36,6 +47,8 @@ Result<void> option_device(OptionParsing& parsing, std::string_view value) {
         "  pc-testdev                                registers that the test suite kvm-unit-tests needs\n"
         "  usb-tablet                                a pointer that reports its place, on USB: the guest's pointer is where\n"
         "                                            the user's is\n"
+        "  usb-storage[,drive=ID]                    a disk on USB that can be changed while the guest runs; ID is a -drive's\n"
+        "                                            with if=none, and without it the disk drive is empty\n"
         "  sb16                                      Sound Blaster 16: port 220h, IRQ 5, DMA 1 and 5, OPL3\n"
         "  AC97                                      Intel AC'97 sound (82801AA)\n";
     for (const NetworkModel& model : network_models()) text += fmt::format("  {:<42}{}\n", fmt::format("{}[,netdev=ID][,mac=ADDRESS]", model.name), model.help);
@@ -43,6 +56,7 @@ Result<void> option_device(OptionParsing& parsing, std::string_view value) {
   }
   const std::string_view driver = driver_of(value);
   if (const NetworkModel* model = find_network_model(driver)) return parsing.options.network.add_card(*model, value);
+  if (driver == "usb-storage") return add_usb_storage(parsing, value);
   static constexpr std::string_view kKeys[] = {"driver", "iobase", "iosize"};
   const auto values = KeyedValues::parse("-device", value, "driver", kKeys);
   if (!values) return std::unexpected(values.error());
@@ -80,7 +94,7 @@ constexpr OptionRow kRows[] = {
     {"-device", "NAME[,KEY=VALUE]", "an extra device (-device help lists them)", option_device},
     {"-netdev", "KIND,id=ID[,KEY=VALUE...]", "where a network card's cable leads: user, tap, socket or stream\n(-netdev help tells more)", option_netdev},
     {"-nic", "KIND[,model=CARD][,KEY=VALUE...]|none", "a network card and its -netdev in one (card e1000 unless given);\nwithout -nic and -device there is none", option_nic},
-    {"-usb", "", "a USB controller (UHCI); -device usb-tablet brings it too", option_usb},
+    {"-usb", "", "a USB controller (UHCI); -device usb-tablet and USB disks bring it too", option_usb},
 };
 
 }  // namespace

@@ -50,7 +50,8 @@ class DisplayControl {
   virtual void quit() = 0;
   // Writes what is shown as PNG to `path`, or to a new file named after the date when it is empty. Returns the file's name.
   virtual Result<std::string> take_screenshot(const std::string& path) = 0;
-  // Puts an image into the drive that fits it: a floppy drive when it is as small as a floppy, else the first CD-ROM drive.
+  // Puts an image into the drive that fits it: a floppy drive when it is as small as a floppy, the first USB disk
+  // drive when there is one and the image is no CD's or DVD's, else the first CD-ROM drive.
   // Returns the drive's name.
   virtual Result<std::string> insert_image(const std::string& path) = 0;
   // Runs a line of the monitor and returns what it prints.

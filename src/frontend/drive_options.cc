@@ -9,6 +9,8 @@ namespace vellum {
 
 namespace {
 
+constexpr usize kUsbPorts = 2;
+
 std::string_view interface_name(DriveSpec::Interface interface) {
   return interface == DriveSpec::Interface::Ide ? "ide" : "floppy";
 }
@@ -39,33 +41,41 @@ Result<void> option_fdb(OptionParsing& parsing, std::string_view value) { return
 
 Result<void> option_drive(OptionParsing& parsing, std::string_view value) {
   static constexpr std::string_view kKeys[] = {"file", "if", "format", "snapshot", "readonly", "media", "index", "bus", "unit", "id"};
-  static constexpr std::string_view kInterfaces[] = {"ide", "floppy"};
+  static constexpr std::string_view kInterfaces[] = {"ide", "floppy", "usb", "none"};  // in the order of Interface
   static constexpr std::string_view kFormats[] = {"raw"};
   static constexpr std::string_view kMedia[] = {"disk", "cdrom"};
   const auto values = KeyedValues::parse("-drive", value, "", kKeys);
   if (!values) return std::unexpected(values.error());
+  using Interface = DriveSpec::Interface;
   DriveSpec drive;
   drive.option = "-drive";
   drive.file = values->text("file");
   const auto interface = parse_choice("-drive: if", values->text("if", "ide"), kInterfaces);
   if (!interface) return std::unexpected(interface.error());
-  drive.interface = *interface == 0 ? DriveSpec::Interface::Ide : DriveSpec::Interface::Floppy;
+  drive.interface = static_cast<Interface>(*interface);
   drive.format = values->text("format");
   if (!drive.format.empty())
     if (const auto format = parse_choice("-drive: format", drive.format, kFormats); !format) return std::unexpected(format.error());
   const auto media = parse_choice("-drive: media", values->text("media", "disk"), kMedia);
   if (!media) return std::unexpected(media.error());
   drive.cdrom = *media == 1;
-  if (drive.cdrom && drive.interface == DriveSpec::Interface::Floppy) return failure("-drive: media=cdrom does not go with if=floppy");
+  if (drive.cdrom && drive.interface != Interface::Ide) return failure("-drive: media=cdrom goes with if=ide only");
   const auto snapshot = values->flag("snapshot", false);
   if (!snapshot) return std::unexpected(snapshot.error());
   drive.snapshot = *snapshot;
   const auto read_only = values->flag("readonly", drive.cdrom);
   if (!read_only) return std::unexpected(read_only.error());
   drive.read_only = *read_only;
-  if (drive.file.empty() && !drive.cdrom) return failure("-drive: the key 'file' is missing");
+  if (drive.file.empty() && !drive.cdrom && drive.interface != Interface::Usb) return failure("-drive: the key 'file' is missing");
+  drive.id = values->text("id");
+  if (drive.interface == Interface::Usb || drive.interface == Interface::None) {
+    if (values->find("index") || values->find("bus") || values->find("unit")) return failure("-drive: index, bus and unit do not go with if=usb and if=none");
+    if (drive.interface == Interface::None && drive.id.empty()) return failure("-drive: if=none needs an id, by which a device names the drive");
+    parsing.options.drives.push_back(std::move(drive));
+    return {};
+  }
 
-  const unsigned count = drive.interface == DriveSpec::Interface::Ide ? 4 : 2;
+  const unsigned count = drive.interface == Interface::Ide ? 4 : 2;
   if (values->find("index") && (values->find("bus") || values->find("unit")))
     return failure("-drive: give either index or bus and unit");
   if (const auto* text = values->find("index")) {
@@ -86,6 +96,37 @@ Result<void> option_drive(OptionParsing& parsing, std::string_view value) {
     if (drive.index == count) return failure(fmt::format("-drive: the machine has no more than {} {} drives", count, interface_name(drive.interface)));
   }
   return add_drive(parsing, std::move(drive));
+}
+
+// Gives the USB disks their drives and ports.
+Result<void> place_usb_disks(OptionParsing& parsing) {
+  std::vector<DriveSpec>& drives = parsing.options.drives;
+  const bool tablet = parsing.options.usb_tablet;
+  using Interface = DriveSpec::Interface;
+  unsigned count = 0;
+  for (auto& drive : drives)
+    if (drive.interface == Interface::Usb) drive.index = count++;
+  for (const std::string& id : parsing.usb_storage) {
+    if (id.empty()) {
+      drives.push_back({.interface = Interface::Usb, .index = count++, .option = "-device usb-storage"});
+      continue;
+    }
+    std::vector<std::string_view> free;
+    for (const auto& drive : drives)
+      if (drive.interface == Interface::None) free.push_back(drive.id);
+    const auto drive = std::ranges::find_if(drives, [&](const DriveSpec& other) { return other.interface == Interface::None && other.id == id; });
+    if (drive == drives.end())
+      return failure(fmt::format("-device usb-storage: there is no free -drive if=none with the id '{}'{}", id, free.empty() ? "" : suggestion(id, free)));
+    drive->interface = Interface::Usb;
+    drive->index = count++;
+  }
+  for (const auto& drive : drives)
+    if (drive.interface == Interface::None)
+      return failure(fmt::format("-drive: no device takes the drive '{}'; add -device usb-storage,drive={}", drive.id, drive.id));
+  if (count + tablet > kUsbPorts)
+    return failure(fmt::format("the USB controller has {} ports, too few for {} disk{}{}", kUsbPorts, count, count == 1 ? "" : "s", tablet ? " and the tablet" : ""));
+  parsing.options.usb |= count > 0;
+  return {};
 }
 
 Result<void> option_snapshot(OptionParsing& parsing, std::string_view) { return parsing.snapshot = true, Result<void>{}; }
@@ -117,7 +158,7 @@ constexpr OptionRow kRows[] = {
     {"-cdrom", "FILE", "CD-ROM image: IDE secondary master", option_cdrom},
     {"-fda", "FILE", "floppy image in drive A:", option_fda},
     {"-fdb", "FILE", "floppy image in drive B:", option_fdb},
-    {"-drive", "file=FILE[,KEY=VALUE...]", "a drive; keys: if=ide|floppy format=raw media=disk|cdrom\nsnapshot=on|off readonly=on|off index=N bus=N unit=N id=NAME", option_drive},
+    {"-drive", "file=FILE[,KEY=VALUE...]", "a drive; keys: if=ide|floppy|usb|none format=raw media=disk|cdrom\nsnapshot=on|off readonly=on|off index=N bus=N unit=N id=NAME", option_drive},
     {"-snapshot", "", "forget at the end what the guest writes to any drive", option_snapshot},
     {"-boot", "[order=]LETTERS[,menu=on|off]", "boot order: a, b floppy, c disk, d CD-ROM, n network", option_boot},
 };
@@ -128,11 +169,13 @@ std::span<const OptionRow> drive_options() { return kRows; }
 
 Result<void> add_disk_image(OptionParsing& parsing, std::string_view file) { return disk(parsing, "the disk image", 0, file); }
 
-void finish_drive_options(OptionParsing& parsing) {
+Result<void> finish_drive_options(OptionParsing& parsing) {
   Options& options = parsing.options;
+  if (auto done = place_usb_disks(parsing); !done) return done;
   options.snapshot = parsing.snapshot;
   for (auto& drive : options.drives)
     if (parsing.snapshot && !drive.read_only) drive.snapshot = true;
+  return {};
 }
 
 }  // namespace vellum

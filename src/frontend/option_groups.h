@@ -20,6 +20,7 @@ struct OptionParsing {
   bool rtc_given = false;
   bool snapshot = false;
   std::string cpu_text;
+  std::vector<std::string> usb_storage;  // each device's drive by its id, empty: none
 };
 
 struct OptionRow {
@@ -49,7 +50,7 @@ Result<void> add_disk_image(OptionParsing& parsing, std::string_view file);
 Result<void> finish_machine_options(OptionParsing& parsing);
 Result<void> finish_diagnosis_options(OptionParsing& parsing);
 // After the diagnosis options, some of which have all drives forget what the guest writes.
-void finish_drive_options(OptionParsing& parsing);
+Result<void> finish_drive_options(OptionParsing& parsing);
 Result<void> finish_console_options(OptionParsing& parsing);
 
 }  // namespace vellum

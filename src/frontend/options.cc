@@ -63,7 +63,7 @@ Result<void> finish(OptionParsing& parsing) {
   if (auto done = finish_machine_options(parsing); !done) return done;
   if (auto done = parsing.options.network.finish(); !done) return done;
   if (auto done = finish_diagnosis_options(parsing); !done) return done;
-  finish_drive_options(parsing);
+  if (auto done = finish_drive_options(parsing); !done) return done;
   return finish_console_options(parsing);
 }
 

@@ -41,10 +41,11 @@ struct ChardevSpec {
 };
 
 struct DriveSpec {
-  enum class Interface : u8 { Ide, Floppy };
-  std::string file;  // empty: a CD-ROM drive without a disc
+  enum class Interface : u8 { Ide, Floppy, Usb, None };  // None: until a device takes it
+  std::string file;  // empty: a CD-ROM drive or a USB disk without a medium
   Interface interface = Interface::Ide;
-  unsigned index = 0;  // Ide: 0 primary master … 3 secondary slave; Floppy: 0 A:, 1 B:
+  unsigned index = 0;  // Ide: 0 primary master … 3 secondary slave; Floppy: 0 A:, 1 B:; Usb: in the order of the ports
+  std::string id;      // by which a device names it
   bool cdrom = false;
   std::string format;  // "raw", or empty
   bool snapshot = false;

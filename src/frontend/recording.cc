@@ -89,6 +89,11 @@ Result<std::string> describe_contents(PcConfig& config) {
     if (!medium) return std::unexpected(medium.error());
     text += fmt::format("floppy{}={}\n", i, *medium);
   }
+  for (usize i = 0; i < config.usb_disks.size(); ++i) {
+    const auto medium = medium_text(config.usb_disks[i].get());
+    if (!medium) return std::unexpected(medium.error());
+    text += fmt::format("usb{}={}\n", i, *medium);
+  }
   for (usize i = 0; i < config.network.size(); ++i) {
     const auto& card = config.network[i];
     text += fmt::format("network{}={} {} rom {}\n", i, format_mac_address(card.address), card.connected ? "connected" : "no cable", checksum(card.rom));

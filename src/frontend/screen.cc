@@ -6,10 +6,12 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 
 #include "frontend/message.h"
 #include "frontend/png_file.h"
@@ -196,19 +198,30 @@ Result<std::string> Screen::take_screenshot(const std::string& path) {
   return name;
 }
 
+// The volume recognition sequence of ISO 9660 and UDF (ECMA-119 8.1, ECMA-167 2/9.1).
+static bool holds_disc_image(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  char identifier[5] = {};
+  file.seekg(16 * 2048 + 1);
+  file.read(identifier, sizeof(identifier));
+  const std::string_view text(identifier, sizeof(identifier));
+  return file && (text == "CD001" || text == "BEA01");
+}
+
 Result<std::string> Screen::insert_image(const std::string& path) {
   constexpr std::uintmax_t kLargestFloppy = 2880 * 1024;
   std::error_code error;
   const auto size = std::filesystem::file_size(path, error);
   if (error) return failure(fmt::format("{}: the image cannot be inserted: {}", path, error.message()));
-  const bool floppy = size <= kLargestFloppy;
-  for (const std::string& drive : m_machine.board().removable_drives()) {
-    if (drive.starts_with("floppy") != floppy) continue;
-    if (auto changed = m_machine.board().change_medium(drive, {.path = path, .read_only = !floppy}, false); !changed)
-      return std::unexpected(changed.error());
-    return drive;
-  }
-  return failure(fmt::format("{}: the machine has no {} drive for it", path, floppy ? "floppy" : "CD-ROM"));
+  const auto drives = m_machine.board().removable_drives();
+  const auto first = [&](std::string_view kind) { return std::ranges::find_if(drives, [&](const std::string& drive) { return drive.starts_with(kind); }); };
+  // A disk without a USB drive for it may still be read in the CD-ROM drive.
+  const bool floppy = size <= kLargestFloppy, disk = !floppy && first("usb") != drives.end() && !holds_disc_image(path);
+  const auto drive = first(floppy ? "floppy" : disk ? "usb" : "ide");
+  if (drive == drives.end()) return failure(fmt::format("{}: the machine has no {} drive for it", path, floppy ? "floppy" : "CD-ROM"));
+  if (auto changed = m_machine.board().change_medium(*drive, {.path = path, .read_only = !floppy && !disk}, false); !changed)
+    return std::unexpected(changed.error());
+  return *drive;
 }
 
 }  // namespace vellum

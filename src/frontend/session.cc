@@ -329,7 +329,10 @@ Result<void> Session::open_drives(PcConfig& config) {
           if (m_debugger && m_debugger->trace()) m_debugger->trace()->disk_accessed(offset, size, write);
         });
     }
-    if (drive.interface == DriveSpec::Interface::Floppy) config.floppies[drive.index] = std::move(medium);
+    if (drive.interface == DriveSpec::Interface::Usb) {
+      config.usb_disks.resize(std::max<usize>(config.usb_disks.size(), drive.index + 1));
+      config.usb_disks[drive.index] = std::move(medium);
+    } else if (drive.interface == DriveSpec::Interface::Floppy) config.floppies[drive.index] = std::move(medium);
     else config.ide[drive.index] = {.present = true, .cdrom = drive.cdrom, .medium = std::move(medium)};
   }
   // As in QEMU, a CD-ROM drive without a disc is there unless the place is taken.

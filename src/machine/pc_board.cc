@@ -44,6 +44,7 @@
 #include "devices/system_control_port.h"
 #include "devices/uart16550.h"
 #include "devices/uhci.h"
+#include "devices/usb_storage.h"
 #include "devices/usb_tablet.h"
 #include "devices/vga.h"
 #include "machine/disk_translation.h"
@@ -293,9 +294,15 @@ void PcBoard::add_chipset() {
 
   if (m_config.usb) {
     auto& usb = m_machine.add(std::make_unique<Uhci>(clock));
+    unsigned port = 0;
     if (m_config.usb_tablet) {
       m_tablet = &m_machine.add(std::make_unique<UsbTablet>(clock));
-      usb.attach(0, *m_tablet);
+      usb.attach(port++, *m_tablet);
+    }
+    for (auto& medium : m_config.usb_disks) {
+      auto& disk = m_machine.add(std::make_unique<UsbStorage>(static_cast<unsigned>(m_usb_disks.size()), std::move(medium)));
+      m_usb_disks.push_back(&disk);
+      usb.attach(port++, disk);
     }
     m_pci->attach(usb, kSlotSouthBridge, 2);
   }
@@ -531,6 +538,8 @@ Result<void> PcBoard::flush_disks() {
     if (!medium) continue;
     if (auto flushed = medium->flush(); !flushed && result) result = flushed;
   }
+  for (UsbStorage* disk : m_usb_disks)
+    if (auto flushed = disk->disk().flush(); !flushed && result) result = flushed;
   return result;
 }
 

@@ -44,6 +44,7 @@ class Ps2Keyboard;
 class Ps2Mouse;
 class RtcMc146818;
 class SystemControlPort;
+class UsbStorage;
 class UsbTablet;
 class Vga;
 enum class DiskTranslation : u8;
@@ -87,6 +88,8 @@ struct PcConfig {
   AudioSink* audio = nullptr;  // where sound goes; null: nowhere
   bool usb = false;         // the PIIX3's USB controller
   bool usb_tablet = false;  // a tablet on it
+  // Disks on it, each null when there is no medium in it. With the tablet no more than the controller's ports.
+  std::vector<std::unique_ptr<BlockDevice>> usb_disks;
   bool test_device = false;
   bool snapshot = false;  // -snapshot: writes to media that are inserted later are forgotten too
   u64 rtc_base = 0;  // what the clock shows at power-on, in seconds since 1970-01-01
@@ -142,14 +145,16 @@ class PcBoard final : public Board {
   class CpuInputs;
 
   PcBoard(Machine& machine, PcConfig config);
-  // A drive with a changeable medium: a CD-ROM drive, or the floppy drive of this number.
+  // A drive with a changeable medium: a CD-ROM drive, a USB disk, or the floppy drive of this number.
   struct RemovableDrive {
     std::string name;
     AtapiCdrom* cdrom = nullptr;
+    UsbStorage* usb_disk = nullptr;
     unsigned floppy = 0;
   };
   std::vector<RemovableDrive> find_removable_drives();
   Result<RemovableDrive> find_removable_drive(std::string_view name);
+  static bool answers_to(const RemovableDrive& drive, std::string_view name);
   BlockDevice* medium_of(const RemovableDrive& drive);
   struct MediumRequest;
   Result<void> request_medium(const MediumRequest& request);
@@ -223,6 +228,7 @@ class PcBoard final : public Board {
   Ps2Keyboard* m_keyboard = nullptr;
   Ps2Mouse* m_mouse = nullptr;
   UsbTablet* m_tablet = nullptr;  // null: not plugged in
+  std::vector<UsbStorage*> m_usb_disks;
   Floppy82077aa* m_floppy = nullptr;
   Vga* m_vga = nullptr;
   FwCfg* m_fw_cfg = nullptr;

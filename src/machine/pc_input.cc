@@ -9,6 +9,7 @@
 #include "devices/piix4_pm.h"
 #include "devices/ps2_keyboard.h"
 #include "devices/ps2_mouse.h"
+#include "devices/usb_storage.h"
 #include "devices/usb_tablet.h"
 #include "machine/pc_board.h"
 #include "storage/fingerprint.h"
@@ -162,6 +163,8 @@ std::vector<BlockDevice*> PcBoard::inserted_media() {
   }
   for (unsigned i = 0; i < Floppy82077aa::kDrives; ++i)
     if (BlockDevice* medium = m_floppy->medium(i)) media.push_back(medium);
+  for (UsbStorage* disk : m_usb_disks)
+    if (BlockDevice* medium = disk->disk().medium()) media.push_back(medium);
   return media;
 }
 

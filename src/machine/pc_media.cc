@@ -4,6 +4,7 @@
 #include "devices/atapi_cdrom.h"
 #include "devices/floppy_82077aa.h"
 #include "devices/ide.h"
+#include "devices/usb_storage.h"
 #include "machine/pc_board.h"
 
 namespace vellum {
@@ -16,6 +17,7 @@ std::vector<PcBoard::RemovableDrive> PcBoard::find_removable_drives() {
   for (unsigned i = 0; i < Floppy82077aa::kDrives; ++i)
     if (m_floppy->drive_type(i) != FloppyDriveType::None)
       drives.push_back({.name = fmt::format("floppy{}", i), .floppy = i});
+  for (usize i = 0; i < m_usb_disks.size(); ++i) drives.push_back({.name = fmt::format("usb{}", i), .usb_disk = m_usb_disks[i]});
   return drives;
 }
 
@@ -25,20 +27,25 @@ std::vector<std::string> PcBoard::removable_drives() {
   return names;
 }
 
+// The names of the options that fill the drives, and QEMU's names (ide1-cd0), will do too.
+bool PcBoard::answers_to(const RemovableDrive& drive, std::string_view name) {
+  if (name == drive.name) return true;
+  if (drive.usb_disk) return false;
+  if (drive.cdrom) return name == "cdrom" || name == fmt::format("{}cd{}", drive.name.substr(0, 5), drive.name.back());
+  return name == (drive.floppy == 0 ? "fda" : "fdb");
+}
+
 Result<PcBoard::RemovableDrive> PcBoard::find_removable_drive(std::string_view name) {
   const auto drives = find_removable_drives();
-  for (const auto& drive : drives) {
-    // The names of the options that fill the drives, and QEMU's names (ide1-cd0), will do too.
-    const bool matches = drive.cdrom ? name == "cdrom" || name == fmt::format("{}cd{}", drive.name.substr(0, 5), drive.name.back())
-                                     : name == (drive.floppy == 0 ? "fda" : "fdb");
-    if (matches || name == drive.name) return drive;
-  }
+  for (const auto& drive : drives)
+    if (answers_to(drive, name)) return drive;
   std::string names;
   for (const auto& drive : drives) names += fmt::format("{}{}", names.empty() ? "" : ", ", drive.name);
   return failure(fmt::format("'{}' is no drive with a changeable medium; there are: {}", name, names.empty() ? "none" : names));
 }
 
 BlockDevice* PcBoard::medium_of(const RemovableDrive& drive) {
+  if (drive.usb_disk) return drive.usb_disk->disk().medium();
   return drive.cdrom ? drive.cdrom->medium() : m_floppy->medium(drive.floppy);
 }
 
@@ -48,7 +55,10 @@ Result<void> PcBoard::eject_medium_now(std::string_view name, bool force) {
   // What the guest wrote must be safe before the file is let go.
   if (BlockDevice* medium = medium_of(*drive))
     if (auto flushed = medium->flush(); !flushed) return flushed;
-  if (!drive->cdrom) {
+  if (drive->usb_disk) {
+    if (!drive->usb_disk->disk().eject(force))
+      return failure(fmt::format("{}: the guest uses the disk and has locked it; try again when it has let it go, or use -f to pull it out", drive->name));
+  } else if (!drive->cdrom) {
     m_floppy->eject(drive->floppy);
   } else if (!drive->cdrom->eject(force)) {
     return failure(fmt::format("{}: the guest has locked the tray. It has been asked to let the disc go; try again when it has, or "
@@ -72,10 +82,11 @@ Result<void> PcBoard::change_medium_now(std::string_view name, ImageOptions imag
   auto opened = open_image(image);
   if (!opened) return std::unexpected(opened.error());
   // A disk that is of another kind than the drive does not go into it either.
-  if (!drive->cdrom)
+  if (!drive->cdrom && !drive->usb_disk)
     if (auto fits = m_floppy->accepts(drive->floppy, **opened); !fits) return fits;
   if (!again)
     if (auto ejected = eject_medium_now(name, force); !ejected) return ejected;
+  if (drive->usb_disk) return drive->usb_disk->disk().insert(std::move(*opened)), Result<void>{};
   if (!drive->cdrom) return m_floppy->insert(drive->floppy, std::move(*opened), false);
   drive->cdrom->insert(std::move(*opened));
   return {};
@@ -90,6 +101,7 @@ std::string PcBoard::describe_drives() {
     const BlockDevice* medium = m_floppy->medium(i);
     text += fmt::format("floppy{}: {}{}\n", i, medium ? medium->path() : "empty", medium && medium->read_only() ? " (read-only)" : "");
   }
+  for (usize i = 0; i < m_usb_disks.size(); ++i) text += fmt::format("usb{}: {}\n", i, m_usb_disks[i]->disk().describe());
   return text.empty() ? "no drives\n" : text;
 }
 

@@ -231,6 +231,78 @@ def test_usb_tablet(machine):
         m.wait(60)
 
 
+def test_usb_disk(machine):
+    """Linux's usb-storage and sd_mod drive a USB disk: its image is changed, read, written to and ejected while it runs"""
+    import random
+    import tempfile
+
+    def content(seed, size):
+        return random.Random(seed).randbytes(size)
+
+    def digest(data):
+        import hashlib
+        return hashlib.md5(data).hexdigest()
+
+    sizes = {"one": 1 << 20, "two": 3 << 20}
+    with tempfile.TemporaryDirectory() as directory:
+        for name, size in sizes.items():
+            with open(f"{directory}/{name}.img", "wb") as file:
+                file.write(content(name, size))
+        with machine("-m", "512", "-kernel", guests.kernel64(), "-initrd", guests.usb_disk_initrd64(), "-append", "console=ttyS0 quiet",
+                     "-drive", f"if=usb,file={directory}/one.img") as m:
+            _shell(m, 240)
+            m.command("while ! [ -b /dev/sda ]; do sleep 1; done; ln -s /sys/block/sda /disk", timeout=120)
+            _expect(m.command("cat /disk/removable").strip() == "1", m, "the USB disk is not removable")
+            _expect("USB DISK" in m.command("cat /disk/device/model"), m, "the USB disk is another model")
+            _expect(m.command("cat /disk/size").split() == [str(sizes["one"] // 512)], m, "the first disk has another size")
+            _expect(digest(content("one", sizes["one"])) in m.command("md5sum < /dev/sda"), m, "the first disk is not read")
+            # Linux locks the drive while somebody has it open.
+            m.command("exec 3< /dev/sda")
+            answer = m.monitor(f"change usb0 {directory}/two.img")
+            _expect("locked" in answer, m, f"a locked drive was opened: {answer}")
+            m.command("exec 3<&-")
+            answer = m.monitor(f"change usb0 {directory}/two.img")
+            _expect(not answer.strip(), m, f"change said {answer}")
+            _expect("two.img" in m.monitor("info block"), m, "info block does not show the second disk")
+            _expect(digest(content("two", sizes["two"])) in m.command("md5sum < /dev/sda"), m, "the second disk is not read")
+            _expect(m.command("cat /disk/size").split() == [str(sizes["two"] // 512)], m, "the second disk has another size")
+            m.command("echo written by the guest | dd of=/dev/sda bs=512 seek=4000 conv=sync,fsync 2>/dev/null")
+            with open(f"{directory}/two.img", "rb") as file:
+                written = file.read()
+            expected = bytearray(content("two", sizes["two"]))
+            expected[4000 * 512:4001 * 512] = b"written by the guest\n".ljust(512, b"\0")
+            _expect(written == expected, m, "the image does not have what was written, or has more")
+            # The guest ejects by itself; the medium is out until another one comes.
+            m.command("eject-disk /dev/sda")
+            _expect("ejected" in m.monitor("info block"), m, "info block does not show that the guest has ejected the disk")
+            _expect("No medium" in m.command("head -c 1 /dev/sda 2>&1"), m, "an ejected disk was read")
+            answer = m.monitor(f"change usb0 {directory}/one.img")
+            _expect(not answer.strip(), m, f"change said {answer}")
+            _expect(digest(content("one", sizes["one"])) in m.command("md5sum < /dev/sda"), m, "the first disk is not read again")
+            answer = m.monitor("eject usb0")
+            _expect(not answer.strip(), m, f"eject said {answer}")
+            _expect("usb0: empty" in m.monitor("info block"), m, "info block does not show an empty drive")
+            _expect("No medium" in m.command("head -c 1 /dev/sda 2>&1"), m, "an empty drive was read")
+            answer = m.monitor(f"change usb0 {directory}/two.img readonly=on")
+            m.command("echo again > /dev/sda")
+            _expect(m.command("cat /disk/ro").split() == ["1"], m, "the disk is not read-only")
+            with open(f"{directory}/two.img", "rb") as file:
+                _expect(file.read() == expected, m, "a read-only disk was written to")
+            log = m.command("dmesg | grep -iE 'usb.*(err|fail|reset)|uhci.*(halt|err)|sd .*(DID_|timed out)'")
+            _expect(not log.strip(), m, f"the drivers complained:\n{log}")
+            m.send("poweroff -f\n")
+            m.wait(60)
+
+
+def test_usb_boot(machine):
+    """SeaBIOS boots from a USB disk: GRUB reads its configuration, Linux and the initial RAM disk from it"""
+    with machine("-m", "512", "-drive", f"if=usb,file={guests.grub_disk()},snapshot=on") as m:
+        m.expect("GRUB-READS-ITS-CONFIGURATION", timeout=120)
+        _shell(m, 600)
+        m.send("poweroff -f\n")
+        m.wait(60)
+
+
 def _tone_in(path, expected):
     """The frequency of the strongest tone near the expected one in a WAV file, and its amplitude, where it is loudest."""
     import cmath

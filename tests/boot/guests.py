@@ -131,17 +131,17 @@ def _modules(meta_package, architecture, drivers=_DRIVERS):
     return content + [("modules/order", "".join(lines).encode(), 0o644)]
 
 
-def _tone():
-    """The program play_tone.c, which runs under both kernels."""
+def _program(source):
+    """One of the programs here that need no C library, as a 32-bit one that runs under both kernels."""
     with tempfile.TemporaryDirectory() as directory:
-        program = pathlib.Path(directory, "tone")
+        program = pathlib.Path(directory, "program")
         _run("clang-19", "-m32", "-march=i686", "-O1", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-pic", "-static", "-nostdlib",
-             "-fuse-ld=lld-19", "-o", program, pathlib.Path(__file__).with_name("play_tone.c"))
+             "-fuse-ld=lld-19", "-o", program, pathlib.Path(__file__).with_name(source))
         return program.read_bytes()
 
 
 def _driver_initrd(target, meta_package, architecture):
-    _busybox(target, architecture, [("greeting", _LOAD + _READY, 0o755), ("bin/tone", _tone(), 0o755), *_modules(meta_package, architecture)])
+    _busybox(target, architecture, [("greeting", _LOAD + _READY, 0o755), ("bin/tone", _program("play_tone.c"), 0o755), *_modules(meta_package, architecture)])
 
 
 @made("initrd-devices-amd64.gz")
@@ -154,6 +154,13 @@ def driver_initrd64(target):
 def driver_initrd32(target):
     """The same, 32-bit: this kernel has drivers for ISA cards too."""
     _driver_initrd(target, "linux-image-686-pae", "i386")
+
+
+@made("initrd-usb-disk-amd64.gz")
+def usb_disk_initrd64(target):
+    """A busybox shell with drivers for USB disks loaded, 64-bit."""
+    _busybox(target, "amd64", [("greeting", _LOAD + _READY, 0o755), ("bin/eject-disk", _program("eject_disk.c"), 0o755),
+                               *_modules("linux-image-amd64", "amd64", ["uhci-hcd", "usb-storage", "sd_mod"])])
 
 
 # The network's drivers are loaded by the test, which knows the card. udhcpc calls the script with what the DHCP server said.

@@ -99,7 +99,8 @@ class Window(unittest.TestCase):
         cls.server = Server(cls.directory.name)
         cls.addClassCleanup(cls.server.end)
         cls.path = path
-        cls.machine = Machine(VELLUM, path, "-display", "sdl,scale=nearest", "-fda", assemble("picture", path), "-boot", "a", environment=cls.server.environment)
+        cls.machine = Machine(VELLUM, path, "-display", "sdl,scale=nearest", "-fda", assemble("picture", path), "-boot", "a", "-drive", "if=usb",
+                              environment=cls.server.environment)
         cls.addClassCleanup(cls.machine.end)
         cls.window = wait_for("the window", lambda: cls.server.tool("search", "--name", "^Vellum")).split()[0]
         # The mouse's answer to "report" is the first byte it sends.
@@ -266,12 +267,16 @@ class Window(unittest.TestCase):
     def test_6b_dropping_an_image_inserts_it(self):
         floppy, disc = self.path / "dropped.img", self.path / "dropped.iso"
         floppy.write_bytes(bytes(1440 * 1024))
-        disc.write_bytes(bytes(4 << 20))
+        disk = self.path / "disk.img"
+        disk.write_bytes(bytes(4 << 20))
+        disc.write_bytes((bytes(16 * 2048) + b"\1CD001\1").ljust(4 << 20, b"\0"))  # a primary volume descriptor, ECMA-119 8.4
         self.drop(floppy)
         wait_for("the floppy", lambda: re.search(r"floppy0.*dropped\.img", self.machine.monitor("info block")))
         wait_for("the title to tell", lambda: "dropped.img is in floppy0" in self.title())
         self.drop(disc)
         wait_for("the CD-ROM", lambda: re.search(r"ide1-0.*dropped\.iso", self.machine.monitor("info block")))
+        self.drop(disk)
+        wait_for("the USB disk", lambda: re.search(r"usb0: \S*/disk\.img", self.machine.monitor("info block")))
         before = self.machine.monitor("info block")
         self.drop(self.path / "absent.img")
         wait_for("the reason", lambda: "absent.img: the image cannot be inserted: No such file" in self.title())

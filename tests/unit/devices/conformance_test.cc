@@ -33,6 +33,7 @@
 #include "devices/system_control_port.h"
 #include "devices/uart16550.h"
 #include "devices/uhci.h"
+#include "devices/usb_storage.h"
 #include "devices/usb_tablet.h"
 #include "devices/vga.h"
 #include "devices/virtio_net.h"
@@ -181,6 +182,41 @@ Bench& usb(Bench& b, Device* (*choose)(Uhci&, UsbTablet&)) {
   return b.test(*choose(controller, tablet));
 }
 
+// Mostly wrappers that make sense, so that the commands are reached; the medium is changed for one like it.
+Bench& usb_storage(Bench& b) {
+  auto& storage = b.make<UsbStorage>(0, medium(64 << 10));
+  auto& controller = b.make<Uhci>(b.clock);
+  controller.attach(0, storage);
+  b.function(controller).test(controller).map({{0x300, 32}});
+  return b.test(storage).host([&](std::mt19937_64& random) {
+    const auto send = [&](UsbToken token, u8 endpoint, std::span<u8> data) { storage.transact(token, endpoint, data); };
+    std::array<u8, 64> packet;
+    const auto request = [&](std::array<u8, 8> bytes) {
+      send(UsbToken::Setup, 0, bytes);
+      send(UsbToken::In, 0, packet);
+    };
+    switch (random() % 12) {
+      case 0: return request({0, 9, 1, 0, 0, 0, 0, 0});
+      case 1: return request({0x02, 1, 0, 0, static_cast<u8>(random() % 2 ? 0x81 : 0x02), 0, 0, 0});
+      case 2: return request({0x21, 0xff, 0, 0, 0, 0, 0, 0});
+      case 3: return storage.disk().eject(true), storage.disk().insert(medium(64 << 10));
+      default: break;
+    }
+    constexpr u8 kCommands[] = {0x00, 0x03, 0x08, 0x0a, 0x12, 0x1a, 0x1b, 0x1e, 0x23, 0x25, 0x28, 0x2a, 0x2f, 0x35, 0x5a, 0x88, 0x8a, 0x8f, 0x91, 0x9e, 0xa0, 0xa8, 0xaa, 0xaf};
+    for (u8& byte : packet) byte = random() % 4 ? 0 : static_cast<u8>(random());
+    constexpr u8 kSignature[] = {0x55, 0x53, 0x42, 0x43};
+    std::copy_n(kSignature, 4, packet.begin());
+    packet[12] &= 0x80;
+    packet[13] = 0;
+    packet[14] = static_cast<u8>(random() % 18);
+    packet[15] = random() % 8 ? kCommands[random() % std::size(kCommands)] : packet[15];
+    send(UsbToken::Out, 2, std::span(packet).first(random() % 16 ? 31 : random() % 65));
+    for (unsigned i = random() % 24; i > 0; --i) send(random() % 2 ? UsbToken::In : UsbToken::Out, random() % 2 ? 1 : 2, std::span(packet).first(random() % 4 ? 64 : random() % 65));
+    request({0x02, 1, 0, 0, 0x81, 0, 0, 0});
+    send(UsbToken::In, 1, packet);
+  });
+}
+
 struct Silence : AudioSink {
   void play(std::span<const i16>) override {}
 };
@@ -237,6 +273,7 @@ const Candidate kCandidates[] = {
     {"ac97", make_ac97},
     {"uhci", [](Bench& b) { usb(b, [](auto& controller, auto&) -> Device* { return &controller; }); }},
     {"usb_tablet", [](Bench& b) { usb(b, [](auto&, auto& tablet) -> Device* { return &tablet; }); }},
+    {"usb_storage", [](Bench& b) { usb_storage(b); }},
     {"coprocessor_error",
      [](Bench& b) {
        auto& logic = b.make<CoprocessorError>(b.line(13));

@@ -87,7 +87,7 @@ struct Driver {
     start();
     std::vector<u8> data;
     for (unsigned i = 1; i <= pieces; ++i) {
-      if (status(i) & 0x00800000) break;
+      if (status(i) & 0x00c00000) break;  // not done, or stalled
       const unsigned got = (status(i) + 1) & 0x7ff;
       for (unsigned j = 0; j < got; ++j) data.push_back(memory.read_value<u8>(GuestPhysAddr(kBuffers + 64 * i + j)));
     }
@@ -300,4 +300,11 @@ TEST_CASE("queues and links that lead in a circle end with the frame") {
   d.put(Driver::kQueue + 0x104, 0);
   d.frames(3);
   CHECK(d.in(0x06) == 6);
+}
+
+TEST_CASE("a request that sends nothing back is stalled when it is made with the direction to the host (table 9-3)") {
+  Driver d;
+  d.configure();
+  CHECK(d.control_in(9, {0xa1, 10, 0, 0, 0, 0, 0, 16}, 256).empty());  // SET_IDLE with 4096 bytes of data
+  CHECK(d.control_in(9, {0x80, 9, 1, 0, 0, 0, 0, 16}, 256).empty());   // SET_CONFIGURATION
 }

@@ -123,6 +123,29 @@ TEST_CASE("a file name may hold commas and equal signs") {
   CHECK(accepted({"-serial", "unix:/tmp/x=y,server,nowait"}).serial[0].path == "/tmp/x=y");
 }
 
+TEST_CASE("USB disks come by -drive if=usb, or as a device with a drive of its own") {
+  using Interface = DriveSpec::Interface;
+  const auto options = accepted({"-drive", "file=b,if=none,id=stick", "-drive", "if=usb,file=a,readonly=on", "-device", "usb-storage,drive=stick"});
+  REQUIRE(options.drives.size() == 2);
+  CHECK(options.usb);
+  CHECK(options.drives[0].interface == Interface::Usb);
+  CHECK(options.drives[0].index == 1);
+  CHECK(options.drives[1].index == 0);
+  CHECK(options.drives[1].read_only);
+  CHECK(accepted({"-device", "usb-storage"}).drives[0].file.empty());
+  CHECK(accepted({"-drive", "if=usb"}).drives[0].file.empty());
+  CHECK(accepted({"-drive", "if=usb,file=a", "-snapshot"}).drives[0].snapshot);
+  CHECK_FALSE(accepted({"-hda", "a"}).usb);
+  CHECK(refused({"-drive", "if=none,file=a"}) == "-drive: if=none needs an id, by which a device names the drive");
+  CHECK(refused({"-drive", "if=none,file=a,id=x"}) == "-drive: no device takes the drive 'x'; add -device usb-storage,drive=x");
+  CHECK(refused({"-drive", "if=none,file=a,id=stick", "-device", "usb-storage,drive=stik"}) ==
+        "-device usb-storage: there is no free -drive if=none with the id 'stik'; did you mean 'stick'?");
+  CHECK(refused({"-drive", "if=usb", "-drive", "if=usb", "-device", "usb-tablet"}) ==
+        "the USB controller has 2 ports, too few for 2 disks and the tablet");
+  CHECK(refused({"-drive", "if=usb,media=cdrom"}) == "-drive: media=cdrom goes with if=ide only");
+  CHECK(refused({"-drive", "if=usb,index=1"}) == "-drive: index, bus and unit do not go with if=usb and if=none");
+}
+
 TEST_CASE("-snapshot concerns every drive that can be written") {
   const auto options = accepted({"-hda", "a", "-snapshot", "-cdrom", "b"});
   CHECK(options.drives[0].snapshot);
