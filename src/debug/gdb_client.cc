@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -166,14 +167,22 @@ Result<void> GdbClient::read_description() {
   return {};
 }
 
-Result<std::string> GdbClient::read_registers() {
+bool GdbClient::Values::knows(const Register& reg) const {
+  return has(reg) && std::all_of(known.begin() + reg.offset, known.begin() + reg.offset + reg.bytes, [](bool byte) { return byte; });
+}
+
+Result<GdbClient::Values> GdbClient::read_registers() {
   auto answer = ask("g");
-  if (!answer) return answer;
-  for (char& c : *answer)
-    if (c == 'x') c = '0';  // not known to the stub
-  std::string data;
-  if (!gdb_unhex(*answer, data)) return std::unexpected(failed("the stub's registers make no sense"));
-  return data;
+  if (!answer) return std::unexpected(answer.error());
+  Values values;
+  // "xx" stands for a byte that is not known.
+  for (usize i = 0; i + 1 < answer->size(); i += 2) {
+    const bool unknown = (*answer)[i] == 'x' && (*answer)[i + 1] == 'x';
+    if (unknown) (*answer)[i] = (*answer)[i + 1] = '0';
+    values.known.push_back(!unknown);
+  }
+  if (!gdb_unhex(*answer, values.bytes)) return std::unexpected(failed("the stub's registers make no sense"));
+  return values;
 }
 
 }  // namespace vellum

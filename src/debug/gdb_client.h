@@ -28,15 +28,23 @@ class GdbClient {
   // Sends a packet, and waits so many milliseconds for its answer.
   Result<std::string> ask(std::string_view packet, int timeout = kUsualTimeout);
   const std::vector<Register>& registers() const { return m_registers; }
-  // The bytes of all registers, as Register::offset says.
-  Result<std::string> read_registers();
+  // What the stub says of its registers' values, as Register::offset says.
+  struct Values {
+    std::string bytes;         // 0 where it is not known
+    std::vector<bool> known;   // by byte: the stub describes the register, and may still have no value for it
+    bool has(const Register& reg) const { return reg.offset + reg.bytes <= bytes.size(); }
+    bool knows(const Register& reg) const;
+    std::string_view of(const Register& reg) const { return std::string_view(bytes).substr(reg.offset, reg.bytes); }
+    bool operator==(const Values&) const = default;
+  };
+  Result<Values> read_registers();
   // The stub ended: its program is gone, with this status where it said so.
   const std::optional<std::string>& end() const { return m_end; }
   // One instruction, or to a breakpoint. Returns the stub's answer.
   Result<std::string> resume(char how, int timeout = kUsualTimeout);
 
  private:
-  static constexpr int kUsualTimeout = 20'000;
+  static constexpr int kUsualTimeout = 120'000;
   GdbClient(int descriptor, std::string where);
   Result<void> read_description();
   Result<std::string> read_feature(const std::string& name);

@@ -177,8 +177,8 @@ Result<bool> QemuComparison::compare_registers(u64 undefined) {
   bool any = false;
   for (Pair& pair : m_pairs) {
     pair.differs = false;
-    if (pair.theirs->offset + pair.theirs->bytes > theirs->size()) return failure("the stub told of fewer registers than it described");
-    const std::string_view name = pair.theirs->name, value = std::string_view(*theirs).substr(pair.theirs->offset, pair.theirs->bytes);
+    if (!theirs->has(*pair.theirs)) return failure("the stub told of fewer registers than it described");
+    const std::string_view name = pair.theirs->name, value = theirs->of(*pair.theirs);
     const DebugRegister* reg = pair.ours;
     // QEMU's st0 to st7 are the registers themselves, whichever is the top.
     if (name.starts_with("st")) reg = &debug_registers()[first_st + ((pair.theirs->number - m_first_st - (core.s.x87.status >> 11)) & 7)];
@@ -186,6 +186,12 @@ Result<bool> QemuComparison::compare_registers(u64 undefined) {
     reg->read(core, ours);
     u64 our_value = 0;
     std::memcpy(&our_value, ours.data(), std::min<usize>(ours.size(), sizeof(our_value)));
+    if (!theirs->knows(*pair.theirs)) {
+      if (pair.theirs == m_rip) return failure("the stub does not tell the value of rip, without which the two cannot be held side by side");
+      pair.untold = true;
+      pair.our_value = our_value;
+      continue;
+    }
     u64 difference = our_value ^ first_bytes(value);
     if (pair.theirs->bytes > 8 && std::memcmp(ours.data(), value.data(), std::min<usize>(ours.size(), value.size())) != 0) difference = ~u64{0};
     // Outside 64-bit mode QEMU tells of what such code can see.
@@ -202,6 +208,13 @@ Result<bool> QemuComparison::compare_registers(u64 undefined) {
     any |= pair.differs;
   }
   return any;
+}
+
+std::string QemuComparison::untold() const {
+  std::string names;
+  for (const Pair& pair : m_pairs)
+    if (pair.untold) names += " " + pair.theirs->name;
+  return names;
 }
 
 // A line for each byte that differs; empty: none.
@@ -246,7 +259,7 @@ Result<void> QemuComparison::step_theirs(bool repeats, u64 rip, u64 exceptions) 
   for (u64 i = 0; repeats && !exceptions && i < kMostIterations && !m_stub.end(); ++i) {
     const auto registers = m_stub.read_registers();
     if (!registers) return std::unexpected(registers.error());
-    if (registers->size() < m_rip->offset + 8 || first_bytes(std::string_view(*registers).substr(m_rip->offset, 8)) != rip) break;
+    if (!registers->knows(*m_rip) || first_bytes(registers->of(*m_rip)) != rip) break;
     if (const auto stepped = m_stub.resume('s'); !stepped && !m_stub.end()) return std::unexpected(stepped.error());
   }
   return {};
@@ -305,6 +318,7 @@ QemuComparison::Difference QemuComparison::describe(const std::string& memory, c
   }
   text += memory;
   if (!unknown.empty()) text += fmt::format("Not compared, since undefined or different from the start:{}\n", unknown);
+  if (const std::string names = untold(); !names.empty()) text += fmt::format("Not compared, since the stub did not tell their values:{}\n", names);
   text += fmt::format("\nVellum's CPU before the last instruction:\n{}\nVellum's CPU behind it:\n{}", before, m_machine.cpu().describe_registers());
   if (memory.empty()) difference.reproducer = reproducer();
   if (difference.reproducer.empty()) text += "\nThere is no stand-alone reproducer: what differs is memory, a vector or a register that only the whole machine has.\n";
@@ -318,7 +332,7 @@ Result<std::optional<QemuComparison::Difference>> QemuComparison::run() {
   if (auto copied = copy_memory(); !copied) return std::unexpected(copied.error());
   if (auto compared = compare_registers(0); !compared) return std::unexpected(compared.error());
   for (Pair& pair : m_pairs)
-    if (pair.differs && (pair.theirs->number < m_rip->number || pair.theirs->name == "eflags"))
+    if ((pair.differs || pair.untold) && (pair.theirs->number < m_rip->number || pair.theirs->name == "eflags"))
       if (auto written = write_register(pair, pair.our_value); !written) return std::unexpected(written.error());
   if (auto compared = compare_registers(0); !compared) return std::unexpected(compared.error());
   for (Pair& pair : m_pairs)

@@ -43,6 +43,9 @@ class QemuComparison final : private CpuObserver {
   const std::string& end() const { return m_end; }
   u64 compared() const { return m_compared; }
   u64 taken_over() const { return m_taken_over; }
+  // The names of registers that the stub described and did not always tell: where it did not they were not compared. With a
+  // space in front of each.
+  std::string untold() const;
 
  private:
   struct Pair {
@@ -51,6 +54,7 @@ class QemuComparison final : private CpuObserver {
     u64 unknown = 0;  // bits that are not compared until one side changes them
     u64 our_value = 0, their_value = 0;
     bool differs = false;
+    bool untold = false;  // the stub had no value for it at some comparison
     std::string our_text, their_text;
   };
   void port_accessed(u16, unsigned, bool write, u32) override { m_read_outside |= !write; }
@@ -76,7 +80,7 @@ class QemuComparison final : private CpuObserver {
   const GdbClient::Register* m_rip = nullptr;
   unsigned m_first_st = 0;
   bool m_read_outside = false;
-  std::string m_their_registers;
+  GdbClient::Values m_their_registers;
   bool m_stood_still = false;  // they are what they were at the comparison before
   u64 m_compared = 0, m_taken_over = 0;
   std::string m_end;

@@ -7,10 +7,13 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 VELLUM = os.path.abspath(sys.argv[1])
@@ -188,21 +191,66 @@ class TwoMachines(Case):
             self.assertIn(word, err)
 
 
+class ForgetfulStub(threading.Thread):
+    """Hands on what a gdb server and its client say, but for some registers' values in the answer to "g": those are sent as unknown."""
+
+    def __init__(self, path, server, untold):
+        super().__init__(daemon=True)
+        self.server, self.untold = server, untold
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(1)
+        self.start()
+
+    def run(self):
+        with self.listener:
+            client = self.listener.accept()[0]
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.server)
+        asked, answer = b"", b""
+        while True:
+            for source in select.select([client, server], [], [])[0]:
+                data = source.recv(65536)
+                if not data:
+                    client.close()
+                    server.close()
+                    return
+                if source is client:
+                    asked = data
+                    server.sendall(data)
+                    continue
+                answer += data
+                while (frame := re.match(rb"[^$]*\$([^#]*)#..", answer)) or (answer and b"$" not in answer):
+                    whole = frame[0] if frame else answer
+                    answer = answer[len(whole):]
+                    if frame and b"$g#" in asked:
+                        values = bytearray(frame[1])
+                        for first, last in self.untold:
+                            values[2 * first:2 * last] = b"x" * (2 * (last - first))
+                        whole = whole[:whole.index(b"$")] + b"$" + values + b"#%02x" % (sum(values) & 0xff)
+                    client.sendall(whole)
+
+
 class BesideQemu(Case):
-    def compare(self, ours, theirs, *arguments):
+    def compare(self, ours, theirs, *arguments, untold=()):
+        """`untold` are registers that the stub has no value for: first and last byte of each in the answer to "g"."""
         need("qemu-system-x86_64")
-        socket = self.path("stub")
-        qemu = subprocess.Popen(["qemu-system-x86_64", "-S", "-gdb", f"unix:{socket},server,nowait", "-display", "none", "-m", "16", "-monitor", "none", "-serial", "none",
+        server = self.path("stub")
+        qemu = subprocess.Popen(["qemu-system-x86_64", "-S", "-gdb", f"unix:{server},server,nowait", "-display", "none", "-m", "16", "-monitor", "none", "-serial", "none",
                                  "-drive", f"file={theirs},format=raw,snapshot=on", "-device", "isa-debug-exit"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             for _ in range(200):
-                if os.path.exists(socket) or qemu.poll() is not None:
+                if os.path.exists(server) or qemu.poll() is not None:
                     break
                 try:
                     qemu.wait(0.05)
                 except subprocess.TimeoutExpired:
                     pass
-            return run("compare", "-qemu", f"unix:{socket}", *arguments, "--", "-m", "16", "-display", "none", "-hda", ours, "-device", "isa-debug-exit")
+            stub = server
+            if untold:
+                stub = self.path("forgetful")
+                ForgetfulStub(stub, server, untold)
+            return run("compare", "-qemu", f"unix:{stub}", *arguments, "--", "-m", "16", "-display", "none", "-hda", ours, "-device", "isa-debug-exit")
         finally:
             qemu.kill()
             qemu.wait()
@@ -224,6 +272,29 @@ class BesideQemu(Case):
         status, out, err = run("compare", "-reproduce", reproducer)
         self.assertEqual((status, err), (4, ""), out)
         self.assertIn(f"gpr[8] = {ours}, expected {theirs}", out)
+
+    # QEMU's "g": sixteen general registers of 8 bytes, rip, eflags.
+    R8, R9, RIP = (64, 72), (72, 80), (128, 136)
+
+    def test_registers_without_a_value_are_named_and_left_out(self):
+        image = self.side_by_side("disk.img")
+        arguments = ("-from", "0x7c00", "-memory", "0x1000,512", "-memory", "0x2000,16")
+        status, out, err = self.compare(image, image, *arguments, untold=(self.R9,))
+        self.assertEqual((status, err), (0, ""), out)
+        self.assertIn("until: both machines ended", out)
+        self.assertRegex(out, r"not compared: r9\n")
+
+    def test_a_difference_in_a_register_without_a_value_is_not_claimed(self):
+        status, out, err = self.compare(self.side_by_side("ours.img"), self.side_by_side("theirs.img", ADDEND=2), "-from", "0x7c00", untold=(self.R8,))
+        self.assertIn(status, (0, 4), err)
+        self.assertNotRegex(out, r"\n  r8 +0x")
+        self.assertRegex(out, r"(not compared|did not tell their values): r8\n")
+
+    def test_without_the_program_counter_nothing_can_be_compared(self):
+        image = self.side_by_side("disk.img")
+        status, out, err = self.compare(image, image, "-from", "0x7c00", untold=(self.RIP,))
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn("rip", err)
 
     def test_memory_that_differs_is_found(self):
         status, out, err = self.compare(self.side_by_side("ours"), self.side_by_side("theirs", ADDEND=2), "-from", "0x7c00", "-memory", "0x7d00,4", "-until", "1")
