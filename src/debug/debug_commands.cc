@@ -124,6 +124,12 @@ std::string item_text(u64 value, const Format& format) {
   }
 }
 
+// The number of $NAME, or -1; $pc and $sp are what gdb's users write.
+int named_register(std::string_view text) {
+  const std::string_view name = text.substr(1);
+  return debug_register_number(name == "pc" ? "rip" : name == "sp" ? "rsp" : name);
+}
+
 }  // namespace
 
 std::span<const Help> DebugCommands::help() { return kHelp; }
@@ -137,7 +143,7 @@ Result<u64> DebugCommands::address(std::string_view text) {
     std::string_view term = text.substr(0, end);
     u64 value = 0;
     if (term.starts_with('$')) {
-      const int index = debug_register_number(term.substr(1));
+      const int index = named_register(term);
       if (index < 0) return failure(fmt::format("there is no register '{}'", term));
       const DebugRegister& reg = debug_registers()[static_cast<usize>(index)];
       if (reg.bytes > 8) return failure(fmt::format("{} is no address", term));
@@ -318,7 +324,7 @@ Result<std::string> DebugCommands::set_value(Words words) {
     return "";
   };
   if (words[0].starts_with('$')) {
-    const int index = debug_register_number(std::string_view(words[0]).substr(1));
+    const int index = named_register(words[0]);
     if (index < 0) return failure(fmt::format("there is no register '{}'", words[0]));
     const DebugRegister& reg = debug_registers()[static_cast<usize>(index)];
     if (!reg.write(cpu, {bytes, reg.bytes})) return failure(fmt::format("{} cannot hold {:#x} now", words[0], *value));

@@ -113,6 +113,8 @@ TEST_CASE("registers, memory and code are shown and changed") {
   CHECK(bench.execute("print increment+0x10").starts_with("0x1030 4144"));
   CHECK(bench.execute("set $eax 0x1234").empty());
   CHECK(bench.execute("print $rax").starts_with("0x1234"));
+  CHECK(bench.execute("print $pc") == bench.execute("print $rip"));
+  CHECK(bench.execute("print $sp+8") == bench.execute("print $rsp+8"));
   CHECK(bench.execute("set 0x3000/w 0x11223344").empty());
   CHECK(bench.execute("x /2hx 0x3000") == "0000000000003000: 0x3344 0x1122\n");
   CHECK(bench.execute("x /4bd 0x3000") == "0000000000003000: 68 51 34 17\n");
