@@ -85,7 +85,7 @@ void AddressSpace::contents_replaced() {
 }
 
 void AddressSpace::flags_set() {
-  for (auto* listener : m_listeners) listener->layout_changed();
+  for (auto* listener : m_listeners) listener->writes_watched(0, m_ram.size());
 }
 
 const AddressSpace::Flat* AddressSpace::find(u64 address) const {
