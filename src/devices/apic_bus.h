@@ -41,7 +41,6 @@ class ApicBus {
   void broadcast(const ApicMessage& message, const LocalApic* except);
   // A write of `data` to FEEx_xxxxh by a device: a message-signalled interrupt, SDM Vol. 3A 11.11.
   void deliver_msi(u64 address, u32 data);
-  static bool is_msi_address(u64 address) { return address >> 20 == 0xfee; }
   // A level-triggered interrupt with this vector has ended on some CPU.
   void end_of_interrupt(u8 vector);
 

@@ -25,7 +25,6 @@ class JournalFile {
   void append(std::span<const u8> events);
   // Writes what is left. The first error of all writing, if there was one: from then on nothing was written.
   std::optional<std::string> close();
-  u64 bytes_written() const { return m_written; }
 
  private:
   JournalFile(int descriptor, std::string path) : m_descriptor(descriptor), m_path(std::move(path)) {}
