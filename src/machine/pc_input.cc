@@ -115,7 +115,9 @@ void PcBoard::place_pointer(u16 x, u16 y, int wheel, u8 buttons) {
 Result<void> PcBoard::serve_medium(const MediumRequest& request) {
   if (request.image.path.empty()) return eject_medium_now(request.drive, request.force);
   if (m_machine.inputs().plays_file()) {
-    auto opened = open_image(request.image);
+    ImageOptions look = request.image;
+    look.read_only = true;  // another drive may have the image, as when it was recorded
+    auto opened = open_image(look);
     if (!opened) return std::unexpected(opened.error());
     const auto fingerprint = medium_fingerprint(**opened);
     if (!fingerprint) return std::unexpected(fingerprint.error());

@@ -159,5 +159,19 @@ class Information(unittest.TestCase):
                 self.assertTrue(re.search(pattern, completion), "not in tools/completion/vellum")
 
 
+class UsbDisks(unittest.TestCase):
+    def test_one_image_in_two_drives_is_recorded_and_replayed(self):
+        with tempfile.TemporaryDirectory() as directory:
+            image, recording = pathlib.Path(directory, "disk.img"), pathlib.Path(directory, "recording")
+            image.write_bytes(bytes(4 << 20))
+            options = ["-display", "none", "-drive", f"if=usb,file={image}", "-device", "usb-storage"]
+            recorded = subprocess.run([VELLUM, *options, "-record", recording, "-monitor", "stdio"], capture_output=True, text=True, timeout=120,
+                                      input=f"change usb1 {image}\ninfo block\neject usb0\nquit\n")
+            self.assertEqual(recorded.returncode, 0, recorded.stderr)
+            self.assertIn(f"usb1: {image}", recorded.stdout)
+            status, _, err = run(*options, "-monitor", "none", "-replay", recording)
+            self.assertEqual(status, 0, err)
+
+
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])
