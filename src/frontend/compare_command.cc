@@ -31,7 +31,7 @@ constexpr std::string_view kHelp =
     "usage: vellum compare [options] -- <options of the machine>\n"
     "       vellum compare [options] -- <options of one machine> -- <options of another>\n"
     "       vellum compare -qemu unix:PATH|tcp:[HOST]:PORT [options] -- <options of the machine>\n"
-    "       vellum compare -reproduce FILE [-engines A,B] [-cpu MODEL] [-inject-fault N]\n"
+    "       vellum compare -reproduce FILE [-engines A,B] [-cpu MODEL] [-inject-fault [region:]N]\n"
     "Runs the same guest under two engines in lockstep, compares their complete states, and finds the first instruction behind\n"
     "which they differ. Of two machines with different images or CPUs the CPUs are compared. Time is that of instructions; what\n"
     "the guest writes to drives is forgotten, serial lines lead nowhere. Input comes from a recording, when the machine's options\n"
@@ -46,7 +46,8 @@ constexpr std::string_view kHelp =
     "  -report FILE        write the report there instead of to standard output\n"
     "  -reproducer FILE    write what is needed to see the difference again without the machine\n"
     "  -reproduce FILE     run such a file under both engines\n"
-    "  -inject-fault N     the second engine translates one block wrongly: the Nth that can be made wrong\n"
+    "  -inject-fault [baseline:|region:]N  the second engine translates one block wrongly: the Nth that can be made wrong in the\n"
+    "                      baseline (default), or a block of the Nth region of llvm or tiered\n"
     "\n"
     "Against QEMU, which waits for a debugger (qemu-system-x86_64 -S -gdb unix:PATH,server,nowait ...):\n"
     "  -qemu WHERE         step through the same code there, by its gdb stub, and compare the registers behind each instruction\n"
@@ -55,9 +56,12 @@ constexpr std::string_view kHelp =
     "  -every N            compare memory after so many instructions (default 1)\n"
     "Exit status: 0 when there was no difference, 4 when there was one.\n";
 
+constexpr std::string_view kFaultedTiers[] = {"baseline", "region"};  // in the order of the enum
+
 struct CompareOptions {
   Engine engines[2] = {Engine::Interpreter, Engine::Tiered};
   bool engines_given = false;
+  FaultedTier faulted_tier = FaultedTier::Baseline;
   u64 interval = 0, limit = ~u64{0}, fault = 0, hot = 0, differences = 1;  // interval 0: the usual one
   std::string report, reproducer, reproduce, cpu, qemu;
   std::optional<u64> from;
@@ -93,7 +97,7 @@ Result<CompareOptions> parse(std::span<const std::string_view> arguments) {
     const auto chosen = parse_choice("vellum compare", name, kNames);
     if (!chosen) return std::unexpected(chosen.error());
     if (i + 1 == arguments.size()) return failure(fmt::format("{}: a value is missing", name));
-    const std::string_view value = arguments[++i];
+    std::string_view value = arguments[++i];
     const auto number = [&](u64& target, u64 least) -> Result<void> {
       const auto parsed = parse_number(name, value, ~u64{0} >> 1);
       if (!parsed) return std::unexpected(parsed.error());
@@ -114,7 +118,15 @@ Result<CompareOptions> parse(std::span<const std::string_view> arguments) {
     } else if (name == "-every") done = number(options.interval, 1);
     else if (name == "-until") done = number(options.limit, 1);
     else if (name == "-hot") done = number(options.hot, 1);
-    else if (name == "-inject-fault") done = number(options.fault, 1);
+    else if (name == "-inject-fault") {
+      if (const auto colon = value.find(':'); colon != value.npos) {
+        const auto tier = parse_choice(name, value.substr(0, colon), kFaultedTiers);
+        if (!tier) return std::unexpected(tier.error());
+        options.faulted_tier = static_cast<FaultedTier>(*tier);
+        value = value.substr(colon + 1);
+      }
+      done = number(options.fault, 1);
+    }
     else if (name == "-differences") done = number(options.differences, 1);
     else if (name == "-from") done = number(options.from.emplace(), 0);
     else if (name == "-cpu") options.cpu = value;
@@ -129,6 +141,8 @@ Result<CompareOptions> parse(std::span<const std::string_view> arguments) {
     else options.reproduce = value;
     if (!done) return std::unexpected(done.error());
   }
+  if (options.faulted_tier == FaultedTier::Region && options.engines[1] < Engine::Llvm)
+    return failure(fmt::format("-inject-fault: the {} engine has no regions; write -engines interpreter,llvm or interpreter,tiered", engine_names()[static_cast<usize>(options.engines[1])]));
   if (!options.qemu.empty() && (!options.other.empty() || !options.cpu.empty())) return failure("-qemu: there is one machine of Vellum's; write its options behind one --, without -cpu in front of it");
   if (options.qemu.empty() && (options.from || !options.memory.empty())) return failure("-from and -memory go with -qemu only");
   if (!options.cpu.empty() && !options.other.empty()) return failure("-cpu: write the CPU among the options of the second machine");
@@ -140,7 +154,7 @@ Result<CompareOptions> parse(std::span<const std::string_view> arguments) {
 EngineOptions engine_options(const CompareOptions& options, unsigned side) {
   EngineOptions engine{.engine = options.engines[side]};
   if (options.hot) engine.hot_entries = static_cast<u32>(std::min<u64>(options.hot, ~u32{0})), engine.wait_for_compiler = true;
-  if (side == 1) engine.inject_fault = options.fault;
+  if (side == 1) engine.inject_fault = options.fault, engine.faulted_tier = options.faulted_tier;
   return engine;
 }
 

@@ -34,6 +34,9 @@ inline constexpr u64 kDefaultCodeCacheSize = u64{256} << 20;
 inline constexpr u64 kDefaultCodeCacheSize = u64{32} << 20;
 #endif
 
+// Whose code is made wrong on purpose.
+enum class FaultedTier : u8 { Baseline, Region };
+
 struct EngineOptions {
   Engine engine = default_engine();
   bool count_tiers = false;                  // instructions executed in regions, for -stats
@@ -45,7 +48,8 @@ struct EngineOptions {
   X87Code x87_code = X87Code::Fitting;
   // Instructions in the loops of a small region until LLVM compiles it again: then it has gained about as much as that costs.
   u64 insns_until_promoted = 10'000'000;
-  u64 inject_fault = 0;                 // the block of this number is translated wrongly; 0: none. See jit/fault_injection.h
+  u64 inject_fault = 0;                 // the block, or region, of this number is translated wrongly; 0: none. See jit/fault_injection.h
+  FaultedTier faulted_tier = FaultedTier::Baseline;
   u64 inject_delay = 0;                 // microseconds: the compiler's thread waits at random before and behind each region; for tests
   bool must_pay = false;                // of use_engine()'s choosing: see hot_entries
   bool wait_for_compiler = false;       // the guest stands still meanwhile (Llvm does so always)

@@ -3,21 +3,27 @@
 
 namespace vellum {
 
+std::optional<unsigned> FaultInjection::find(std::span<const BoundInsn> insns, const u8* variants) {
+  // Callouts are no code of the tier's, and a jump's distance at the end decides where the exits lead, which are no fields of it.
+  for (unsigned i = 0; i + 1 < insns.size(); ++i)
+    if (is_variant(variants[i]) && (insns[i].immediate_low || (insns[i].memory && insns[i].displacement))) return i;
+  return std::nullopt;
+}
+
+void FaultInjection::turn(BoundInsn& insn) {
+  if (insn.immediate_low) insn.immediate_low ^= 1;
+  else insn.displacement ^= 1;
+}
+
 void FaultInjection::begin(Block& block) {
   const Place place{block.ram_offset, block.mode};
-  if (m_place && *m_place != place) return;
-  for (unsigned i = 0; i < block.real_count; ++i) {
-    BoundInsn& insn = block.insns[i];
-    // Callouts have no stencil, and a jump's distance decides where the block's exits lead, which are no fields of it.
-    const bool last = i + 1 == block.real_count;
-    if (last || !is_variant(block.variants()[i]) || (!insn.immediate_low && !(insn.memory && insn.displacement))) continue;
-    if (!m_place && ++m_seen < m_wanted) return;
-    m_place = place;
-    m_change = {i, insn.immediate_low, insn.displacement};
-    if (insn.immediate_low) insn.immediate_low ^= 1;
-    else insn.displacement ^= 1;
-    return;
-  }
+  if (m_tier != FaultedTier::Baseline || (m_place && *m_place != place)) return;
+  const auto position = find({block.insns, block.real_count}, block.variants());
+  if (!position || (!m_place && ++m_seen < m_wanted)) return;
+  m_place = place;
+  BoundInsn& insn = block.insns[*position];
+  m_change = {*position, insn.immediate_low, insn.displacement};
+  turn(insn);
 }
 
 void FaultInjection::end(Block& block) {
@@ -25,6 +31,19 @@ void FaultInjection::end(Block& block) {
   block.insns[m_change->position].immediate_low = m_change->immediate;
   block.insns[m_change->position].displacement = m_change->displacement;
   m_change.reset();
+}
+
+void FaultInjection::change(Region& region) {
+  if (m_tier != FaultedTier::Region) return;
+  for (RegionBlock& block : region.blocks) {
+    const Place place{block.original->ram_offset, block.original->mode};
+    if (m_place && *m_place != place) continue;
+    const auto position = find({block.insns.data(), block.count}, block.variants.data());
+    if (!position) continue;
+    if (!m_place && ++m_seen < m_wanted) return;
+    m_place = place;
+    turn(block.insns[*position]);
+  }
 }
 
 }  // namespace vellum

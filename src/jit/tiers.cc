@@ -135,7 +135,7 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
   m_baseline_code->set_segments(segments);
   core.blocks.set_segments(segments);
   for (const auto& observer : options.observers) m_baseline.add_observer(observer);
-  if (options.inject_fault) m_fault.emplace(options.inject_fault);
+  if (options.inject_fault) m_fault.emplace(options.faulted_tier, options.inject_fault);
   forget_returns();
   if (options.engine == Engine::Baseline) return;
   m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, m_options.inject_delay, [&state = core.s] {
@@ -343,6 +343,7 @@ void Tiers::compile(Selection selection, u64 rip) {
   record->mapping = std::move(selection.mapping);
   record->rip = rip;
   selection.region.x87_code = m_options.x87_code;
+  if (m_fault) m_fault->change(selection.region);
   if (m_options.count_tiers) selection.region.executed = &m_statistics.region_insns_run;
   for (const Block* part : record->blocks) {
     auto& tickets = m_regions_of[part];

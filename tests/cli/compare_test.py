@@ -96,6 +96,41 @@ class Compare(Case):
                 os.remove(report)
         self.assertGreater(found, 0)
 
+    def test_a_fault_in_a_region_is_found_explained_and_reproduced(self):
+        engines = re.search(r"-engine (\S+)", run("-help")[1])[1].split("|")
+        if "llvm" not in engines:
+            self.skipTest("this build has no LLVM")
+        reproduced = 0
+        # The boot sector's loop is one of the first regions behind the firmware's; "tiered" compiles it by the quick generator.
+        for engine, options in (("llvm", ()), ("tiered", ("-hot", "2"))):
+            found = 0
+            for number in (1, 2, 3, 5, 8, 13):
+                report, reproducer = self.path("report"), self.path("reproducer")
+                status, out, err = run("compare", "-engines", f"interpreter,{engine}", *options, "-inject-fault", f"region:{number}", "-until", "20000000", "-every", "200000",
+                                       "-report", report, "-reproducer", reproducer, "--", *self.machine)
+                self.assertIn(status, (0, 4), err)
+                if status == 0:
+                    continue
+                found += 1
+                with open(report) as file:
+                    text = file.read()
+                self.assertRegex(text, rf"^interpreter and {engine} part behind instruction \d+")
+                if os.path.exists(reproducer):
+                    # Alone and without the fault it is as it should be.
+                    status, out, err = run("compare", "-reproduce", reproducer, "-engines", f"interpreter,{engine}")
+                    self.assertEqual((status, err), (0, ""), out)
+                    status, out, err = run("compare", "-reproduce", reproducer, "-engines", f"interpreter,{engine}", "-hot", "1", "-inject-fault", "region:1")
+                    reproduced += status == 4
+                    os.remove(reproducer)
+                os.remove(report)
+                break
+            self.assertGreater(found, 0, engine)
+        self.assertGreater(reproduced, 0)
+        # The baseline has none.
+        status, out, err = run("compare", "-engines", "interpreter,baseline", "-inject-fault", "region:1", "--", *self.machine)
+        self.assertEqual(status, 2)
+        self.assertIn("baseline engine has no regions", err)
+
     def test_the_report_shows_the_ir_of_an_engine_that_has_one(self):
         engines = re.search(r"-engine (\S+)", run("-help")[1])[1].split("|")
         if "llvm" not in engines:
