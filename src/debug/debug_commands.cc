@@ -229,11 +229,7 @@ Result<std::string> DebugCommands::examine(Words words, DebugSpace space) {
   }
   if (!behind_last) behind_last = linear_pc(m_debugger.cpu().s);
   u64& next = *behind_last;
-  if (format.letter == 'i') {
-    const std::string count = fmt::format("{}", format.count), start = fmt::format("{:#x}", next);
-    if (space == DebugSpace::Physical) return failure("instructions are shown by linear address: x/i");
-    return disassemble(std::vector<std::string>{start, count});
-  }
+  if (format.letter == 'i') return instructions_text(space, next, format.count, code_size(m_debugger.cpu().s));
   const auto read = [&](u64 at, std::span<u8> data) {
     // By physical address a device's registers are read, too: that was asked for.
     if (space == DebugSpace::Physical) return m_debugger.machine().memory().read(GuestPhysAddr(at), data), true;
@@ -284,22 +280,30 @@ Result<std::string> DebugCommands::disassemble(Words words) {
     if (!wanted || *wanted > kMostItems) return failure(fmt::format("'{}': at most {} instructions", words[1], kMostItems));
     count = *wanted;
   }
+  const std::string text = instructions_text(DebugSpace::Linear, at, count, size);
+  m_next_examined[static_cast<usize>(DebugSpace::Linear)] = at;
+  return text;
+}
+
+// `count` instructions from `at`, which moves behind them. Names and RIP are linear addresses.
+std::string DebugCommands::instructions_text(DebugSpace space, u64& at, u64 count, CodeSize size) {
+  CpuCore& cpu = m_debugger.cpu();
+  const bool linear = space == DebugSpace::Linear;
   const Disassembler disassembler(size);
   const auto name_of = [&](u64 target) {
-    const std::string name = m_debugger.symbols().describe(target);
+    const std::string name = linear ? m_debugger.symbols().describe(target) : std::string();
     return name.empty() ? fmt::format("{:#x}", target) : fmt::format("{:#x} <{}>", target, name);
   };
   std::string text;
   for (u64 i = 0; i < count; ++i) {
     u8 bytes[15];
-    const usize length = read_guest(cpu, DebugSpace::Linear, at, bytes);
+    const usize length = read_guest(cpu, space, at, bytes);
     if (length == 0) return text + fmt::format("no memory at {:#x}\n", at);
-    if (const auto name = m_debugger.symbols().name_at(at); !name.empty()) text += fmt::format("{}:\n", name);
+    if (const auto name = m_debugger.symbols().name_at(at); linear && !name.empty()) text += fmt::format("{}:\n", name);
     const DisassembledInsn insn = disassembler.one({bytes, length}, at, name_of);
-    text += fmt::format("{} {:#x}:  {:<30} {}\n", at == linear_pc(cpu.s) ? "=>" : "  ", at, hex_bytes({bytes, insn.length}), insn.text);
+    text += fmt::format("{} {:#x}:  {:<30} {}\n", linear && at == linear_pc(cpu.s) ? "=>" : "  ", at, hex_bytes({bytes, insn.length}), insn.text);
     at += insn.length;
   }
-  m_next_examined[0] = at;
   return text;
 }
 

@@ -41,6 +41,7 @@ class DebugCommands {
   using Words = std::span<const std::string>;
   Result<std::string> examine(Words words, DebugSpace space);
   Result<std::string> disassemble(Words words);
+  std::string instructions_text(DebugSpace space, u64& at, u64 count, CodeSize size);
   Result<std::string> change_breakpoint(Words words);
   Result<Breakpoint> parse_breakpoint(Words words);
   Result<std::string> delete_breakpoints(Words words);

@@ -103,6 +103,8 @@ class Commands(Case):
         self.assertEqual(self.ask("break"), "no breakpoints\n")
         self.assertEqual(self.ask("x/4xb 0x7c00"), "0000000000007c00: 0xfa 0x31 0xc0 0x8e\n")
         self.assertEqual(self.ask("xp/1xh 0x7dfe"), "0000000000007dfe: 0xaa55\n")
+        self.assertRegex(self.ask("xp/1i 0x7c00"), r"^   0x7c00:  fa +cli *\n$")
+        self.assertRegex(self.ask("xp/1i"), r"^   0x7c01:  31 c0 +xorw", "without an address it goes on behind the last")
         self.assertEqual(self.ask("x/2dw 0x7c08"), f"0000000000007c08: {int.from_bytes(CODE[8:12], 'little', signed=True)} {int.from_bytes(CODE[12:16], 'little', signed=True)}\n")
         self.assertRegex(self.ask("disas main_loop 3"), r"main_loop.*\n?.*incw +%bx\n.*callw .*<function>.*\n.*jmp .*<main_loop>")
         self.go("step 4")
