@@ -159,6 +159,16 @@ class Information(unittest.TestCase):
                 self.assertTrue(re.search(pattern, completion), "not in tools/completion/vellum")
 
 
+class Scripts(unittest.TestCase):
+    """The documents call them by their names alone."""
+
+    def test_each_can_be_run(self):
+        scripts = [path for folder in ("bench", "tests", "tools") for path in (SOURCE / folder).rglob("*")
+                   if path.is_file() and path.read_bytes()[:2] == b"#!"]
+        self.assertTrue(scripts)
+        self.assertEqual([str(path.relative_to(SOURCE)) for path in scripts if not os.access(path, os.X_OK)], [])
+
+
 class UsbDisks(unittest.TestCase):
     def test_one_image_in_two_drives_is_recorded_and_replayed(self):
         with tempfile.TemporaryDirectory() as directory:
