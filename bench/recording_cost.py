@@ -74,7 +74,7 @@ def run(vellum, options, directory, told, switches_off):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=debugger_cost.positive, default=5)
-    parser.add_argument("--pieces", type=debugger_cost.positive, default=15, help="of work, without --disk")
+    parser.add_argument("--pieces", type=debugger_cost.positive, default=100, help="of work, without --disk (default: %(default)s)")
     parser.add_argument("--disk", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("vellum")
