@@ -66,27 +66,29 @@ Trace::Trace(Machine& machine, TraceSpec spec, std::unique_ptr<TraceWriter> writ
                                   std::pair(TraceKind::Control, kEventControl), std::pair(TraceKind::Mode, kEventMode), std::pair(TraceKind::Interrupt, kEventInterrupt),
                                   std::pair(TraceKind::Exception, kEventInterrupt), std::pair(TraceKind::PageFault, kEventInterrupt)})
     if (m_spec.wants(kind)) events |= bit;
-  if (m_spec.wants(TraceKind::Memory)) {
-    events |= kEventMemory;
-    // Slow only as long as it must be.
-    if (m_spec.from > m_machine.cpu().retired()) m_machine.call_at(this, m_spec.from, [this] { observe_memory(); }, Machine::Punctuality::Exact);
-    else observe_memory();
-  }
+  if (m_spec.wants(TraceKind::Memory)) events |= kEventMemory;
   if (events) m_machine.cpu().add_observer(*this, events);
-  if (m_spec.wants(TraceKind::Instruction)) m_machine.on_each_instruction([this] { put(TraceKind::Instruction, linear_pc(core_of(m_machine).s), 0); });
+  if (!m_spec.wants(TraceKind::Memory) && !m_spec.wants(TraceKind::Instruction)) return;
+  // Slow only as long as it must be.
+  if (m_spec.from > m_machine.cpu().retired()) m_machine.call_at(this, m_spec.from, [this] { begin_range(); }, Machine::Punctuality::Exact);
+  else begin_range();
 }
 
 Trace::~Trace() {
   m_machine.cpu().remove_observer(*this);
   m_machine.call_at(this, 0, {});
-  m_machine.cpu().debug().ignore_memory();
-  m_machine.on_each_instruction({});
+  end_range();
 }
 
-void Trace::observe_memory() {
-  DebugControl& debug = m_machine.cpu().debug();
-  debug.observe_memory(m_spec.first_address, m_spec.last_address);
-  if (m_spec.to != ~u64{0}) m_machine.call_at(this, m_spec.to + 1, [&debug] { debug.ignore_memory(); }, Machine::Punctuality::Exact);
+void Trace::begin_range() {
+  if (m_spec.wants(TraceKind::Memory)) m_machine.cpu().debug().observe_memory(m_spec.first_address, m_spec.last_address);
+  if (m_spec.wants(TraceKind::Instruction)) m_machine.on_each_instruction([this] { put(TraceKind::Instruction, linear_pc(core_of(m_machine).s), 0); });
+  if (m_spec.to != ~u64{0}) m_machine.call_at(this, m_spec.to + 1, [this] { end_range(); }, Machine::Punctuality::Exact);
+}
+
+void Trace::end_range() {
+  m_machine.cpu().debug().ignore_memory();
+  m_machine.on_each_instruction({});
 }
 
 void Trace::put(TraceKind kind, u64 address, u64 value, unsigned size, bool write) {

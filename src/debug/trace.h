@@ -36,7 +36,9 @@ class Trace final : public CpuObserver {
   Trace(Machine& machine, TraceSpec spec, std::unique_ptr<TraceWriter> writer);
   void put(TraceKind kind, u64 address, u64 value, unsigned size = 0, bool write = false);
   void write_accesses();
-  void observe_memory();
+  // What every access, or instruction, has to be told for, is told between these.
+  void begin_range();
+  void end_range();
   Machine& m_machine;
   TraceSpec m_spec;
   std::unique_ptr<TraceWriter> m_writer;

@@ -21,7 +21,8 @@ struct Statistics {
   u64 quick_regions = 0;       // of these, made by the quick code generator
   u64 regions_promoted = 0;    // sent to LLVM because the loops in them ran long
   u64 region_insns = 0;
-  u64 region_insns_run = 0;    // executed in regions; counted with EngineOptions::count_tiers only
+  bool counts_tiers = true;    // EngineOptions::count_tiers, or there are no regions
+  u64 region_insns_run = 0;    // executed in regions, where they are counted
   u64 region_bytes = 0;
   u64 compile_nanoseconds = 0;  // CPU time of the compiling thread; of this:
   u64 lift_nanoseconds = 0, simplify_nanoseconds = 0, generate_nanoseconds = 0;

@@ -47,6 +47,8 @@ std::string statistics_report(Cpu& cpu, const std::optional<HostTimes>& times) {
   table.line("one by one in the interpreter", counters.single_insns, percent(counters.single_insns, retired));
   if (!statistics) {
     table.line("in blocks of the interpreter", blocks_run, percent(blocks_run, retired));
+  } else if (!statistics->counts_tiers) {
+    table.line("in translated code", blocks_run, percent(blocks_run, retired) + "; of which tier, -stats counts");
   } else {
     const u64 in_regions = std::min(statistics->region_insns_run, blocks_run);
     table.line("in code of the baseline", blocks_run - in_regions, percent(blocks_run - in_regions, retired));

@@ -138,6 +138,7 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
   if (options.inject_fault) m_fault.emplace(options.faulted_tier, options.inject_fault);
   forget_returns();
   if (options.engine == Engine::Baseline) return;
+  m_statistics.counts_tiers = options.count_tiers;
   m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, m_options.inject_delay, [&state = core.s] {
     __atomic_fetch_or(&state.attention, kAttentionTranslator, __ATOMIC_RELAXED);
   });

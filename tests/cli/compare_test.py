@@ -511,6 +511,12 @@ class Traces(Case):
             lines = file.read().splitlines()
         self.assertEqual([int(line.split()[0]) for line in lines], list(range(10)))
         self.assertIn(" 0xfffffff0 real instruction", lines[0])
+        # Only what is within the range is run one by one, and all of that.
+        status, out, err = run(*self.machine, "-clock", "instructions", "-state-hash", "2000000", "-stats", "-trace", f"instruction,range=1000000-1000099,file={instructions}")
+        self.assertEqual(status, 0, err)
+        with open(instructions) as file:
+            self.assertEqual([int(line.split()[0]) for line in file.read().splitlines()], list(range(1000000, 1000100)))
+        self.assertLess(int(re.search(r"one by one in the interpreter +(\d+)", err)[1]), 100000)
 
     def test_every_kind_of_event_at_the_instruction_that_makes_it(self):
         need(*boot_sectors.PROGRAMS, "nm")

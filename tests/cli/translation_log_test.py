@@ -161,6 +161,16 @@ class Log(unittest.TestCase):
         # The jump, the loader with its repetition as one, the program.
         self.assertEqual(retired, {str(1 + 9 + 1 + 2 * 10 + 6)})
 
+    def test_the_monitor_tells_no_shares_of_tiers_that_were_not_counted(self):
+        for engine in ENGINES:
+            for options, counted in (((), engine not in ("llvm", "tiered")), (("-stats",), True)):
+                with self.subTest(engine, options=options):
+                    done = subprocess.run([VELLUM, "-display", "none", "-engine", engine, "-monitor", "stdio", "-S", *options], capture_output=True, text=True, timeout=60,
+                                          input="info jit\nquit\n")
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual("in translated code" in done.stdout, not counted, done.stdout)
+                    self.assertEqual("in code of the baseline" in done.stdout, counted and engine != "interpreter", done.stdout)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])

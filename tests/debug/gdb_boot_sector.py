@@ -16,6 +16,9 @@ def reset_vector():
     equal(reg("eflags"), 2, "EFLAGS")
     equal(reg("cr0"), 0x60000010, "CR0")
     equal(reg("efer"), 0, "EFER")
+    listed = run("info registers")
+    for name in ("rip", "cs_base", "gdtr_limit", "cr0", "efer", "dr7", "lstar", "sysenter_eip", "apic_base"):
+        contains(listed, f"\n{name} ", "info registers")
     run("set architecture i8086")
     contains(run("x/i $pc"), "ljmp   $0xf000,$0xe05b", "SeaBIOS begins with its far jump")
     run("stepi")
