@@ -13,7 +13,7 @@ MOVE = re.compile(r'\tmov([zk])\t(x\d+), #:abs_g(\d)(?:_nc)?:(\S+)$')
 
 # Holes by the width of what goes in: up to 16 bits, or a sign-extended 32-bit number. All others are whole addresses.
 SMALL = re.compile(r'vellum_hole_(operand\d|gpr\d|base|index|scale|segment|segment_base|immediate2|offset|end_offset|site_key_offset)\b')
-SIGNED = re.compile(r'vellum_hole_(immediate|displacement|target_offset)\b')
+SIGNED = re.compile(r'vellum_hole_(immediate|displacement|target_offset|site_distance)\b')
 
 # Relocation types, ELF for the Arm 64-bit Architecture 5.7: to PatchKind of src/jit/stencil.h.
 ABSOLUTE64, MOVE_UNSIGNED, MOVE0, MOVE1, MOVE2, MOVE3, BRANCH26, BRANCH19, BRANCH14 = 3, 5, 6, 7, 8, 9, 10, 11, 12

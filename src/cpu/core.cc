@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "cpu/floating_environment.h"
 #include "cpu/interpreter/handlers.h"
+#include "cpu/jump_cache.h"
 #include "cpu/opcodes.h"
 #include "state/assert.h"
 #include "state/log.h"
@@ -27,9 +29,11 @@ CpuCore::CpuCore(const CpuModel& cpu_model, AddressSpace& address_space, CpuEnvi
       blocks(address_space.ram()),
       index(cpu_index),
       m_jump_cache(kJumpCacheSize),
+      m_code_places(address_space.ram().size() / kPageSize),
       m_once(new u8[Block::memory_size(kMaxBlockInsns, kMaxBlockInsns * kMaxInsnLength)]) {
   s.core = this;
   s.jump_cache = m_jump_cache.data();
+  s.code_places = m_code_places.data();
   s.paging.physical_address_bits = model.physical_address_bits;
   counters.callouts.resize(opcode_rows().size());
   s.paging.gigabyte_pages = model.has(Feature::Pdpe1gb);
@@ -244,12 +248,31 @@ Exit CpuCore::run_loop(u64 budget) {
       step();
       continue;
     }
+    const u64 known_blocks = counters.blocks_decoded;
     Block* block = lookup(s.rip);
+    if (m_way_out.insn) link_way_out(*block, counters.blocks_decoded != known_blocks);
     if (block->count > s.budget) block = lookup_once(s.rip);  // the last few of the budget go one by one
     if ((__atomic_load_n(&s.attention, __ATOMIC_RELAXED) & kAttentionTrace) && m_translator && !is_once(block))
       m_translator->block_entered(*block, s.rip);
     execute(block, s.rip);
   }
+}
+
+// A process that finds the code of others at addresses of its own finds it here once; from then on the ways lead there by themselves.
+void CpuCore::link_way_out(Block& to, bool is_new) {
+  const WayOut out = std::exchange(m_way_out, {});
+  if (is_new || out.target != s.rip) return;  // most code runs once
+  const JumpCacheEntry* const cached = find_jump(&s, s.rip);
+  Block& from = *Block::of(out.insn);
+  if (!cached || cached->block != &to || is_once(&from) || from.count == kStaleCount) return;
+  if (!is_far(out.way)) link_near(from, out.way, out.target, to);
+  else if (m_translator) m_translator->site_found(out.insn, out.way, out.target, to);
+}
+
+void CpuCore::link_near(Block& from, Way way, u64 target, Block& to) {
+  const bool same_page = ((s.code_base ^ target) & ~kPageMask) == 0;
+  if (from.chainable && same_page && to.chainable && !to.crosses_page && to.count != kStaleCount) blocks.link(from, way, to);
+  if (!same_page && way == Way::Taken) from.taken_leaves_page = true;
 }
 
 void CpuCore::execute(Block* block, u64 rip) {

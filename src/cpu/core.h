@@ -153,6 +153,10 @@ class CpuCore final : public Cpu, public MemoryListener {
   void request_code_flush() { m_code_flush = true; }
   // Evicts the oldest blocks before the next is entered through the run loop.
   void request_eviction() { m_eviction = true; }
+  // Control leaves a block by this way, and goes on at `target` through the run loop, because the jump cache does not know it.
+  void leave_by(const BoundInsn* insn, Way way, u64 target) { m_way_out = {insn, way, target}; }
+  // Lets a way lead to its successor on the same page from now on, if it may.
+  void link_near(Block& from, Way way, u64 target, Block& to);
   // A block that runs now, at CpuState::code_base, has another entry.
   void entry_moved(const Block& block);
 
@@ -185,6 +189,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   void split_block_for_mmio();
   Exit run_loop(u64 budget);
   void execute(Block* block, u64 rip);
+  void link_way_out(Block& to, bool is_new);
   bool is_once(const Block* block) const { return reinterpret_cast<const u8*>(block) == m_once.get(); }
   void log_entry(const Block& block, u64 rip) const;
   bool handle_attention();       // true: run() must return m_exit
@@ -239,7 +244,15 @@ class CpuCore final : public Cpu, public MemoryListener {
   Exit m_exit = Exit::BudgetSpent;
   u64 m_retired_before = 0;      // instructions retired before the current budget was handed out
   i64 m_budget_given = 0;
+  // How control last came to the run loop, if in search of a block.
+  struct WayOut {
+    const BoundInsn* insn = nullptr;
+    Way way = Way::Next;
+    u64 target = 0;
+  };
+  WayOut m_way_out;
   HostTable<JumpCacheEntry> m_jump_cache;
+  HostTable<CodePlace> m_code_places;
   // What linear pages code may have been found on since all of the TLB was flushed, so that invalidating others leaves it
   // alone: bits by a hash of the page, and of large pages by the gigabyte's number.
   static constexpr unsigned kExecutablePageBits = 18;

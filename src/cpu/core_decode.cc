@@ -324,6 +324,7 @@ void CpuCore::make_current(Block& block) {
 
 void CpuCore::evict_blocks() {
   m_eviction = false;
+  m_way_out = {};
   blocks.evict();
   for (JumpCacheEntry& entry : m_jump_cache)
     if (entry.block && blocks.evicting(entry.block)) entry = {~u64{0}, ~u64{0}, nullptr, nullptr};
@@ -366,6 +367,7 @@ Block* CpuCore::lookup(u64 rip) {
   // What the jump cache does not know is neither linked nor entered but by the run loop, which logs it.
   if (!is_once(block) && !block->cut && !log_enabled(LogItem::Exec)) {
     entry = {rip, s.jump_key_of(rip), block, reinterpret_cast<void*>(block->jump_entry)};
+    note_code_place(&s, block->ram_offset, rip);
     if (rip >> 63) m_upper_half_local |= !page.global || !last.global;
     else m_lower_half_global |= page.global || last.global;
   }

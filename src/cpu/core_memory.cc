@@ -108,7 +108,7 @@ void CpuCore::clear_jump_cache_half(unsigned half) {
   if (m_newest_generation == 0) {  // wrapped: entries of the first generations would come alive again
     forget_jump_cache();
     m_address_spaces.fill({});
-    s.jump_generation.fill(0);
+    s.jump_generation.fill(++m_newest_generation);  // 0 is nobody's
     m_code_flush = true;  // and so would regions that were found to fit the mapping
   }
   s.jump_generation[half] = m_newest_generation;
@@ -118,6 +118,8 @@ void CpuCore::clear_jump_cache_half(unsigned half) {
 
 void CpuCore::forget_jump_cache() {
   for (JumpCacheEntry& entry : m_jump_cache) entry = {~u64{0}, ~u64{0}, nullptr, nullptr};
+  m_code_places.clear();
+  m_way_out = {};
 }
 
 // SDM Vol. 3A 3.4, 3.4.2.1, 5.3; 64-bit mode Vol. 3A 5.3.1.

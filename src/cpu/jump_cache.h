@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/state.h"
+#include "mmu/address.h"
 
 namespace vellum {
 
@@ -16,6 +17,11 @@ inline constexpr usize jump_cache_slot(u64 rip) {
 VELLUM_INLINE const JumpCacheEntry* find_jump(const CpuState* s, u64 rip) {
   const JumpCacheEntry& entry = s->jump_cache[jump_cache_slot(rip)];
   return entry.rip == rip && entry.key == s->jump_key_of(rip) ? &entry : nullptr;
+}
+
+// The code at `ram_offset` has just been found at `rip`, as it is mapped now.
+VELLUM_INLINE void note_code_place(CpuState* s, u64 ram_offset, u64 rip) {
+  s->code_places[ram_offset / kPageSize] = {s->jump_key_of(rip), rip - ram_offset % kPageSize};
 }
 
 // What code does that then returns to the run loop, which finds or makes the block at `rip`.

@@ -112,6 +112,13 @@ struct JumpCacheEntry {
   void* entry;  // Block::jump_entry
 };
 inline constexpr usize kJumpCacheSize = 32768;
+
+// Where code of a page of RAM was found the last time: what is known of the mapping, however many blocks the page has.
+struct CodePlace {
+  u64 key;    // CpuState::jump_key of its half then; 0: never
+  u64 begin;  // RIP of the page's first byte
+};
+
 inline constexpr usize kReturnPlaces = 64;
 // Of instructions that CpuState::budget ever holds: below each of the Attention bits in budget_floor().
 inline constexpr i64 kLargestBudget = i64{1} << 31;
@@ -143,6 +150,7 @@ struct alignas(64) CpuState {
   std::array<u64, 2> jump_key{};  // derived from these and `mode`
   CpuCore* core = nullptr;
   JumpCacheEntry* jump_cache = nullptr;
+  CodePlace* code_places = nullptr;  // by page of GuestRam
   const BoundInsn* insn = nullptr;  // set where a helper may fault or ask for the exact instruction count
 
   std::array<VectorRegister, 32> vector{};

@@ -29,7 +29,8 @@ struct Baseline::Piece {
   bool has_value = false;         // of glue: what its immediate or target offset is
   u64 value = 0;
   const void* missed = nullptr;   // of a linked site: where it goes when it leads elsewhere
-  u64 site_rip = 0, site_key = 0, site_key_offset = 0;
+  const CodePlace* site_place = nullptr;
+  u64 site_distance = 0, site_key_offset = 0;
   u32 hot = 0, cold = 0;          // offsets into the code cache
 };
 
@@ -156,8 +157,8 @@ u64 patch_value(CodeCache& cache, const Piece& piece, const Ways& ways, const St
     case Hole::Taken: return address(ways.taken, patch.addend);
     case Hole::Handler: return address(piece.handler, patch.addend);
     case Hole::Missed: return address(piece.missed, patch.addend);
-    case Hole::SiteRip: return piece.site_rip + static_cast<u64>(i64{patch.addend});
-    case Hole::SiteKey: return piece.site_key + static_cast<u64>(i64{patch.addend});
+    case Hole::SitePlace: return address(piece.site_place, patch.addend);
+    case Hole::SiteDistance: return piece.site_distance + static_cast<u64>(i64{patch.addend});
     case Hole::SiteKeyOffset: return piece.site_key_offset + static_cast<u64>(i64{patch.addend});
     case Hole::Helper: return group.helpers[static_cast<u32>(patch.addend) >> 16] + static_cast<u64>(i64{static_cast<i16>(patch.addend)});
     case Hole::Constant: return address(group.constants, patch.addend);
@@ -462,25 +463,29 @@ void Baseline::link(Block& block) {
   }
 }
 
-void Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, u64 key, const Block& to) {
+bool Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, const CodePlace* places, const Block& to) {
   const u16 exit = from.exit(way);
-  if (!exit) return;
+  if (!exit) return false;
+  // That the page is found tells nothing of a block that goes on on the next one, and not all of CS's limit.
+  if (from.count == kStaleCount || to.mode != from.mode || to.crosses_page || (to.mode & kModeCheckedCode)) return false;
   const bool returns = way == Way::FarNext && calls(from);
-  const i64 distance = static_cast<i64>(target - code_base);
-  if (from.count == kStaleCount || (!returns && distance != static_cast<i32>(distance))) return;
+  const u64 distance = returns ? 0 : target - code_base, in_page = to.ram_offset % kPageSize;
+  const auto fits = [](u64 value) { return static_cast<i64>(value) == static_cast<i32>(value); };
+  if (!fits(distance) || !fits(in_page - distance)) return false;
   Piece piece;
   piece.ref = find_glue(returns ? Glue::ReturnSite : Glue::GoToSite);
   piece.insn = exit_insn(from);
   piece.has_value = true;
-  piece.value = static_cast<u64>(distance);
-  piece.site_rip = returns ? target : code_base;
-  piece.site_key = key;
+  piece.value = distance;
+  piece.site_place = places + to.ram_offset / kPageSize;
+  piece.site_distance = in_page - distance;
   piece.site_key_offset = offsetof(CpuState, jump_key) + (target >> 63) * sizeof(u64);
   piece.handler = counted_entry(to);
   piece.missed = reinterpret_cast<const void*>(returns ? &site_return : way == Way::FarTaken ? &site_taken : &site_next);
   piece.cold = from.code_offset + exit + piece.ref.stencil->hot_size;
   put(piece, from.code_offset + exit);
   ++m_statistics.site_links;
+  return true;
 }
 
 void Baseline::unlink(Block& block, Way way) {

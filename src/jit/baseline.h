@@ -36,9 +36,9 @@ class Baseline {
   Outcome translate(Block& block);
   // Puts a direct jump into the exits whose successor on the same page is known.
   void link(Block& block);
-  // Likewise into an exit to another page, or a return's way in, for when RIP and key are what they are now: the block's RIP
-  // (or the return's, which is the target), and CpuState::jump_key of the target's half.
-  void link_site(Block& from, Way way, u64 code_base, u64 target, u64 key, const Block& to);
+  // Likewise into an exit to another page, or a return's way in, for when the target's page lies so far from the block (or
+  // where the return goes). False where there is no such exit or its stencil cannot tell.
+  bool link_site(Block& from, Way way, u64 code_base, u64 target, const CodePlace* places, const Block& to);
   // Its exit to the successor looks for it again.
   void unlink(Block& block, Way way);
   // Nobody gets past its entry any more, until it is opened again.

@@ -1,6 +1,7 @@
 // Where translated code goes that does not know its way yet, or finds that it leads elsewhere now: ways to other pages, and returns.
 #pragma once
 
+#include "cpu/block.h"
 #include "jit/hole_fields.h"
 
 namespace vellum {
@@ -18,5 +19,9 @@ VELLUM_HANDLER_ABI void given_up_taken(VELLUM_STENCIL_PARAMETERS);
 VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS);
 // A return from no call that is known, or from one whose site has been given up.
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS);
+
+// The block that a way to another page, or a return, leads to is `to`, at `target`; CpuState::code_base is the RIP of the block with the
+// way. Links it, unless it leads elsewhere too often.
+void link_site(CpuState* s, const BoundInsn* insn, Way way, u64 target, Block* to);
 
 }  // namespace vellum

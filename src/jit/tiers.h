@@ -9,6 +9,7 @@
 #include "jit/engine.h"
 #include "jit/fault_injection.h"
 #include "jit/region_selector.h"
+#include "jit/sites.h"
 
 namespace vellum {
 
@@ -24,6 +25,7 @@ class Tiers final : public Translator {
   void block_revived(Block& block) override;
   void segment_evicted(unsigned segment) override;
   void blocks_cleared() override;
+  void site_found(const BoundInsn* insn, Way way, u64 target, Block& to) override { vellum::link_site(&m_core.s, insn, way, target, &to); }
   void block_entered(Block& block, u64 rip) override;
   void attend() override;
   bool shares_code(const Block& running, const Block& written) const override;

@@ -20,6 +20,8 @@ HostPages::HostPages(u64 bytes) : m_size((bytes + kLargePage - 1) & ~(kLargePage
   madvise(m_data, m_size, MADV_HUGEPAGE);  // without it the table is only slower
 }
 
+void HostPages::clear() { VELLUM_ASSERT(madvise(m_data, m_size, MADV_DONTNEED) == 0); }
+
 HostPages::~HostPages() { munmap(m_data, m_size); }
 
 }  // namespace vellum

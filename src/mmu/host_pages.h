@@ -17,6 +17,7 @@ class HostPages {
   HostPages(const HostPages&) = delete;
 
   u8* data() { return m_data; }
+  void clear();  // all zeroes, and untouched
   u64 size() const { return m_size; }
 
  private:
@@ -33,6 +34,7 @@ class HostTable {
   T& operator[](usize index) { return data()[index]; }
   T* begin() { return data(); }
   T* end() { return data() + m_count; }
+  void clear() { m_pages.clear(); }
 
  private:
   HostPages m_pages;

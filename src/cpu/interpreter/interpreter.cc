@@ -33,15 +33,12 @@ u64 wrapped(u64 value, unsigned size) {
 
 // Links a successor on the same page, so that the next time control goes there directly.
 Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Way way) {
-  Block* block = Block::of(insn);
   const JumpCacheEntry* const cached = find_jump(s, target);
-  if (!cached) return nullptr;
-  const bool same_page = ((s->code_base ^ target) & ~kPageMask) == 0;
-  if (block->chainable && same_page && cached->block->chainable && !cached->block->crosses_page &&
-      cached->block->count != kStaleCount) {
-    s->core->blocks.link(*block, way, *cached->block);
+  if (!cached) {
+    s->core->leave_by(insn, way, target);
+    return nullptr;
   }
-  if (!same_page && way == Way::Taken) block->taken_leaves_page = true;
+  s->core->link_near(*Block::of(insn), way, target, *cached->block);
   return cached->block;
 }
 

@@ -61,9 +61,15 @@ u64 present_key(const CpuState* s) {
   return key;
 }
 
-// To a block on another page, `immediate` bytes away, if all is as when this was linked.
+// Whether the target's page is found now where it must be for `rip` to be so far from its begin.
+VELLUM_INLINE bool leads_there(const CpuState* s, u64 rip) {
+  const auto* place = reinterpret_cast<const CodePlace*>(VELLUM_WIDE_HOLE(site_place));
+  return place->key == present_key(s) && rip - place->begin == reinterpret_cast<u64>(vellum_hole_site_distance);
+}
+
+// To a block on another page, `immediate` bytes away, if that is where its page is mapped.
 VELLUM_HANDLER_ABI void go_to_site(VELLUM_STENCIL_PARAMETERS) {
-  if (s->code_base != VELLUM_WIDE_HOLE(site_rip) || present_key(s) != VELLUM_WIDE_HOLE(site_key)) [[unlikely]]
+  if (!leads_there(s, s->code_base)) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
   s->code_base += immediate();
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
@@ -104,7 +110,7 @@ VELLUM_HANDLER_ABI void return32(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RET
 // Where a return comes in with its RIP, on the way to the block behind the call: once linked, and before. What looks for that
 // block gets the call's instruction besides.
 VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
-  if (reinterpret_cast<u64>(insn) != VELLUM_WIDE_HOLE(site_rip) || present_key(s) != VELLUM_WIDE_HOLE(site_key)) [[unlikely]]
+  if (!leads_there(s, reinterpret_cast<u64>(insn))) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
   s->code_base = reinterpret_cast<u64>(insn);
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);

@@ -24,6 +24,7 @@ class Listener final : public Translator {
   void block_revived(Block&) override { told += "revived "; }
   void segment_evicted(unsigned segment) override { told += "segment-" + std::to_string(segment) + " "; }
   void blocks_cleared() override { told += "cleared "; }
+  void site_found(const BoundInsn*, Way, u64, Block&) override {}
   void block_entered(Block&, u64) override {}
   void attend() override {}
   bool shares_code(const Block&, const Block&) const override { return false; }
