@@ -222,39 +222,6 @@ Piece linked_exit(const Block& from, const Block& to, const void* entry) {
   piece.handler = entry;
   return piece;
 }
-// A site that is not linked. A return's passes on the RIP, and nothing of its block once that is stale: then it may be gone when
-// somebody returns.
-Piece open_site(const Block& block, const BoundInsn* insn, Way way, bool returns) {
-  const bool given_up = block.site_misses[way == Way::FarNext] >= kMostSiteMisses;
-  if (!returns && given_up && (way == Way::FarTaken ? insn->operand_size : insn->code_size_bytes) == 8) {
-    // Nothing of the instruction is read, which may lie in memory that has long left the host's cache.
-    Piece piece;
-    piece.ref = find_glue(Glue::PassRip);
-    piece.has_value = true;
-    piece.value = u64{insn->offset} + insn->length + (way == Way::FarTaken ? static_cast<u64>(insn->immediate()) : 0);
-    piece.handler = reinterpret_cast<const void*>(&return_unknown);
-    if (static_cast<i64>(piece.value) == static_cast<i32>(piece.value)) return piece;
-  }
-  if (!returns) {
-    Piece piece = open_exit(insn, nullptr);
-    const auto handler = given_up ? (way == Way::FarTaken ? &given_up_taken : &given_up_next) : (way == Way::FarTaken ? &site_taken : &site_next);
-    piece.handler = reinterpret_cast<const void*>(handler);
-    return piece;
-  }
-  Piece piece;
-  piece.ref = find_glue(Glue::OpenReturnSite);
-  piece.insn = insn;
-  piece.handler = reinterpret_cast<const void*>(block.count == kStaleCount || given_up ? &return_unknown : &site_return);
-  return piece;
-}
-
-// Bytes of an exit in all its forms.
-u32 exit_size(Way way, bool returns) {
-  const auto size = [](Glue which) { return u32{find_glue(which).stencil->hot_size} + find_glue(which).stencil->cold_size; };
-  if (returns) return std::max(size(Glue::OpenReturnSite), size(Glue::ReturnSite));
-  return std::max({size(Glue::CallHandler), size(Glue::PassRip), size(is_far(way) ? Glue::GoToSite : Glue::GoToBlock)});
-}
-
 bool ends_with_transfer(const Block& block) {
   const u8 variant = const_cast<Block&>(block).variants()[block.real_count - 1];
   return is_variant(variant) && is_transfer(interpreter_row(block.insns[block.real_count - 1].row).flow);
@@ -263,6 +230,63 @@ bool ends_with_transfer(const Block& block) {
 const BoundInsn* exit_insn(const Block& block) { return &block.insns[block.real_count - (ends_with_transfer(block) ? 1 : 0)]; }
 // FarNext is where the call at the block's end returns.
 bool calls(const Block& block) { return ends_with_transfer(block) && interpreter_row(block.insns[block.real_count - 1].row).calls; }
+
+// How control comes to a site: a direct one compares what it adds to RIP, the others the RIP that they are given.
+enum class Arrival : u8 { Direct, Indirect, Return };
+Arrival arrival_of(const Block& block, Way way) {
+  if (way == Way::FarNext && calls(block)) return Arrival::Return;
+  if (way == Way::FarTaken && ends_with_transfer(block) && interpreter_row(block.insns[block.real_count - 1].row).flow == Flow::Indirect) return Arrival::Indirect;
+  return Arrival::Direct;
+}
+StencilFunction site_function(const Block& from, Way way) {
+  switch (arrival_of(from, way)) {
+    case Arrival::Return: return &site_return;
+    case Arrival::Indirect: return &site_indirect;
+    case Arrival::Direct: break;
+  }
+  return way == Way::FarTaken ? &site_taken : &site_next;
+}
+
+// A site that is not linked. A return's passes on the RIP, and nothing of its block once that is stale: then it may be gone when
+// somebody returns.
+Piece open_site(const Block& block, const BoundInsn* insn, Way way) {
+  const bool given_up = block.site_misses[way == Way::FarNext] >= kMostSiteMisses;
+  const Arrival arrival = arrival_of(block, way);
+  if (arrival == Arrival::Direct && given_up && (way == Way::FarTaken ? insn->operand_size : insn->code_size_bytes) == 8) {
+    // Nothing of the instruction is read, which may lie in memory that has long left the host's cache.
+    Piece piece;
+    piece.ref = find_glue(Glue::PassRip);
+    piece.has_value = true;
+    piece.value = u64{insn->offset} + insn->length + (way == Way::FarTaken ? static_cast<u64>(insn->immediate()) : 0);
+    piece.handler = reinterpret_cast<const void*>(&return_unknown);
+    if (static_cast<i64>(piece.value) == static_cast<i32>(piece.value)) return piece;
+  }
+  if (arrival == Arrival::Indirect && given_up) {
+    Piece piece;
+    piece.ref = find_glue(Glue::GoToRip);
+    return piece;
+  }
+  if (arrival == Arrival::Direct) {
+    Piece piece = open_exit(insn, nullptr);
+    const auto handler = given_up ? (way == Way::FarTaken ? &given_up_taken : &given_up_next) : (way == Way::FarTaken ? &site_taken : &site_next);
+    piece.handler = reinterpret_cast<const void*>(handler);
+    return piece;
+  }
+  Piece piece;
+  piece.ref = find_glue(Glue::OpenReturnSite);
+  piece.insn = insn;
+  if (arrival == Arrival::Indirect) piece.handler = reinterpret_cast<const void*>(&site_indirect);
+  else piece.handler = reinterpret_cast<const void*>(block.count == kStaleCount || given_up ? &return_unknown : &site_return);
+  return piece;
+}
+
+// Bytes of an exit in all its forms.
+u32 exit_size(Way way, Arrival arrival) {
+  const auto size = [](Glue which) { return u32{find_glue(which).stencil->hot_size} + find_glue(which).stencil->cold_size; };
+  if (arrival == Arrival::Return) return std::max(size(Glue::OpenReturnSite), size(Glue::ReturnSite));
+  if (arrival == Arrival::Indirect) return std::max({size(Glue::OpenReturnSite), size(Glue::ReturnSite), size(Glue::GoToRip)});
+  return std::max({size(Glue::CallHandler), size(Glue::PassRip), size(is_far(way) ? Glue::GoToSite : Glue::GoToBlock)});
+}
 
 }  // namespace
 
@@ -332,17 +356,17 @@ Baseline::Outcome Baseline::translate(Block& block) {
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
   int exits[kWays] = {-1, -1, -1, -1};
   int push_return = -1;
-  const bool returns_here = calls(block);
   const auto add_exit = [&](bool is_taken, u64 offset) {
     const u64 target = (block.ram_offset & kPageMask) + offset;
     const bool near = block.chainable && !block.crosses_page && target < kPageSize;
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
     exits[static_cast<usize>(way)] = static_cast<int>(used);
-    add(near ? open_exit(exit_insn(block), is_taken ? interpreter_taken_slow : interpreter_next_slow) : open_site(block, exit_insn(block), way, false));
+    add(near ? open_exit(exit_insn(block), is_taken ? interpreter_taken_slow : interpreter_next_slow) : open_site(block, exit_insn(block), way));
     return static_cast<int>(used) - 1;
   };
   int taken_piece = -1;
-  if (!is_transfer(flow) && flow != Flow::Callout && !repeated) {
+  const bool is_callout = block.variants()[count - 1] == kNoVariant;
+  if (is_callout || (!is_transfer(flow) && flow != Flow::Callout && !repeated)) {
     if (last_runs_handler) add_glue(Glue::Prepare).entered_by = &block.insns[count];
     add_exit(false, block.insns[count].offset);
   } else if (is_transfer(flow) && !last_runs_handler) {
@@ -353,22 +377,27 @@ Baseline::Outcome Baseline::translate(Block& block) {
     }
     if (flow == Flow::Conditional) add_exit(false, u64{last.offset} + last.length);
     if (flow == Flow::Indirect) {
-      // One that also takes arguments from the stack leaves its place unknown.
-      add_glue(!row.returns || last.immediate() ? Glue::GoToRip : last.code_size_bytes == 8 ? Glue::Return64 : Glue::Return32);
+      if (!row.returns) {
+        exits[static_cast<usize>(Way::FarTaken)] = static_cast<int>(used);
+        add(open_site(block, &last, Way::FarTaken));
+      } else {
+        // One that also takes arguments from the stack leaves its place unknown.
+        add_glue(last.immediate() ? Glue::GoToRip : last.code_size_bytes == 8 ? Glue::Return64 : Glue::Return32);
+      }
     } else {
       taken_piece = add_exit(true, u64{last.offset} + last.length + static_cast<u64>(last.immediate()));
     }
     if (row.calls) {
       taken_piece = push_return;
       exits[static_cast<usize>(Way::FarNext)] = static_cast<int>(used);
-      add(open_site(block, &last, Way::FarNext, true));
+      add(open_site(block, &last, Way::FarNext));
     }
   }
 
   u32 hot = 0, cold = 0;
   const auto hot_size = [&](const Piece& piece) -> u32 {
     for (usize way = 0; way < kWays; ++way)
-      if (&piece - pieces == exits[way]) return exit_size(static_cast<Way>(way), returns_here && static_cast<Way>(way) == Way::FarNext);
+      if (&piece - pieces == exits[way]) return exit_size(static_cast<Way>(way), arrival_of(block, static_cast<Way>(way)));
     return piece.ref.stencil->hot_size;
   };
   for (unsigned i = 0; i < used; ++i) {
@@ -468,12 +497,12 @@ bool Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, const 
   if (!exit) return false;
   // That the page is found tells nothing of a block that goes on on the next one, and not all of CS's limit.
   if (from.count == kStaleCount || to.mode != from.mode || to.crosses_page || (to.mode & kModeCheckedCode)) return false;
-  const bool returns = way == Way::FarNext && calls(from);
-  const u64 distance = returns ? 0 : target - code_base, in_page = to.ram_offset % kPageSize;
+  const bool direct = arrival_of(from, way) == Arrival::Direct;
+  const u64 distance = direct ? target - code_base : 0, in_page = to.ram_offset % kPageSize;
   const auto fits = [](u64 value) { return static_cast<i64>(value) == static_cast<i32>(value); };
   if (!fits(distance) || !fits(in_page - distance)) return false;
   Piece piece;
-  piece.ref = find_glue(returns ? Glue::ReturnSite : Glue::GoToSite);
+  piece.ref = find_glue(direct ? Glue::GoToSite : Glue::ReturnSite);
   piece.insn = exit_insn(from);
   piece.has_value = true;
   piece.value = distance;
@@ -481,7 +510,7 @@ bool Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, const 
   piece.site_distance = in_page - distance;
   piece.site_key_offset = offsetof(CpuState, jump_key) + (target >> 63) * sizeof(u64);
   piece.handler = counted_entry(to);
-  piece.missed = reinterpret_cast<const void*>(returns ? &site_return : way == Way::FarTaken ? &site_taken : &site_next);
+  piece.missed = reinterpret_cast<const void*>(site_function(from, way));
   piece.cold = from.code_offset + exit + piece.ref.stencil->hot_size;
   put(piece, from.code_offset + exit);
   ++m_statistics.site_links;
@@ -492,8 +521,9 @@ void Baseline::unlink(Block& block, Way way) {
   const u16 exit = block.exit(way);
   if (!block.code_size || !exit) return;
   const BoundInsn* insn = exit_insn(block);
-  put(is_far(way) ? open_site(block, insn, way, way == Way::FarNext && calls(block))
-                  : open_exit(insn, way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow), block.code_offset + exit);
+  Piece piece = is_far(way) ? open_site(block, insn, way) : open_exit(insn, way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow);
+  piece.cold = block.code_offset + exit + piece.ref.stencil->hot_size;
+  put(piece, block.code_offset + exit);
 }
 
 const void* Baseline::plain_entry(const Block& block) const {
@@ -529,7 +559,7 @@ void Baseline::close(Block& block) {
 void Baseline::open_return_site(Block& block) {
   if (!block.exit(Way::FarNext) || !calls(block)) return;
   block.site_misses[1] = 0;
-  put(open_site(block, exit_insn(block), Way::FarNext, true), block.code_offset + block.exit(Way::FarNext));
+  put(open_site(block, exit_insn(block), Way::FarNext), block.code_offset + block.exit(Way::FarNext));
 }
 
 void Baseline::open(Block& block) {

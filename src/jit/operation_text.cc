@@ -60,6 +60,7 @@ std::unordered_map<const void*, std::string> make_names() {
   VELLUM_NAME(site_taken)
   VELLUM_NAME(site_next)
   VELLUM_NAME(site_return)
+  VELLUM_NAME(site_indirect)
   VELLUM_NAME(return_unknown)
 #undef VELLUM_NAME
 #if VELLUM_LLVM

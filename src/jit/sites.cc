@@ -75,6 +75,11 @@ VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS) {
                       if (returns_from(go_to_rip)) lose_site(s, call, Way::FarNext, go_to_rip));
 }
 
+VELLUM_HANDLER_ABI void site_indirect(VELLUM_STENCIL_PARAMETERS) {
+  const auto* jump = reinterpret_cast<const BoundInsn*>(flag_result);
+  VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), find_site(s, jump, Way::FarTaken, go_to_rip, cached->block), lose_site(s, jump, Way::FarTaken, go_to_rip));
+}
+
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), , ); }
 
 }  // namespace vellum

@@ -14,6 +14,8 @@ VELLUM_HANDLER_ABI void site_taken(VELLUM_STENCIL_PARAMETERS);
 VELLUM_HANDLER_ABI void site_next(VELLUM_STENCIL_PARAMETERS);
 // A return: `insn` is the RIP, and flag_result the BoundInsn of a call that may be the one it returns from.
 VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS);
+// Another indirect transfer: likewise, with its own BoundInsn.
+VELLUM_HANDLER_ABI void site_indirect(VELLUM_STENCIL_PARAMETERS);
 // Sites that have been wrong so often that they are not linked any more.
 VELLUM_HANDLER_ABI void given_up_taken(VELLUM_STENCIL_PARAMETERS);
 VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS);

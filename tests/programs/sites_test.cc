@@ -12,12 +12,12 @@ using namespace vellum::programs;
 
 namespace {
 
-constexpr unsigned kLoop = 21;             // instructions of one round
+constexpr unsigned kLoop = 30;             // instructions of one round
 constexpr unsigned kFirst = 0x1000;        // offset of the page whose mapping changes
 constexpr unsigned kMappings = 2 * kMostSiteMisses;
 constexpr unsigned kOtherPage = 2;         // the physical page with the other version
 
-// Every kind of way to another page: a call and its return, a jump, a conditional jump, the end of a page.
+// Every kind of way to another page: a call and its return, a jump, a conditional jump, an indirect call and jump, the end of a page.
 void put_code(std::vector<u8>& code, unsigned at, std::initializer_list<u8> bytes) { std::ranges::copy(bytes, code.begin() + at); }
 void put_transfer(std::vector<u8>& code, unsigned at, std::initializer_list<u8> opcode, unsigned target) {
   put_code(code, at, opcode);
@@ -26,7 +26,7 @@ void put_transfer(std::vector<u8>& code, unsigned at, std::initializer_list<u8> 
   for (unsigned i = 0; i < 4; ++i) code[end - 4 + i] = static_cast<u8>(distance >> 8 * i);
 }
 
-constexpr unsigned kCall = 0, kJump = 5, kConditional = 0x20, kBack = 0x40, kEnd = 0xff8;
+constexpr unsigned kCall = 0, kJump = 5, kConditional = 0x20, kBack = 0x40, kIndirectCall = 0x45, kIndirectJump = kIndirectCall + 8, kEnd = 0xff8;
 
 Program program(Environment environment) {
   Program program;
@@ -38,7 +38,12 @@ Program program(Environment environment) {
   put_transfer(code, kJump, {0xe9}, 0x1200);
   put_code(code, kConditional, {0x39, 0xdb});  // cmp ebx, ebx
   put_transfer(code, kConditional + 2, {0x0f, 0x84}, 0x1300);
-  put_transfer(code, kBack, {0xe9}, kEnd);
+  put_transfer(code, kBack, {0xe8}, kIndirectCall);
+  put_code(code, kIndirectCall, {0x58});  // pop eax, which is where it stands
+  put_transfer(code, kIndirectCall + 1, {0x05}, 0x1500 + 6);  // add eax, the way to 0x1500
+  put_code(code, kIndirectCall + 6, {0xff, 0xd0});            // call eax
+  put_transfer(code, kIndirectJump, {0x05}, 0x1400 - 0x1500 + kIndirectJump + 5);
+  put_code(code, kIndirectJump + 5, {0xff, 0xe0});  // jmp eax
   put_code(code, kEnd, {0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90});
   put_code(code, kFirst, {0x83, 0xc5, 7});  // add ebp, 7
   put_transfer(code, kFirst + 3, {0xe9}, 0);
@@ -47,13 +52,16 @@ Program program(Environment environment) {
   put_transfer(code, 0x1203, {0xe9}, kConditional);
   put_code(code, 0x1300, {0x83, 0xc7, 5});        // add edi, 5
   put_transfer(code, 0x1303, {0xe9}, kBack);
+  put_code(code, 0x1400, {0x83, 0xc1, 9});        // add ecx, 9
+  put_transfer(code, 0x1403, {0xe9}, kEnd);
+  put_code(code, 0x1500, {0x83, 0xc1, 2, 0xc3});  // add ecx, 2; ret
   return program;
 }
 
 // The same additions with other numbers.
 std::vector<u8> other_page(const Program& program) {
   std::vector<u8> page(program.code.begin() + kFirst, program.code.begin() + kFirst + 0x1000);
-  for (const unsigned at : {0x0, 0x100, 0x200, 0x300}) page[at + 2] = static_cast<u8>(page[at + 2] + 0x10);
+  for (const unsigned at : {0x0, 0x100, 0x200, 0x300, 0x400, 0x500}) page[at + 2] = static_cast<u8>(page[at + 2] + 0x10);
   return page;
 }
 
@@ -112,6 +120,8 @@ TEST_CASE("a way to a page of other code again and again is given up, and leads 
   CHECK(misses(cpu, kCall, Way::FarTaken) == kMostSiteMisses);
   CHECK(misses(cpu, kJump, Way::FarTaken) == kMostSiteMisses);
   CHECK(misses(cpu, kConditional, Way::FarTaken) == kMostSiteMisses);
+  CHECK(misses(cpu, kIndirectCall, Way::FarTaken) == kMostSiteMisses);
+  CHECK(misses(cpu, kIndirectJump, Way::FarTaken) == kMostSiteMisses);
   CHECK(misses(cpu, kEnd, Way::FarNext) == kMostSiteMisses);
   CHECK(misses(cpu, kCall, Way::FarNext) <= 1);  // the block behind the call stays where it is
   CHECK(static_cast<u32>(cpu.s.gpr[kRdx]) == static_cast<u32>(edx + sum));
@@ -135,7 +145,8 @@ TEST_CASE("ways to a page lead there again when it is mapped anew") {
   CHECK(links > 0);
   for (unsigned i = 0; i < kMappings; ++i) pair.map_and_run(1);
   CpuCore& cpu = pair.machine.core();
-  for (const auto& [offset, way] : {std::pair(kCall, Way::FarTaken), {kCall, Way::FarNext}, {kJump, Way::FarTaken}, {kConditional, Way::FarTaken}, {kEnd, Way::FarNext}})
+  for (const auto& [offset, way] : {std::pair(kCall, Way::FarTaken), {kCall, Way::FarNext}, {kJump, Way::FarTaken}, {kConditional, Way::FarTaken}, {kIndirectCall, Way::FarTaken}, {kIndirectCall, Way::FarNext},
+                                    {kIndirectJump, Way::FarTaken}, {kEnd, Way::FarNext}})
     CHECK(misses(cpu, offset, way) == 1);
   CHECK(pair.site_links() == links);
 }

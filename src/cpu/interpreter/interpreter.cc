@@ -73,13 +73,16 @@ namespace {
 
 [[clang::preserve_none]] void interpreter_callout(CpuState* s, const BoundInsn* insn) {
   s->insn = insn;
-  s->rip = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
+  const u64 next = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes), key = s->jump_key_of(next);
+  s->rip = next;
   if (log_enabled(LogItem::Callouts)) [[unlikely]] log_callout(*s, *insn);
   ++s->core->counters.callouts[insn->row];
   interpreter_row(insn->row).callout(*s->core, *insn);
   s->insn = nullptr;
   // Whatever the callout changed (mode, mapping, RIP, pending events) is seen from here on.
   if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED) || s->event_pending()) [[unlikely]] return;
+  // Nothing that decides how the next instruction is found: the block's terminator goes on.
+  if (s->rip == next && s->jump_key_of(next) == key) [[clang::musttail]] return handler_of(insn[1])(s, insn + 1);
   VELLUM_GO_TO(s, insn, s->rip);
 }
 
