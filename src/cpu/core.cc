@@ -271,13 +271,15 @@ void CpuCore::link_way_out(Block& to, bool is_new) {
 
 void CpuCore::link_near(Block& from, Way way, u64 target, Block& to) {
   const bool same_page = ((s.code_base ^ target) & ~kPageMask) == 0;
-  if (from.chainable && same_page && to.chainable && !to.crosses_page && to.count != kStaleCount) blocks.link(from, way, to);
+  const bool fit = from.chainable && to.chainable && to.ram_offset - from.ram_offset == target - s.code_base;
+  if (same_page && fit && !to.crosses_page && to.count != kStaleCount) blocks.link(from, way, to);
   if (!same_page && way == Way::Taken) from.taken_leaves_page = true;
 }
 
 void CpuCore::execute(Block* block, u64 rip) {
   if (log_enabled(LogItem::Exec)) [[unlikely]] log_entry(*block, rip);
   if (is_once(block)) ++counters.single_insns;
+  m_way_out = {};  // whoever steps had not looked for a block
   s.code_base = rip;
   // As if from another block, so that whoever counts entries sees this one, too, and what has taken the block's place runs.
   // That way in looks for attention and leaves at once; some of it is left over here and must not stop the guest.
