@@ -195,14 +195,16 @@ Result<std::string> Reproducer::run(const EngineOptions& engine) const {
   (*machine)->run(instructions);
   const std::vector<u8> behind = (*machine)->state();
   std::string text;
-  usize index = 0;
+  constexpr usize kMostBytes = 16;  // told one by one
+  usize index = 0, different = 0;
   for (const auto& [address, before] : pages) {
     const auto wanted = expected_pages.find(address);
     const std::span<const u8> expected_page = wanted == expected_pages.end() ? std::span<const u8>(before) : wanted->second;
     const auto page = (*machine)->page(index++);
     for (usize i = 0; i < kPageSize; ++i)
-      if (page[i] != expected_page[i]) text += fmt::format("memory {:#x} is {:#04x}, expected {:#04x}\n", address + i, page[i], expected_page[i]);
+      if (page[i] != expected_page[i] && ++different <= kMostBytes) text += fmt::format("memory {:#x} is {:#04x}, expected {:#04x}\n", address + i, page[i], expected_page[i]);
   }
+  if (different > kMostBytes) text += fmt::format("and {} more bytes of memory\n", different - kMostBytes);
   if (behind == expected) return text;
   const std::string found = printed(behind, *(*machine)->cpu), wanted = printed(expected, *(*machine)->cpu);
   std::istringstream ours(found), theirs(wanted);

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <vector>
@@ -147,7 +148,7 @@ Result<CompareOptions> parse(std::span<const std::string_view> arguments) {
   if (options.qemu.empty() && (options.from || !options.memory.empty())) return failure("-from and -memory go with -qemu only");
   if (!options.cpu.empty() && !options.other.empty()) return failure("-cpu: write the CPU among the options of the second machine");
   // Two machines are run by the same engine, unless engines are asked for.
-  if ((!options.cpu.empty() || !options.other.empty()) && !options.engines_given && options.reproduce.empty()) options.engines[0] = options.engines[1];
+  if ((!options.cpu.empty() || !options.other.empty()) && !options.engines_given) options.engines[0] = options.engines[1];
   return options;
 }
 
@@ -167,6 +168,18 @@ Result<void> write_file(const std::string& path, const std::string& text) {
   return {};
 }
 
+// Before anything is compared, which may take long.
+Result<void> check_writable(const CompareOptions& options) {
+  for (const std::string& path : {options.report, options.reproducer}) {
+    if (path.empty()) continue;
+    const bool was_there = std::filesystem::exists(path);
+    std::ofstream file(path, std::ios::binary | std::ios::app);
+    if (!file.is_open()) return failure(fmt::format("{}: cannot create the file: {}", path, std::strerror(errno)));
+    if (!was_there) std::filesystem::remove(path);
+  }
+  return {};
+}
+
 Result<int> reproduce(const CompareOptions& options) {
   const auto data = read_whole_file("-reproduce", options.reproduce, kGreatestReproducer);
   if (!data) return std::unexpected(data.error());
@@ -179,7 +192,8 @@ Result<int> reproduce(const CompareOptions& options) {
     if (side == 1 && !options.cpu.empty()) own.cpu_option = options.cpu;
     const auto differs = own.run(engine);
     if (!differs) return failure(fmt::format("-reproduce {}: {}", options.reproduce, differs.error().message));
-    fmt::print("{}: {}\n{}", engine_names()[static_cast<usize>(engine.engine)],
+    const std::string cpu = options.cpu.empty() ? "" : fmt::format(", -cpu {}", own.cpu_option);
+    fmt::print("{}{}: {}\n{}", engine_names()[static_cast<usize>(engine.engine)], cpu,
                differs->empty() ? fmt::format("as expected behind {} instructions", reproducer->instructions) : "not as expected:", *differs);
     if (!differs->empty()) status = kDifferent;
   }
@@ -332,6 +346,10 @@ int run_compare(std::span<const std::string_view> arguments) {
   if (options->reproduce.empty() && options->machine.empty()) {
     tell_user("vellum compare: write the machine's options behind --, as in: vellum compare -- -m 256 -display none -kernel vmlinuz");
     return kUsageError;
+  }
+  if (const auto writable = check_writable(*options); !writable) {
+    tell_user("{}", writable.error().message);
+    return kStartError;
   }
   const auto status = !options->reproduce.empty() ? reproduce(*options) : !options->qemu.empty() ? compare_with_qemu(*options) : compare(*options);
   if (status) return *status;

@@ -44,6 +44,20 @@ def elf(code, address=0x401000, entry=None, name="work"):
 
 
 class Guest(unittest.TestCase):
+    def test_prefixes_that_are_part_of_the_opcode_are_so_in_16_bit_code_too(self):
+        # SDM Vol. 2: the instructions' own pages.
+        for code, wanted in (("f3 0f b8 c9", "popcntw %cx, %cx"), ("66 f3 0f b8 c9", "popcntl %ecx, %ecx"), ("f3 0f b8 0e 00 10", "popcntw 0x1000, %cx"),
+                             ("67 f3 0f b8 08", "popcntw (%eax), %cx"), ("f3 0f bc c9", "tzcntw %cx, %cx"), ("f2 0f 38 f1 c1", "crc32w %cx, %eax"),
+                             ("f2 0f 38 f0 c1", "crc32b %cl, %eax"), ("66 0f 38 f6 c1", "adcxl %ecx, %eax"), ("f3 0f 38 f6 c1", "adoxl %ecx, %eax"),
+                             ("f3 0f 10 c1", "movss %xmm1, %xmm0"), ("f2 0f 10 07", "movsd (%bx), %xmm0"), ("2e f3 0f 10 0e 34 12", "movss %cs:0x1234, %xmm1"),
+                             ("0f 10 c1", "movups %xmm1, %xmm0"), ("66 0f 6f 47 10", "movdqa 0x10(%bx), %xmm0"), ("66 67 0f 6f 08", "movdqa (%eax), %xmm1"),
+                             ("66 0f b6 c0", "movzbl %al, %eax"), ("0f 38 f0 07", "movbew (%bx), %ax")):
+            with self.subTest(code):
+                status, out, err = run("-mode", "16", "-show", "guest", "-bytes", code + " 90")
+                self.assertEqual((status, err), (0, ""))
+                self.assertRegex(out.splitlines()[1], rf"^ +0:  {code} +{re.escape(wanted)}$")
+                self.assertRegex(out.splitlines()[2], rf"^ +{len(code.split()):x}:  90 +nop$")
+
     def test_instructions_and_callouts(self):
         status, out, err = run("-show", "guest,callouts", "-address", "0x1000", "-bytes", LOOP + " 9c 0f a2 0f 0b")
         self.assertEqual((status, err), (0, ""))
