@@ -319,6 +319,11 @@ void ordered_write(u8* host, const void* data, usize size) {
 }  // namespace
 
 void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
+  TlbEntry* const entries = table_for(rights);
+  if (tlb.restore(entries, linear)) {
+    const TlbEntry& entry = entries[Tlb::slot(linear)];
+    if (const u64 x = linear ^ entry.read_tag; x <= kPageSize - size) return ordered_read(data, entry.host + x, size);
+  }
   const Pieces pieces = pieces_of(linear, size, AccessType::Read, rights);
   if (m_debug.has_watchpoints()) [[unlikely]] check_watched(linear, pieces, kWatchRead);
   if (rights == Rights::Current && (s.dr[7] & 0xff)) check_watchpoints(linear, size, false);
@@ -343,10 +348,12 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
 }
 
 void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rights) {
-  if (u8* host = watched_write(table_for(rights), linear, size)) {
-    ordered_write(host, data, size);
-    return;
+  TlbEntry* const entries = table_for(rights);
+  if (tlb.restore(entries, linear)) {
+    const TlbEntry& entry = entries[Tlb::slot(linear)];
+    if (const u64 x = linear ^ entry.write_tag; x <= kPageSize - size) return ordered_write(entry.host + x, data, size);
   }
+  if (u8* host = watched_write(entries, linear, size)) return ordered_write(host, data, size);
   const Pieces pieces = pieces_of(linear, size, AccessType::Write, rights);
   const u8* in = static_cast<const u8*>(data);
   for (const Pieces::Piece& piece : pieces.all())
@@ -410,6 +417,10 @@ void CpuCore::load_slow(u64 linear, void* data, unsigned size) { read_slow(linea
 void CpuCore::store_slow(u64 linear, const void* data, unsigned size) { write_slow(linear, data, size, Rights::Current); }
 
 u8* CpuCore::writable_host(u64 linear, unsigned size) {
+  if (tlb.restore(s.tlb, linear)) {
+    const TlbEntry& entry = s.tlb[Tlb::slot(linear)];
+    if (const u64 x = linear ^ entry.write_tag; x <= kPageSize - size) return entry.host + x;
+  }
   if (u8* host = watched_write(s.tlb, linear, size)) return host;
   check_flat_limit(linear, size, AccessType::Write, Rights::Current);
   check_alignment(linear, size, Rights::Current);
@@ -469,7 +480,9 @@ CpuCore::FetchPage CpuCore::fetch_page(u64 linear) {
   const TlbContext context = context_for(s, Rights::Current);
   const TlbEntry& entry = tlb.table(context)[Tlb::slot(linear)];
   const u8* ram = memory.ram().host(0);
-  if ((linear & ~kPageMask) == entry.execute_tag) return {entry.host, static_cast<u64>(entry.host - ram), tlb.is_global(context, linear)};
+  const auto known = [&] { return (linear & ~kPageMask) == entry.execute_tag; };
+  if (known() || (tlb.restore(tlb.table(context), linear) && known()))
+    return {entry.host, static_cast<u64>(entry.host - ram), tlb.is_global(context, linear)};
   const Translation translation = translate(linear, AccessType::Execute, Rights::Current);
   const PageTarget target = target_of(translation);
   if (target.read == RegionKind::Ram || target.read == RegionKind::Rom) {

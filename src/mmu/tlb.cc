@@ -1,12 +1,17 @@
 // Filling and flushing the software TLB. Flushes cost what was filled since the last one, not the table's size.
 #include "mmu/tlb.h"
 
+#include <algorithm>
+#include <span>
+#include <utility>
+
 namespace vellum {
 
 namespace {
 
 // Large pages are at most this big, and aligned to their size.
 constexpr unsigned kLargestPageBits = 30;
+constexpr u64 kNoPage = ~u64{0};
 u64 region_bit(u64 linear) { return u64{1} << ((linear >> kLargestPageBits) & 63); }
 
 bool holds(const TlbEntry& entry, u64 page) { return entry.read_tag == page || entry.write_tag == page || entry.execute_tag == page; }
@@ -24,17 +29,57 @@ void Tlb::clear(Table& table, usize slot) {
   table.attributes[slot] &= kListedLocal | kListedGlobal;
 }
 
+void Tlb::list_slot(Table& table, usize slot, bool global) {
+  const u8 listed = global ? kListedGlobal : kListedLocal;
+  if (table.attributes[slot] & listed) return;
+  List& list = global ? table.global : table.local;
+  list.slots[list.count++] = static_cast<u16>(slot);
+  table.attributes[slot] |= listed;
+}
+
+void Tlb::set_aside(Table& table, usize slot) {
+  const TlbEntry& entry = table.entries[slot];
+  const u64 nothing = invalid_tag(slot);
+  const u64 page = entry.read_tag != nothing ? entry.read_tag : entry.write_tag != nothing ? entry.write_tag : entry.execute_tag;
+  if (page == nothing) return;
+  table.victims[table.next_victim] = {page, entry, static_cast<u8>(table.attributes[slot] & (kGlobal | kLarge | kWatched))};
+  table.next_victim = (table.next_victim + 1) % Table::kVictims;
+  table.victim_count = std::min(table.victim_count + 1, Table::kVictims);
+}
+
+bool Tlb::restore(TlbEntry* entries, u64 linear) {
+  auto& table = *reinterpret_cast<Table*>(entries);
+  const u64 page = linear & ~kPageMask;
+  for (Table::Victim& victim : std::span(table.victims.data(), table.victim_count)) {
+    if (victim.page != page) continue;
+    const usize index = slot(linear);
+    if (holds(table.entries[index], page)) return false;  // it was walked for once more
+    const Table::Victim found = victim;
+    // The two change places.
+    victim.page = kNoPage;
+    const u32 count = table.victim_count, next = std::exchange(table.next_victim, static_cast<u32>(&victim - table.victims.data()));
+    set_aside(table, index);
+    table.victim_count = count;
+    table.next_victim = next;
+    list_slot(table, index, found.attributes & kGlobal);
+    table.entries[index] = found.entry;
+    table.attributes[index] = static_cast<u8>((table.attributes[index] & (kListedLocal | kListedGlobal)) | found.attributes);
+    return true;
+  }
+  return false;
+}
+
 void Tlb::insert(TlbContext context, u64 linear, u8* host, bool read, bool write, bool execute, bool global, bool large, bool watched) {
   Table& table = table_of(context);
   const usize index = slot(linear);
   const u64 page = linear & ~kPageMask;
   TlbEntry& entry = table.entries[index];
   u8& attributes = table.attributes[index];
-  const u8 listed = global ? kListedGlobal : kListedLocal;
-  if (!(attributes & listed)) {
-    List& list = global ? table.global : table.local;
-    list.slots[list.count++] = static_cast<u16>(index);
-    attributes |= listed;
+  list_slot(table, index, global);
+  if (!holds(entry, page)) {
+    for (Table::Victim& victim : std::span(table.victims.data(), table.victim_count))
+      if (victim.page == page) victim.page = kNoPage;  // this one is newer
+    set_aside(table, index);
   }
   if (!holds(entry, page) || entry.host != host) clear(table, index);
   if (read) entry.read_tag = page;
@@ -52,6 +97,7 @@ void Tlb::flush(List& list, Table& table) {
     table.attributes[list.slots[i]] = 0;
   }
   list.count = 0;
+  forget_victims(table);
 }
 
 void Tlb::flush_local(Table& table) {
@@ -61,6 +107,7 @@ void Tlb::flush_local(Table& table) {
     table.attributes[index] &= static_cast<u8>(~kListedLocal);
   }
   table.local.count = 0;
+  forget_victims(table);
 }
 
 void Tlb::flush_all() {
@@ -85,6 +132,7 @@ void Tlb::switch_user_table(unsigned number, bool kept) {
 void Tlb::flush_page(u64 linear) {
   const u64 page = linear & ~kPageMask;
   for (Table& table : m_tables) {
+    forget_victims(table);
     if (holds(table.entries[slot(linear)], page)) clear(table, slot(linear));
     if (!(table.large_regions & region_bit(linear))) continue;
     // A 4 KiB piece of a large page cannot tell where that page begins, so all of these that are near go.
@@ -102,7 +150,8 @@ void Tlb::flush_page(u64 linear) {
 }
 
 void Tlb::protect_host_pages(const u8* host, u64 size) {
-  for (Table& table : m_tables)
+  for (Table& table : m_tables) {
+    forget_victims(table);
     for (const List* list : {&table.local, &table.global})
       for (u32 i = 0; i < list->count; ++i) {
         const u16 index = list->slots[i];
@@ -111,6 +160,7 @@ void Tlb::protect_host_pages(const u8* host, u64 size) {
           table.attributes[index] |= kWatched;
         }
       }
+  }
 }
 
 }  // namespace vellum

@@ -57,6 +57,8 @@ class Tlb {
   void switch_user_table(unsigned number, bool kept);
   // INVLPG: every translation of the page that contains `linear`, in all contexts, whatever its size.
   void flush_page(u64 linear);
+  // Brings back what another page took the slot of `linear` from not long ago. False if that is not known.
+  bool restore(TlbEntry* entries, u64 linear);
   // Takes the write permission from every entry that maps one of these host pages (code was found there, or it must be
   // logged): writes are watched from now on. Costs a look at every entry in use, however many pages there are.
   void protect_host_pages(const u8* host, u64 size);
@@ -83,6 +85,16 @@ class Tlb {
     std::array<TlbEntry, kTlbSize> entries;
     std::array<u8, kTlbSize> attributes;
     List local, global;  // slots in use, by what they last held
+    // Translations that lost their slot to another page: pages that are used in turn and share a slot cost no walk each time. Whatever
+    // takes translations from the table takes all of these.
+    static constexpr unsigned kVictims = 8;
+    struct Victim {
+      u64 page;
+      TlbEntry entry;
+      u8 attributes;
+    };
+    std::array<Victim, kVictims> victims;
+    u32 victim_count, next_victim;
     u64 large_regions;   // bit n: pieces of large pages in gigabytes whose number ends with n may be held
   };
   // One of each context, of which User's is the first process's, then the other processes'.
@@ -91,6 +103,9 @@ class Tlb {
   Table& table_of(TlbContext context) { return m_tables.data()[context == TlbContext::User ? m_user : static_cast<usize>(context)]; }
   const Table& table_of(TlbContext context) const { return const_cast<Tlb*>(this)->table_of(context); }
   static void clear(Table& table, usize slot);
+  static void set_aside(Table& table, usize slot);  // what it holds
+  static void list_slot(Table& table, usize slot, bool global);
+  static void forget_victims(Table& table) { table.victim_count = table.next_victim = 0; }
   static void flush(List& list, Table& table);
   static void flush_local(Table& table);
   HostTable<Table> m_tables;

@@ -49,10 +49,12 @@ patcher:                           # writes the code that it calls
 patched:
   mov $0, %al
   ret
-toucher:                           # pages that share their place in a TLB of 4,096 entries
+toucher:                           # pages that no TLB knows
   push %ebp
   mov %esp, %ebp
+  invlpg 0x1000000
   mov 0x1000000, %eax
+  invlpg 0x2000000
   mov 0x2000000, %eax
   pop %ebp
   ret
