@@ -140,6 +140,7 @@ u64 worst_latency(const Loop& loop, unsigned engine, bool interrupt) {
   const auto enter = [&] {
     machine.enter({.state_seed = 1, .supervisor = loop.privileged, .rflags = 0x202});
     s.gpr[kRbx] = kDataBase;
+    s.gpr[kRcx] = loop.count_step;  // what the first round sets
     if (interrupt) s.idtr.limit = 0;  // the delivery ends in a shutdown at once
     *s_count = 0;
   };
