@@ -397,11 +397,10 @@ std::string GdbStub::read_registers() {
 // Only what differs is written: what is written twice, under two names, would have its old value again.
 std::string GdbStub::write_registers(std::string_view hex) {
   std::string data;
-  if (!gdb_unhex(hex, data) || data.size() > debug_register_bytes()) return kBadArguments;
+  if (!gdb_unhex(hex, data) || data.size() != debug_register_bytes()) return kBadArguments;
   usize at = 0;
   bool refused = false;
   for (const DebugRegister& reg : debug_registers()) {
-    if (at + reg.bytes > data.size()) break;
     u8 now[64];
     reg.read(cpu(), {now, reg.bytes});
     const auto wanted = bytes_of(std::string_view(data).substr(at, reg.bytes));

@@ -52,6 +52,10 @@ TEST_CASE("registers: one by one and all together, under both names") {
   CHECK(all.size() == 2 * debug_register_bytes());
   CHECK(all.starts_with("8877665544332211"));
   CHECK(bench.ask("G" + all) == "OK");
+  // All registers or none: not the first few, of which the last may be half a one.
+  CHECK(bench.ask("G00000000") == "E16");
+  CHECK(bench.ask("G" + all + "00") == "E16");
+  CHECK(bench.ask("g") == all);
   CHECK(bench.ask("pffff") == "E16");
   CHECK(bench.ask("P0=00") == "E16");
 }
