@@ -505,7 +505,7 @@ bool Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, const 
   piece.ref = find_glue(direct ? Glue::GoToSite : Glue::ReturnSite);
   piece.insn = exit_insn(from);
   piece.has_value = true;
-  piece.value = distance;
+  piece.value = direct ? distance : to.mode;
   piece.site_place = places + to.ram_offset / kPageSize;
   piece.site_distance = in_page - distance;
   piece.site_key_offset = offsetof(CpuState, jump_key) + (target >> 63) * sizeof(u64);

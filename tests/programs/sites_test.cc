@@ -1,6 +1,9 @@
 // Ways to other pages whose mapping changes again and again are given up, and still lead where the mapping says.
 #include <catch2/catch.hpp>
 
+#include <cstring>
+
+#include "cpu/floating_environment.h"
 #include "instructions/bare_cpu.h"
 #include "jit/statistics.h"
 #include "jit/stencil.h"
@@ -175,4 +178,48 @@ TEST_CASE("code that is mapped at two places keeps its ways") {
     pair.on_both([&](ProgramMachine& one) { one.core().s.rip = base; });
     pair.run_rounds(3, base);
   }
+}
+
+// The page behind the call may have been found since in another mode, which is then that of now, but not the call's.
+TEST_CASE("a return in another mode than the call's goes on in the mode of now") {
+  if (!have_stencils()) return;
+  const Environment where = GENERATE(Environment::Long64, Environment::Flat32);
+  CAPTURE(where);
+  Program code;
+  code.environment = where;
+  code.code.assign(kCodeSize, kFiller);
+  code.blocks = {0};
+  put_transfer(code.code, 0, {0xe8}, 0x1100);
+  put_code(code.code, 5, {0x0f, 0x51, 0xc0});  // sqrtps xmm0, xmm0
+  put_transfer(code.code, 8, {0xe9}, 0x1200);
+  put_code(code.code, 0x1100, {0xc3});
+  put_transfer(code.code, 0x1200, {0xe9}, 0x20);
+  put_code(code.code, 0x20, {0x83, 0xc7, 5});  // add edi, 5
+  put_transfer(code.code, 0x23, {0xe9}, 0);
+  constexpr unsigned kRound = 7;
+  Pair pair(code);
+  const auto set_masks = [&](u32 mxcsr) {
+    pair.on_both([&](ProgramMachine& one) {
+      write_mxcsr(one.core().s, mxcsr);
+      one.core().update_mode();
+    });
+  };
+  const auto run_at = [&](u64 offset, u64 insns) {
+    pair.on_both([&](ProgramMachine& one) {
+      one.core().s.rip = kCodeBase + offset;
+      one.run(insns);
+    });
+    REQUIRE(pair.machine.difference(pair.reference) == "");
+  };
+  set_masks(0x1f80);
+  run_at(0, 3 * kRound + 1);  // ends in front of the RET
+  REQUIRE(pair.machine.core().s.rip == kCodeBase + 0x1100);
+  set_masks(0x1f00);  // invalid operations fault
+  run_at(0x1200, 3);  // finds the first page in this mode
+  pair.on_both([&](ProgramMachine& one) {
+    const float negative[4] = {-1, -1, -1, -1};
+    std::memcpy(&one.core().s.vector[0], negative, sizeof negative);
+  });
+  run_at(0x1100, kRound);
+  CHECK(pair.machine.core().s.rip != kCodeBase + 0x1200);
 }

@@ -108,9 +108,10 @@ VELLUM_HANDLER_ABI void return64(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RET
 VELLUM_HANDLER_ABI void return32(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RETURN(4); }
 
 // Where a return comes in with its RIP, on the way to the block behind the call: once linked, and before. What looks for that
-// block gets the call's instruction besides.
+// block gets the call's instruction besides. The mode may be another than it was at the call: `immediate` is that of the block.
 VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
-  if (!leads_there(s, reinterpret_cast<u64>(insn))) [[unlikely]]
+  const u64 mode = s->mode & kBlockModeMask;
+  if (!leads_there(s, reinterpret_cast<u64>(insn)) || mode != immediate()) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
   s->code_base = reinterpret_cast<u64>(insn);
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
