@@ -17,10 +17,13 @@ VELLUM_HELPER void engine_load_slow(CpuState* s, const BoundInsn* insn, u64 line
 VELLUM_HELPER void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                     const void* data, unsigned size);
 // The same for up to eight bytes, in registers: a value whose address is taken would be spilled on the fast path too.
+// And for vectors through CpuState::transfer, so that no stencil makes a stack frame for them.
 VELLUM_HELPER u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                    unsigned size);
 VELLUM_HELPER void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear,
                                                                      u64 value, unsigned size);
+VELLUM_HELPER void engine_load_vector_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size);
+VELLUM_HELPER void engine_store_vector_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size);
 // exchange_unaligned() of cpu/memory_order.h.
 VELLUM_HELPER bool engine_exchange_unaligned(u8* host, u64* expected, u64 replacement, unsigned size);
 // Where a read-modify-write may work in place, or nullptr when it must be split into a load and a store.
@@ -90,8 +93,7 @@ class Binding {
   VELLUM_INLINE unsigned memory_segment() { return m_fields.segment(); }
   VELLUM_INLINE u64 plain_offset() { return slot(m_fields.base_offset()) + static_cast<u64>(m_fields.displacement()); }
   VELLUM_INLINE u64 effective_offset() {
-    return (slot(m_fields.base_offset()) + (slot(m_fields.index_offset()) << m_fields.scale()) +
-            static_cast<u64>(m_fields.displacement())) & m_fields.address_mask(*m_s);
+    return (slot(m_fields.base_offset()) + index_part() + static_cast<u64>(m_fields.displacement())) & m_fields.address_mask(*m_s);
   }
   VELLUM_INLINE u64 linear(u64 offset, unsigned size, AccessType access) {
     if (m_fields.segment_mode() != SegmentMode::Flat) [[unlikely]] {
@@ -363,6 +365,15 @@ class Binding {
     std::memcpy(&value, reinterpret_cast<const char*>(m_s->gpr.data()) + offset, 8);
     return value;
   }
+  // The index, scaled: shifted by a hole in a stencil that does not know its scale, nothing in one that knows of none.
+  VELLUM_INLINE u64 index_part() {
+    if constexpr (requires { m_fields.index_part(u64{}); }) {
+      if constexpr (Fields::kHasIndex) return m_fields.index_part(slot(m_fields.index_offset()));
+      else return 0;
+    } else {
+      return slot(m_fields.index_offset()) << m_fields.scale();
+    }
+  }
   static constexpr bool kOpaque = requires { typename Fields::Opaque; };
   template <usize Size>
   VELLUM_INLINE u8* update_host(u64 linear) {
@@ -381,6 +392,11 @@ class Binding {
   VELLUM_INLINE T load_out_of_line(u64 linear) {
     if constexpr (kInRegister<T>) {
       return static_cast<T>(engine_load_value_slow(m_s, m_fields.insn(), linear, sizeof(T)));
+    } else if constexpr (!kOpaque) {
+      T value{};
+      engine_load_vector_slow(m_s, m_fields.insn(), linear, Bytes<T>::kSize);
+      std::memcpy(&value, &m_s->transfer, Bytes<T>::kSize);
+      return value;
     } else {
       T value{};
       engine_load_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
@@ -389,8 +405,14 @@ class Binding {
   }
   template <class T>
   VELLUM_INLINE void store_out_of_line(u64 linear, T value) {
-    if constexpr (kInRegister<T>) engine_store_value_slow(m_s, m_fields.insn(), linear, value, sizeof(T));
-    else engine_store_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+    if constexpr (kInRegister<T>) {
+      engine_store_value_slow(m_s, m_fields.insn(), linear, value, sizeof(T));
+    } else if constexpr (!kOpaque) {
+      std::memcpy(&m_s->transfer, &value, Bytes<T>::kSize);
+      engine_store_vector_slow(m_s, m_fields.insn(), linear, Bytes<T>::kSize);
+    } else {
+      engine_store_slow(m_s, m_fields.insn(), linear, &value, Bytes<T>::kSize);
+    }
   }
   VELLUM_INLINE void write_counter(u64 value, unsigned size) {
     u64& rcx = m_s->gpr[kRcx];

@@ -14,6 +14,16 @@ void engine_store_slow(CpuState* s, const BoundInsn* insn, u64 linear, const voi
   s->core->store_slow(linear, data, size);
 }
 
+void engine_load_vector_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  s->insn = insn;
+  s->core->load_slow(linear, &s->transfer, size);
+}
+
+void engine_store_vector_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  s->insn = insn;
+  s->core->store_slow(linear, &s->transfer, size);
+}
+
 u64 engine_load_value_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
   u64 value = 0;
   s->insn = insn;

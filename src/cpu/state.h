@@ -193,6 +193,10 @@ struct alignas(64) CpuState {
   // leads finds out whether that is right. No part of the guest's state.
   std::array<const void*, kReturnPlaces> returns{};
 
+  // What one access to memory of more than eight bytes loads or stores when its fast path does not apply, on its way between
+  // generated code and the helper. Means nothing before and after: no part of the guest's state.
+  VectorRegister transfer{};
+
   // The generation stands between the code segment's slot and the user bit of `mode`.
   void update_jump_key() {
     for (unsigned half = 0; half < 2; ++half) jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;

@@ -72,6 +72,8 @@ StencilRef stencil_of(const Block& block, unsigned position, bool may_hand_flags
   if (may_hand_flags && known_producer(variant) != FlagProducer::Unknown && interpreter_row(block.insns[position - 1].row).flags.written)
     variant = handed_variant(variant);
   if (*mode == StencilMode::Long && insn.memory) {
+    if (insn.index == kZeroSlot)
+      if (const StencilRef ref = find_stencil(insn.row, StencilMode::LongPlain, variant)) return ref;
     const auto scaled = static_cast<StencilMode>(static_cast<u8>(StencilMode::LongScale1) + insn.scale);
     if (const StencilRef ref = find_stencil(insn.row, scaled, variant)) return ref;
   }

@@ -35,7 +35,7 @@ namespace vellum {
   }()
 #endif
 
-enum class ScaleHole : u8 { By1, By2, By4, By8, Any };
+enum class ScaleHole : u8 { By1, By2, By4, By8, Any, NoIndex };  // with NoIndex the scale, of a VSIB operand, is a hole as well
 
 // Modes that would otherwise be branches at run time are part of the stencil's type.
 template <SegmentMode Segment, StackMode Stack, u8 AddressSize, u8 CodeSizeBytes, ScaleHole Scale>
@@ -62,8 +62,18 @@ class HoleFields {
   VELLUM_INLINE u64 base_offset() const { return reinterpret_cast<u64>(vellum_hole_base); }
   VELLUM_INLINE u64 index_offset() const { return reinterpret_cast<u64>(vellum_hole_index); }
   VELLUM_INLINE u8 scale() const {
-    if constexpr (Scale == ScaleHole::Any) return static_cast<u8>(reinterpret_cast<u64>(vellum_hole_scale));
+    if constexpr (Scale == ScaleHole::Any || Scale == ScaleHole::NoIndex) return static_cast<u8>(reinterpret_cast<u64>(vellum_hole_scale));
     else return static_cast<u8>(Scale);
+  }
+  static constexpr bool kHasIndex = Scale != ScaleHole::NoIndex;
+  VELLUM_INLINE u64 index_part(u64 index) const {
+#if defined(__x86_64__)
+    if constexpr (Scale == ScaleHole::Any) {  // compilers would load the count into CL
+      asm("shlq $vellum_hole_scale, %0" : "+r"(index) : : "cc");
+      return index;
+    }
+#endif
+    return index << scale();
   }
   VELLUM_INLINE i64 displacement() const { return reinterpret_cast<i64>(vellum_hole_displacement); }
   VELLUM_INLINE u64 address_mask(const CpuState&) const { return AddressSize == 8 ? ~u64{0} : AddressSize == 4 ? 0xffffffff : 0xffff; }

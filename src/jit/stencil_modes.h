@@ -9,6 +9,7 @@ namespace vellum {
 // What a stencil is compiled for besides its row's variant.
 enum class StencilMode : u8 {
   Long,         // 64-bit code, flat operands or none; scale in a hole
+  LongPlain,    // its memory operand has no index
   LongScale1,   // its memory operand has this scale
   LongScale2,
   LongScale4,

@@ -50,6 +50,15 @@ struct Extra {
 constexpr Extra kExtras[] = {{"", false, FlagProducer::Unknown}, {"-", true, FlagProducer::Unknown},
                              {"s", false, FlagProducer::Subtract}, {"l", false, FlagProducer::Logic}};
 
+// A plain address is a variant, or a mode; so is a scaled index, of which 4 stands for all.
+StencilRef stencil_at(u16 row, StencilMode mode, VariantChoice choice) {
+  if (const StencilRef ref = find_stencil(row, mode, static_cast<u8>(handler_index(choice)))) return ref;
+  if (mode != StencilMode::Long || !choice.memory) return {};
+  const StencilMode other = choice.plain_address ? StencilMode::LongPlain : StencilMode::LongScale4;
+  choice.plain_address = false;
+  return find_stencil(row, other, static_cast<u8>(handler_index(choice)));
+}
+
 // One field for each mode, place and kind of variant; operand sizes that have the same counts share one.
 std::string line_of(u16 row, Totals& totals) {
   std::string text;
@@ -60,7 +69,7 @@ std::string line_of(u16 row, Totals& totals) {
         const Stencil* last = nullptr;
         for (unsigned width = 0; width < 3; ++width) {
           const VariantChoice choice{width, place.memory, false, place.plain, extra.flags_dead, extra.producer, Repeat::No};
-          const StencilRef ref = find_stencil(row, mode, static_cast<u8>(handler_index(choice)));
+          const StencilRef ref = stencil_at(row, mode, choice);
           if (!ref || (mode == StencilMode::Flat32 && width == 2)) continue;
           const std::string size = fmt::format("{}", 2u << width);
           if (ref.stencil == last) {
@@ -80,8 +89,8 @@ std::string line_of(u16 row, Totals& totals) {
 std::vector<std::string> golden_lines() {
   std::vector<std::string> lines = {
       golden::made_by("stencil-counts"),
-      "# A field is MODE PLACE [OPERAND SIZES] [VARIANT] : INSTRUCTIONS / BYTES [+ BYTES OUT OF THE WAY]. Place: r register, m memory,",
-      "# p memory at a plain address. Variant: - flags dead, s flags of a subtraction, l of a logic operation.",
+      "# A field is MODE PLACE [OPERAND SIZES] [VARIANT] : INSTRUCTIONS / BYTES [+ BYTES OUT OF THE WAY]. Place: r register, m memory with an index,",
+      "# p memory without one. Variant: - flags dead, s flags of a subtraction, l of a logic operation.",
   };
   Totals totals;
 #define VELLUM_GLUE_LINE(name) lines.push_back(fmt::format("({}): {}", #name, size_of(find_glue(Glue::name), totals)));
