@@ -83,7 +83,7 @@ def immediate_bytes(line):
     if not operands.startswith('$'):
         return 0
     value = operands[1:].split(',')[0]
-    if re.match(r'(sh[lr]|sa[lr]|ro[lr]|rc[lr]|bt)|v?p', mnemonic):
+    if re.match(r'(sh[lr]|sa[lr]|ro[lr]|rc[lr]|bt)|v|p', mnemonic):
         return 1
     short = re.match(r'-?\d+$', value) and -128 <= int(value) <= 127
     return 1 if short and not re.match('mov|test', mnemonic) else OPERAND_BYTES[mnemonic[-1]]

@@ -52,6 +52,11 @@ class Binding {
  public:
   // The code runs only while MXCSR masks all exceptions.
   static constexpr bool kSseMasked = Fields::kSseMasked;
+  // immediate() is a hole in a stencil, and instructions of the host may have the same one (semantics/by_hole.h).
+  static constexpr bool kImmediateIsHole = requires { Fields::kImmediateIsHole; };
+  // Vectors of 32 bytes are read and written as one, of which the compiler would make two of what it handles in halves: a load
+  // of what two stores have written waits for both to leave the store buffer.
+  static constexpr bool kWholeVectors = requires { Fields::kWholeVectors; };
   // Likewise of x87, and none is pending.
   static constexpr bool kX87Masked = requires { typename Fields::Opaque; };
 

@@ -42,6 +42,12 @@ template <SegmentMode Segment, StackMode Stack, u8 AddressSize, u8 CodeSizeBytes
 class HoleFields {
  public:
   static constexpr bool kSseMasked = true;
+#if defined(__x86_64__)
+  static constexpr bool kImmediateIsHole = true;
+#endif
+#if defined(VELLUM_AVX2_STENCILS)
+  static constexpr bool kWholeVectors = true;
+#endif
   VELLUM_INLINE HoleFields(const TlbEntry* tlb, HandedFlags* flags) : m_tlb(tlb), m_flags(flags) {}
   VELLUM_INLINE HandedFlags& handed_flags() { return *m_flags; }
   VELLUM_INLINE const TlbEntry* tlb() const { return m_tlb; }

@@ -2,6 +2,7 @@
 #include "jit/stencil.h"
 
 #include "cpu/opcodes.h"
+#include "state/assert.h"
 
 #if VELLUM_STENCILS
 // Made by tools/stencils.py.
@@ -9,6 +10,8 @@
   extern "C" const vellum::StencilGroup vellum_stencil_group_##group __attribute__((visibility("hidden")));
 VELLUM_STENCIL_GROUPS(VELLUM_DECLARE_STENCILS)
 VELLUM_DECLARE_STENCILS(glue)
+#define VELLUM_DECLARE_AVX2_STENCILS(group) VELLUM_DECLARE_STENCILS(group##_avx2)
+VELLUM_AVX2_STENCIL_GROUPS(VELLUM_DECLARE_AVX2_STENCILS)
 #endif
 
 namespace vellum {
@@ -18,7 +21,7 @@ namespace {
 // Where the rows of each group begin in opcode_rows(), and its stencils, if it has any.
 struct GroupRows {
   u16 first, end;
-  const StencilGroup* group;
+  const StencilGroup *group, *avx2;
 };
 
 const StencilGroup* group_named([[maybe_unused]] std::string_view name) {
@@ -30,6 +33,15 @@ const StencilGroup* group_named([[maybe_unused]] std::string_view name) {
   return nullptr;
 }
 
+const StencilGroup* avx2_group_named([[maybe_unused]] std::string_view name) {
+#if VELLUM_STENCILS
+#define VELLUM_AVX2_NAMED(group) \
+  if (name == #group) return &vellum_stencil_group_##group##_avx2;
+  VELLUM_AVX2_STENCIL_GROUPS(VELLUM_AVX2_NAMED)
+#endif
+  return nullptr;
+}
+
 const GroupRows& group_of(u16 row) {
   static const auto groups = [] {
     std::vector<GroupRows> rows;
@@ -37,7 +49,7 @@ const GroupRows& group_of(u16 row) {
 #define VELLUM_ADD_ROWS(group)                                                            \
   {                                                                                       \
     const u16 end = static_cast<u16>(at + interpreter_handlers_##group().size());          \
-    rows.push_back({at, end, group_named(#group)});                                       \
+    rows.push_back({at, end, group_named(#group), avx2_group_named(#group)});             \
     at = end;                                                                             \
   }
     VELLUM_OPCODE_GROUPS(VELLUM_ADD_ROWS)
@@ -48,29 +60,53 @@ const GroupRows& group_of(u16 row) {
   return groups.back();
 }
 
+StencilRef stencil_in(const StencilGroup* group, unsigned row, StencilMode mode, u8 variant) {
+  if (!group) return {};
+  const u16 line = group->rows[row][static_cast<unsigned>(mode)];
+  const u16 number = group->variants[line][variant];
+  if (number == kNoStencil) return {};
+  return {group, &group->stencils[number]};
+}
+
+StencilSet& chosen_set() {
+  static StencilSet set = host_has_avx2() ? StencilSet::Avx2 : StencilSet::Portable;
+  return set;
+}
+
 }  // namespace
 
-StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
+#if defined(__x86_64__)
+bool host_has_avx2() { return __builtin_cpu_supports("avx2"); }
+// The bitcode of the semantics is compiled for AVX2.
+bool have_optimizer() { return VELLUM_LLVM && host_has_avx2(); }
+#else
+bool host_has_avx2() { return false; }
+bool have_optimizer() { return VELLUM_LLVM; }
+#endif
+
+StencilSet stencil_set() { return chosen_set(); }
+void use_stencil_set(StencilSet set) {
+  VELLUM_ASSERT(set == StencilSet::Portable || host_has_avx2());
+  chosen_set() = set;
+}
+
+StencilRef find_stencil(StencilSet set, u16 row, StencilMode mode, u8 variant) {
   const GroupRows& rows = group_of(row);
-  if (!rows.group) return {};
-  const u16 line = rows.group->rows[row - rows.first][static_cast<unsigned>(mode)];
-  const u16 number = rows.group->variants[line][variant];
-  if (number == kNoStencil) return {};
-  return {rows.group, &rows.group->stencils[number]};
+  return stencil_in(set == StencilSet::Avx2 ? rows.avx2 : rows.group, row - rows.first, mode, variant);
+}
+StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
+  if (chosen_set() == StencilSet::Avx2)
+    if (const StencilRef ref = find_stencil(StencilSet::Avx2, row, mode, variant)) return ref;
+  return find_stencil(StencilSet::Portable, row, mode, variant);
 }
 
 bool have_stencils() { return VELLUM_STENCILS; }
-#if defined(__x86_64__)
-// The bitcode of the semantics is compiled for AVX2.
-bool have_optimizer() { return VELLUM_LLVM && __builtin_cpu_supports("avx2"); }
-#else
-bool have_optimizer() { return VELLUM_LLVM; }
-#endif
 
 std::span<const StencilGroup* const> stencil_groups() {
 #if VELLUM_STENCILS
 #define VELLUM_ADDRESS_OF(group) &vellum_stencil_group_##group,
-  static constexpr const StencilGroup* kGroups[] = {VELLUM_STENCIL_GROUPS(VELLUM_ADDRESS_OF) &vellum_stencil_group_glue};
+#define VELLUM_AVX2_ADDRESS_OF(group) &vellum_stencil_group_##group##_avx2,
+  static constexpr const StencilGroup* kGroups[] = {VELLUM_STENCIL_GROUPS(VELLUM_ADDRESS_OF) VELLUM_AVX2_STENCIL_GROUPS(VELLUM_AVX2_ADDRESS_OF) &vellum_stencil_group_glue};
   return kGroups;
 #else
   return {};

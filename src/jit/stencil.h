@@ -66,10 +66,17 @@ struct StencilRef {
   const Stencil* stencil = nullptr;
   explicit operator bool() const { return stencil; }
 };
-// The stencil of a row of opcode_rows() in a mode, or none.
+// Groups of vector instructions are compiled a second time, for hosts with AVX2.
+enum class StencilSet : u8 { Portable, Avx2 };
+bool host_has_avx2();
+// The best that the host can run. Tests choose it before anything is translated.
+StencilSet stencil_set();
+void use_stencil_set(StencilSet set);
+// The stencil of a row of opcode_rows() in a mode, or none; without a set, stencil_set()'s, or else the portable one.
+StencilRef find_stencil(StencilSet set, u16 row, StencilMode mode, u8 variant);
 StencilRef find_stencil(u16 row, StencilMode mode, u8 variant);
 StencilRef find_glue(Glue which);
-// Glue and all groups.
+// Glue and all groups, of both sets.
 std::span<const StencilGroup* const> stencil_groups();
 // Whether the program has any: tools/stencils.py knows the host's instruction set.
 bool have_stencils();
@@ -80,8 +87,11 @@ bool have_optimizer();
 // 32 bytes are two of the host's.
 #if defined(__x86_64__)
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)
+// Of these, those that StencilSet::Avx2 has, too.
+#define VELLUM_AVX2_STENCIL_GROUPS(X) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)
 #else
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float)
+#define VELLUM_AVX2_STENCIL_GROUPS(X)
 #endif
 
 }  // namespace vellum

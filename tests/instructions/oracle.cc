@@ -19,6 +19,7 @@
 #include "instructions/emulated.h"
 #include "instructions/generator.h"
 #include "instructions/native.h"
+#include "jit/stencil.h"
 #include "programs/program.h"
 
 namespace vellum::instructions {
@@ -556,7 +557,7 @@ int main_checked(int argc, char** argv) {
     if (i + 1 == argc)
       throw std::runtime_error(
           "usage: instruction-oracle [--cases N] [--seed N] [--exceptions FILE] [--rows A,B] "
-          "[--group G] [--states N] [--environments E,F] [--programs BLOCKS] [--record FILE] [--check FILE] [--replay CASE] [--x87 integers|host] [--verbose]");
+          "[--group G] [--states N] [--environments E,F] [--programs BLOCKS] [--record FILE] [--check FILE] [--replay CASE] [--x87 integers|host] [--stencils portable|avx2] [--verbose]");
     const std::string value = argv[++i];
     if (name == "--cases")
       options.cases = std::stoull(value);
@@ -572,6 +573,9 @@ int main_checked(int argc, char** argv) {
     } else if (name == "--x87") {
       if (value != "integers" && value != "host") throw std::runtime_error("--x87 is integers or host");
       options.x87_code = value == "host" ? X87Code::Host : X87Code::Integers;
+    } else if (name == "--stencils") {
+      if (value != "portable" && value != "avx2") throw std::runtime_error("--stencils is portable or avx2");
+      use_stencil_set(value == "avx2" ? StencilSet::Avx2 : StencilSet::Portable);
     } else if (name == "--seed")
       options.seed = std::stoull(value);
     else if (name == "--exceptions")

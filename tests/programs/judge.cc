@@ -359,13 +359,14 @@ int main_checked(int argc, char** argv) {
   for (int i = 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     if (i + 1 == argc || !name.starts_with("--"))
-      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--skip PROGRAMS] [--engines A,B] [--favour GROUP,...] [--jobs N] [--statistics 1] [--replay SEED]");
+      throw std::runtime_error("usage: program-judge [--blocks N] [--seed N] [--skip PROGRAMS] [--engines A,B] [--favour GROUP,...] [--jobs N] [--stencils portable] [--statistics 1] [--replay SEED]");
     const std::string value = argv[i + 1];
     if (name == "--blocks") options.blocks = std::stoull(value);
     else if (name == "--seed") options.seed = std::stoull(value);
     else if (name == "--skip") options.skip = std::stoull(value);
     else if (name == "--engines") options.engines = value;
     else if (name == "--favour") options.favoured = value;
+    else if (name == "--stencils") use_stencil_set(value == "portable" ? StencilSet::Portable : stencil_set());
     else if (name == "--jobs") options.jobs = std::max(1u, static_cast<unsigned>(std::stoul(value)));
     else if (name == "--statistics") options.statistics = value != "0";
     else if (name == "--replay") options.replay = std::stoull(value);

@@ -24,7 +24,8 @@ struct InsertHalf {  // VINSERTF128, VINSERTI128
   VELLUM_INLINE static void op(C& c) {
     const V128 half = c.template read<2>();
     const V256 whole = c.template read<1>();
-    c.template write<0>(c.immediate() & 1 ? concatenate(low_half(whole), half) : concatenate(half, high_half(whole)));
+    if constexpr (halves_by_hole<C>()) c.template write<0>(insert_by_hole(whole, half));
+    else c.template write<0>(c.immediate() & 1 ? concatenate(low_half(whole), half) : concatenate(half, high_half(whole)));
   }
 };
 struct ExtractHalf {  // VEXTRACTF128, VEXTRACTI128
@@ -32,7 +33,8 @@ struct ExtractHalf {  // VEXTRACTF128, VEXTRACTI128
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     const V256 whole = c.template read<1>();
-    c.template write<0>(c.immediate() & 1 ? high_half(whole) : low_half(whole));
+    if constexpr (halves_by_hole<C>()) c.template write<0>(extract_by_hole(whole));
+    else c.template write<0>(c.immediate() & 1 ? high_half(whole) : low_half(whole));
   }
 };
 

@@ -168,12 +168,24 @@ class Context : public E {
   }
   template <class T>
   VELLUM_INLINE void write_raw(u64 offset, T value) {
+    keep_whole(value);
     std::memcpy(reinterpret_cast<char*>(&this->state()) + offset, &value, Bytes<T>::kSize);
+  }
+  // Where Binding::kWholeVectors, nothing is known of a vector of 32 bytes but that it is in a register.
+  template <class T>
+  VELLUM_INLINE static void keep_whole([[maybe_unused]] T& value) {
+#if defined(VELLUM_AVX2_STENCILS)
+    if constexpr (E::kWholeVectors && std::is_same_v<T, V256>) asm("" : "+x"(value));
+#endif
   }
   // Writes a vector register's low bytes and clears the others, as VEX-encoded instructions do; SDM Vol. 1 14.4.1.
   template <class T>
   VELLUM_INLINE void write_vector(u64 offset, T value) {
-    if constexpr (sizeof(T) < 16) {
+    if constexpr (sizeof(T) < 16 && E::kWholeVectors) {
+      write_raw<V256>(offset, V256{value, 0, 0, 0});
+    } else if constexpr (sizeof(T) == 16 && E::kWholeVectors) {
+      write_raw<V256>(offset, __builtin_shufflevector((V128)value, V128{}, 0, 1, 2, 3));
+    } else if constexpr (sizeof(T) < 16) {
       write_raw<V128>(offset, V128{value, 0});
       write_raw<V128>(offset + 16, V128{});
     } else {

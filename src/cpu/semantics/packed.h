@@ -120,6 +120,20 @@ VELLUM_INLINE Raw<sizeof(First)> apply_with(Number number, First first, V... v) 
   }
 }
 
+// Op by the immediate that is a hole in the host's own instruction, on vectors of at most kLargest bytes; by_hole.h has them.
+template <class Op>
+struct ByHole;
+template <class C, class Op, usize Size>
+consteval bool is_by_hole() {
+  if constexpr (C::kImmediateIsHole && Size >= 16 && requires { ByHole<Op>::kLargest; }) return Size <= ByHole<Op>::kLargest || control_bits_per_lane<Op>() == 0;
+  else return false;
+}
+template <class Op, class First, class... V>
+VELLUM_INLINE Raw<sizeof(First)> apply_by_hole(First first, V... v) {
+  if constexpr (sizeof(First) <= ByHole<Op>::kLargest) return ByHole<Op>::op(raw(first), raw(v)...);
+  else return by_lanes([](auto... lane) { return ByHole<Op>::op(lane...); }, first, v...);
+}
+
 // A pending x87 exception comes before any MMX instruction, SDM Vol. 3A 12.6.
 template <class C>
 VELLUM_INLINE void mmx_wait(C& c) {
@@ -174,6 +188,21 @@ VELLUM_INLINE void write_scalar(C& c, U value) {
   }
 }
 
+// Op by the host's own instruction, for vectors of any size; host_packed.h has them.
+template <class Op>
+struct HostPacked;
+template <class Op, class V>
+consteval bool on_host() {
+  if constexpr (sizeof(V) >= 16) return requires { HostPacked<Op>::op(V{}, V{}); };
+  else return false;
+}
+
+// An operation on halves keeps compilers from loading them one by one.
+template <class Op, class C, class V>
+VELLUM_INLINE void keep_operand(C& c, V& v) {
+  if constexpr (!any_width<Op>()) c.keep_whole(v);
+}
+
 // destination = Op(first source, second source)
 // kNeverFaults below is for register operands.
 template <class Op>
@@ -182,9 +211,15 @@ struct Packed {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    const auto b = read_packed<kSecond<C>>(c);
-    const auto a = read_packed<kFirst<C>>(c);
-    write_packed(c, apply<Op>(a, b));
+    auto b = read_packed<kSecond<C>>(c);
+    auto a = read_packed<kFirst<C>>(c);
+    if constexpr (on_host<Op, decltype(a)>()) {
+      write_packed(c, HostPacked<Op>::op(a, b));
+    } else {
+      keep_operand<Op>(c, a);
+      keep_operand<Op>(c, b);
+      write_packed(c, apply<Op>(a, b));
+    }
   }
 };
 // destination = Op(first source, second source, imm8)
@@ -196,7 +231,8 @@ struct PackedImmediate {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     const auto b = read_packed<kSecond<C>>(c);
     const auto a = read_packed<kFirst<C>>(c);
-    write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), a, b));
+    if constexpr (is_by_hole<C, Op, sizeof(a)>()) write_packed(c, apply_by_hole<Op>(a, b));
+    else write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), a, b));
   }
 };
 // destination = Op(source)
@@ -216,7 +252,9 @@ struct PackedUnaryImmediate {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), read_packed<1>(c)));
+    const auto v = read_packed<1>(c);
+    if constexpr (is_by_hole<C, Op, sizeof(v)>()) write_packed(c, apply_by_hole<Op>(v));
+    else write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), v));
   }
 };
 // destination = Op(first source, count); the count is an immediate, or the low 64 bits of the second source.
@@ -226,10 +264,14 @@ struct PackedShift {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
-    u64 count;
-    if constexpr (C::kForm.operand[kSecond<C>].place == Place::Immediate) count = static_cast<u8>(c.immediate());
-    else count = read_packed<kSecond<C>>(c)[0];
-    write_packed(c, apply_with<Op>(count, read_packed<kFirst<C>>(c)));
+    if constexpr (C::kForm.operand[kSecond<C>].place == Place::Immediate) {
+      const auto v = read_packed<kFirst<C>>(c);
+      if constexpr (is_by_hole<C, Op, sizeof(v)>()) write_packed(c, apply_by_hole<Op>(v));
+      else write_packed(c, apply_with<Op>(u64{static_cast<u8>(c.immediate())}, v));
+    } else {
+      const u64 count = read_packed<kSecond<C>>(c)[0];
+      write_packed(c, apply_with<Op>(count, read_packed<kFirst<C>>(c)));
+    }
   }
 };
 

@@ -1,6 +1,8 @@
 // SSE to SSSE3 data movement on XMM, and its VEX-encoded forms, SDM Vol. 1 5.5 to 5.8; packed arithmetic is in packed_integer.h.
 #pragma once
 
+#include "cpu/semantics/by_hole.h"
+#include "cpu/semantics/host_packed.h"
 #include "cpu/semantics/mmx.h"
 #include "cpu/semantics/packed_integer.h"
 #include "cpu/semantics/sse4.h"
