@@ -5,7 +5,8 @@ COMMENT = '//'
 JUMP = '\tb\t'
 CALLS = ('\tbl\t', '\tblr\t')
 ENDS = ('\tb\t', '\tret', '\tbr\t', '\tbrk\t')
-COLD_TARGETS = ()
+# Where control goes from a piece that is rarely run.
+COLD_TARGETS = ('vellum_handler', 'vellum_missed')
 INVERSE = {'eq': 'ne', 'ne': 'eq', 'hs': 'lo', 'lo': 'hs', 'mi': 'pl', 'pl': 'mi', 'vs': 'vc', 'vc': 'vs', 'hi': 'ls',
            'ls': 'hi', 'ge': 'lt', 'lt': 'ge', 'gt': 'le', 'le': 'gt'}
 CONDITIONAL = re.compile(r'\t(b\.\w+|cbn?z|tbn?z)\t(.*, )?(\S+)$')

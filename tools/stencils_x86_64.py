@@ -52,10 +52,11 @@ class Label:
 
 
 def parted(piece):
-    """`jcc continue` in front of a call: what follows is cold. The two parts, or the piece and None."""
+    """`jcc continue` in front of a call, or of a way to a handler: what follows is cold. The two parts, or the piece and None."""
     for i, line in enumerate(piece):
+        leaves = any(l.startswith(CALLS) for l in piece[i:]) or piece[-1] in [JUMP + target for target in COLD_TARGETS]
         if conditional_target(line) == 'vellum_continue' and not any(l.endswith(':') for l in piece[i:]) and \
-                any(l.startswith(CALLS) for l in piece[i:]) and not any(l.startswith(CALLS) for l in piece[:i]):
+                leaves and not any(l.startswith(CALLS) for l in piece[:i]):
             label = Label.new()
             return piece[:i] + [inverted(line, label), JUMP + 'vellum_continue'], [label + ':'] + piece[i + 1:]
     return piece, None

@@ -43,7 +43,7 @@ VELLUM_HELPER u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u
 //   displacement(), address_mask(), segment(), segment_base(), segment_mode(), stack_mode(), operand_size(),
 //   address_size(), code_size_bytes()
 //   offset(), end_offset(), target_offset(): of this instruction, the next one, and a relative transfer's target, all
-//   from the block's first byte
+//   from CpuState::code_base
 //   insn(): the BoundInsn, which helpers need to find the faulting instruction
 //   Opaque: if it has one, accesses to memory and conditions are calls for the optimizing translator to fill in
 // They are fields of a BoundInsn (interpreter), holes in a stencil (baseline), or constants (optimizing translator).

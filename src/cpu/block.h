@@ -63,10 +63,10 @@ struct Block {
   Block* next;
   Block* far_link[2];    // on other pages, known to the translator's code only
   Block* hash_next;
-  // Enters the block from anywhere, with CpuState::code_base set: checks budget and attention, charges, runs.
+  // Enters the block from anywhere, with CpuState::code_base set: checks the budget, charges it, runs.
   Handler entry;
-  // The same for translated code that comes through the jump cache. It has the registers that such code hands on, and need not
-  // give the second argument.
+  // The same for code that comes through the jump cache: its second argument is the RIP, and it has the registers that translated
+  // code hands on.
   Handler jump_entry;
   // The translator's: where its host code lies, how long it is, and in it the ways to successors, by Way (0: none).
   u32 code_offset, code_size;
@@ -89,6 +89,8 @@ struct Block {
   const u8* variants() const { return const_cast<Block*>(this)->variants(); }
   // The bytes that it was made from.
   u8* bytes() { return variants() + real_count; }
+  u64 page_offset() const { return insns[0].offset; }  // of its first byte
+  u64 ram_offset_of(unsigned position) const { return ram_offset - page_offset() + insns[position].offset; }
   Block*& link(Way way) { return way == Way::Taken ? taken : way == Way::Next ? next : far_link[way == Way::FarNext]; }
   u16& exit(Way way) { return exits[static_cast<usize>(way)]; }
   void forget_exits() {

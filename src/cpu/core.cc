@@ -47,7 +47,7 @@ CpuCore::CpuCore(const CpuModel& cpu_model, AddressSpace& address_space, CpuEnvi
 
 namespace {
 
-void set_attention(CpuState& s, u32 bits) { __atomic_fetch_or(&s.attention, bits, __ATOMIC_RELAXED); }
+void set_attention(CpuState& s, u32 bits) { s.ask_for_attention(bits); }
 void clear_attention(CpuState& s, u32 bits) { __atomic_fetch_and(&s.attention, ~bits, __ATOMIC_RELAXED); }
 
 }  // namespace
@@ -90,7 +90,7 @@ void CpuCore::set_translator(std::unique_ptr<Translator> translator) {
 // --- Counting ---------------------------------------------------------------------------------------------------------
 
 u64 CpuCore::retired() const {
-  i64 unspent = s.budget;
+  i64 unspent = s.budget + s.budget_aside;
   if (const BoundInsn* insn = s.insn) unspent += Block::of(insn)->real_count - insn->position - 1;
   return m_retired_before + static_cast<u64>(m_budget_given - unspent);
 }
@@ -200,6 +200,7 @@ Exit CpuCore::run_loop(u64 budget) {
   m_retired_before = retired();
   m_budget_given = static_cast<i64>(budget);
   s.budget = m_budget_given;
+  s.budget_aside = 0;
   m_exit = Exit::BudgetSpent;
   apply_debug_changes();
 
@@ -238,6 +239,7 @@ Exit CpuCore::run_loop(u64 budget) {
     }
     if (m_debug.stop_pending()) return Exit::Debug;
     if (s.halted) return Exit::Halted;
+    s.budget += std::exchange(s.budget_aside, 0);
     if (s.budget <= 0) return Exit::BudgetSpent;
     if (m_debug.has_breakpoints() && stops_at_breakpoint()) return Exit::Debug;
     if (m_deliveries >= kDeliveriesUntilStuck) {
@@ -270,8 +272,9 @@ void CpuCore::link_way_out(Block& to, bool is_new) {
 }
 
 void CpuCore::link_near(Block& from, Way way, u64 target, Block& to) {
-  const bool same_page = ((s.code_base ^ target) & ~kPageMask) == 0;
-  const bool fit = from.chainable && to.chainable && to.ram_offset - from.ram_offset == target - s.code_base;
+  const u64 place = target - s.code_base;
+  const bool same_page = place < kPageSize;
+  const bool fit = from.chainable && to.chainable && to.ram_offset == (from.ram_offset & ~kPageMask) + place;
   if (same_page && fit && !to.crosses_page && to.count != kStaleCount) blocks.link(from, way, to);
   if (!same_page && way == Way::Taken) from.taken_leaves_page = true;
 }
@@ -280,10 +283,11 @@ void CpuCore::execute(Block* block, u64 rip) {
   if (log_enabled(LogItem::Exec)) [[unlikely]] log_entry(*block, rip);
   if (is_once(block)) ++counters.single_insns;
   m_way_out = {};  // whoever steps had not looked for a block
-  s.code_base = rip;
+  s.code_base = rip - block->page_offset();
+  // Attention that is left over here wants to see every block.
+  s.begin_slice(__atomic_load_n(&s.attention, __ATOMIC_RELAXED) ? block->count : kSliceInsns);
   // As if from another block, so that whoever counts entries sees this one, too, and what has taken the block's place runs.
-  // That way in looks for attention and leaves at once; some of it is left over here and must not stop the guest.
-  if (!is_once(block) && !__atomic_load_n(&s.attention, __ATOMIC_RELAXED)) return block->entry(&s, block->insns);
+  if (!is_once(block)) return block->entry(&s, block->insns);
   s.budget -= block->count;
   handler_of(block->insns[0])(&s, block->insns);
 }

@@ -157,7 +157,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   void leave_by(const BoundInsn* insn, Way way, u64 target) { m_way_out = {insn, way, target}; }
   // Lets a way lead to its successor on the same page from now on, if it may.
   void link_near(Block& from, Way way, u64 target, Block& to);
-  // A block that runs now, at CpuState::code_base, has another entry.
+  // A block that runs now, on the page at CpuState::code_base, has another entry.
   void entry_moved(const Block& block);
 
  private:
@@ -187,6 +187,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   Translation translate(u64 linear, AccessType type, Rights rights);
   PageTarget target_of(const Translation& translation) const;
   void split_block_for_mmio();
+  void look_behind_mmio();
   Exit run_loop(u64 budget);
   void execute(Block* block, u64 rip);
   void link_way_out(Block& to, bool is_new);

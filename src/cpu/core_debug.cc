@@ -154,6 +154,7 @@ void CpuCore::check_watched(u64 linear, std::optional<u64> physical, unsigned si
                           .watchpoint = watchpoint,
                           .accesses = accesses});
     request_exit();
+    s.end_slice();
     return;
   }
 }

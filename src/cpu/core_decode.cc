@@ -282,7 +282,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->heat = &block->own_heat;
   for (unsigned i = 0; i < count; ++i) {
     BoundInsn& bound = block->insns[i];
-    bind(insns[i], bound, offsets[i], i);
+    bind(insns[i], bound, static_cast<u16>(in_page + offsets[i]), i);
     Handler handler = special[i];
     const unsigned variant = special[i] ? 0 : handler_index(choices[i]);
     if (!handler) handler = rows[i]->variant[variant];
@@ -296,7 +296,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   BoundInsn& terminator = block->insns[count];
   terminator = BoundInsn{};
   set_handler(terminator, interpreter_fall_through);
-  terminator.offset = offset;
+  terminator.offset = static_cast<u16>(in_page + offset);
   terminator.position = static_cast<u8>(count & 63);
   terminator.operand_size = terminator.code_size_bytes = static_cast<u8>(2u << (s.mode & kModeCodeSizeMask));
   if (cached) {
@@ -331,7 +331,7 @@ void CpuCore::evict_blocks() {
 }
 
 void CpuCore::entry_moved(const Block& block) {
-  JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(s.code_base)];
+  JumpCacheEntry& entry = m_jump_cache[jump_cache_slot(s.code_base + block.page_offset())];
   if (entry.block == &block) entry.entry = reinterpret_cast<void*>(block.jump_entry);
 }
 

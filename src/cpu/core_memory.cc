@@ -230,6 +230,11 @@ void CpuCore::check_watched(u64 linear, const Pieces& pieces, u8 accesses) {
   }
 }
 
+// What the access has set off is seen before the next block.
+void CpuCore::look_behind_mmio() {
+  if (__atomic_load_n(&s.attention, __ATOMIC_RELAXED)) s.end_slice();
+}
+
 // An access to MMIO must happen with exact state, as the last of its block: if it is not, the instruction starts again
 // alone, and the block is cut behind it from now on. Host code of several blocks may go on without looking up in between:
 // there even the last one runs alone.
@@ -242,7 +247,7 @@ void CpuCore::split_block_for_mmio() {
     if (!translator || !is_variant(block->variants()[insn->position]) || is_repeated_string(*insn) || !translator->shares_code(*block, *block)) return;
     std::longjmp(m_recovery, kRecoverSplit);
   }
-  const u64 ram_offset = block->ram_offset + insn->offset;
+  const u64 ram_offset = block->ram_offset_of(insn->position);
   blocks.mark_mmio(ram_offset);
   blocks.forget(ram_offset);
   std::longjmp(m_recovery, kRecoverSplit);
@@ -338,6 +343,7 @@ void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
         observe(kEventMmio, [&](CpuObserver& observer) { observer.mmio_accessed(address.value, part, false, value); });
         std::memcpy(out + offset, &value, part);
       });
+      look_behind_mmio();
     }
     out += piece.size;
   }
@@ -375,6 +381,7 @@ void CpuCore::write_slow(u64 linear, const void* data, unsigned size, Rights rig
         observe(kEventMmio, [&](CpuObserver& observer) { observer.mmio_accessed(address.value, part, true, value); });
         memory.write_slow(address, part, value);
       });
+      look_behind_mmio();
     }
     in += piece.size;
   }

@@ -245,7 +245,7 @@ void CpuCore::visit(Archive& archive) {
     s.cr0 &= ~kCr0Pg;
   }
   s.insn = nullptr;
-  s.budget = m_budget_given = 0;
+  s.budget = s.budget_aside = m_budget_given = 0;
   m_retired_before = retired_count;
   m_delivering = -1;
   u32 attention = s.attention & kAttentionExit;

@@ -52,10 +52,10 @@ enum class StackMode : u8 { Flat64, Flat32, Checked };  // Checked: the SS regis
 struct BoundInsn {
   i32 handler;          // address of its Handler, relative to interpreter_leave (block.h)
   i32 immediate_low;    // the immediate; with wide() its low half, and displacement is the high one
-  i32 displacement;     // RIP-relative: adjusted to count from the block's first byte
+  i32 displacement;     // RIP-relative: adjusted to count from CpuState::code_base
   u16 operand[4];       // register operand N: byte offset; segment, control, debug and x87 registers: their number
   u16 row;
-  u16 offset;           // of this instruction from the block's first byte
+  u16 offset;           // of this instruction from the first byte of the page that its block begins on
   u8 base, index;       // slots
   u8 address_mask_slot;
   u8 prefixes;

@@ -24,6 +24,9 @@ VELLUM_INLINE void note_code_place(CpuState* s, u64 ram_offset, u64 rip) {
   s->code_places[ram_offset / kPageSize] = {s->jump_key_of(rip), rip - ram_offset % kPageSize};
 }
 
+// For CpuState::code_base, of code that RIP is the linear address of.
+VELLUM_INLINE u64 page_begin(u64 rip) { return rip & ~u64{kPageMask}; }
+
 // What code does that then returns to the run loop, which finds or makes the block at `rip`.
 VELLUM_INLINE void go_on_at(CpuState* s, u64 rip) {
   s->rip = rip;

@@ -120,16 +120,20 @@ struct CodePlace {
 };
 
 inline constexpr usize kReturnPlaces = 64;
-// Of instructions that CpuState::budget ever holds: below each of the Attention bits in budget_floor().
+// Instructions that are handed out at once.
 inline constexpr i64 kLargestBudget = i64{1} << 31;
+// Of these at most so many stand in CpuState::budget at once, so that whoever runs out of them looks for attention.
+inline constexpr i64 kSliceInsns = 4096;
+inline constexpr i64 kNoBudget = kLargestBudget + 1;
 inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
 
 struct alignas(64) CpuState {
-  // Operand slots (index * 8 is the byte offset): the general registers, zero, and the running block's RIP.
+  // Operand slots (index * 8 is the byte offset): the general registers, zero, and the RIP of the first byte of the
+  // page that the running block begins on: blocks on one page hand on to each other without changing it.
   std::array<u64, 16> gpr{};
   u64 zero = 0;
   u64 code_base = 0;
-  u64 rip = 0;  // complete only outside translated code; inside, code_base + the instruction's offset
+  u64 rip = 0;  // complete only outside translated code; inside, code_base + BoundInsn::offset
   u64 excess = 8192, deficit = -u64{8192};
   std::array<u64, 3> address_masks{0xffff, 0xffffffff, ~u64{0}};
 
@@ -140,8 +144,11 @@ struct alignas(64) CpuState {
 
   // What fast paths need.
   TlbEntry* tlb = nullptr;       // the current context's table
-  i64 budget = 0;                // instructions left; charged per block on entry
-  u32 attention_low = 0;         // always 0: the lower half of budget_floor()
+  i64 budget = 0;                // instructions left of the slice; charged per block on entry
+  // How far a loop in optimized code, which does not stop at a slice's end, may take the budget down: minus what lies aside, or
+  // kNoBudget while attention is asked for. Written by other threads, too, always with atomics.
+  i64 budget_floor = 0;
+  i64 budget_aside = 0;          // instructions for later slices
   u32 attention = 0;             // Attention bits; written by other threads too, always with atomics
   u32 mode = 0;                  // the key under which code is found now: BlockMode, and EntryMode above it (block.h)
   // Count the flushes of the jump cache, so that a flush costs nothing: of RIPs in the lower and in the upper half of
@@ -202,13 +209,23 @@ struct alignas(64) CpuState {
     for (unsigned half = 0; half < 2; ++half) jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
   }
   u64 jump_key_of(u64 rip) const { return jump_key[rip >> 63]; }
-  // What a block must leave of the budget to be entered, so that one comparison looks at budget and attention: 0, or more than
-  // any budget (kLargestBudget) while attention is asked for.
-  i64 budget_floor() const {
-    i64 floor;
-    __builtin_memcpy(&floor, &attention_low, sizeof floor);
-    return floor;
+  // Any thread asks for the run loop, and gets it within kSliceInsns instructions. On the CPU's own thread, where it must come before
+  // the next block, end_slice() does the rest, unless the run loop gets control anyway.
+  void ask_for_attention(u32 bits) {
+    __atomic_fetch_or(&attention, bits, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&budget_floor, kNoBudget, __ATOMIC_SEQ_CST);
   }
+  // Puts the first `insns` instructions of what is left into the slice, and the others aside.
+  void begin_slice(i64 insns) {
+    const i64 left = budget + budget_aside;
+    budget = left < insns ? left : insns;
+    budget_aside = left - budget;
+    __atomic_store_n(&budget_floor, -budget_aside, __ATOMIC_SEQ_CST);
+    // Who asks sets the bit before the floor: one of the two comes later than this.
+    if (__atomic_load_n(&attention, __ATOMIC_SEQ_CST)) __atomic_store_n(&budget_floor, kNoBudget, __ATOMIC_SEQ_CST);
+  }
+  // No other block is entered before the run loop has looked.
+  void end_slice() { begin_slice(0); }
   // The offset in `returns` for a return address at this place.
   static constexpr u64 return_place(u64 stack_pointer) { return stack_pointer & (kReturnPlaces - 1) * 8; }
   // Something besides `attention` that the run loop must look at before the next instruction.
@@ -221,9 +238,6 @@ struct alignas(64) CpuState {
   bool long_mode() const { return efer & kEferLma; }
   bool code64() const { return (efer & kEferLma) && segment[kCs].long_mode(); }
 };
-
-static_assert(offsetof(CpuState, attention) == offsetof(CpuState, attention_low) + 4 && offsetof(CpuState, attention_low) % 8 == 0 &&
-              std::endian::native == std::endian::little);
 
 inline constexpr u16 gpr_offset(unsigned index) { return static_cast<u16>(index * 8); }
 

@@ -23,7 +23,7 @@ class Translator {
   virtual void segment_evicted(unsigned segment) = 0;
   // All blocks are gone. Comes only between blocks.
   virtual void blocks_cleared() = 0;
-  // The run loop has found what a way to another page leads to; CpuState::code_base is still the RIP of the block that it leaves.
+  // The run loop has found what a way to another page leads to; CpuState::code_base is still that of the block that it leaves.
   virtual void site_found(const BoundInsn* insn, Way way, u64 target, Block& to) = 0;
   // The run loop enters a block while kAttentionTrace is set.
   virtual void block_entered(Block& block, u64 rip) = 0;

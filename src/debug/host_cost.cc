@@ -5,11 +5,11 @@ namespace vellum {
 
 void HostCost::block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8>) {
   if (m_baseline.size() >= kMost) return;
-  for (unsigned i = 0; i < block.real_count; ++i) m_baseline[block.ram_offset + block.insns[i].offset] = {};
+  for (unsigned i = 0; i < block.real_count; ++i) m_baseline[block.ram_offset_of(i)] = {};
   for (const CodePart& part : parts) {
     // The entry is the first instruction's.
     const bool of_insn = part.kind != CodePart::Kind::Entry && part.position < block.real_count;
-    Baseline& cost = m_baseline[block.ram_offset + (of_insn ? block.insns[part.position].offset : 0)];
+    Baseline& cost = m_baseline[block.ram_offset_of(of_insn ? part.position : 0)];
     cost.hot += part.hot_size;
     cost.cold += part.cold_size;
     cost.handler = cost.handler || part.kind == CodePart::Kind::Handler;
@@ -21,13 +21,13 @@ void HostCost::region_translated(u64, std::span<Block* const> blocks, std::span<
   Region region{.bytes = static_cast<u32>(code.size())};
   for (const Block* block : blocks) region.insns += block->real_count;
   for (const Block* block : blocks)
-    for (unsigned i = 0; i < block->real_count; ++i) m_regions[block->ram_offset + block->insns[i].offset] = region;
+    for (unsigned i = 0; i < block->real_count; ++i) m_regions[block->ram_offset_of(i)] = region;
 }
 
 void HostCost::block_overwritten(const Block& block) {
   for (unsigned i = 0; i < block.real_count; ++i) {
-    m_baseline.erase(block.ram_offset + block.insns[i].offset);
-    m_regions.erase(block.ram_offset + block.insns[i].offset);
+    m_baseline.erase(block.ram_offset_of(i));
+    m_regions.erase(block.ram_offset_of(i));
   }
   on_overwritten(block.ram_offset);
 }

@@ -216,11 +216,9 @@ Piece open_exit(const BoundInsn* insn, Handler find) {
   piece.handler = reinterpret_cast<const void*>(find);
   return piece;
 }
-Piece linked_exit(const Block& from, const Block& to, const void* entry) {
+Piece jump_to(const void* entry) {
   Piece piece;
   piece.ref = find_glue(Glue::GoToBlock);
-  piece.has_value = true;
-  piece.value = to.ram_offset - from.ram_offset;
   piece.handler = entry;
   return piece;
 }
@@ -305,8 +303,10 @@ Baseline::Piece Baseline::count_piece(const Block& block) const {
 Baseline::Piece Baseline::enter_piece(const Block& block) {
   Piece piece;
   piece.ref = find_glue(Glue::Enter);
+  piece.insn = block.insns;
+  piece.handler = reinterpret_cast<const void*>(&interpreter_leave);
   piece.has_value = true;
-  piece.value = u64{0} - block.real_count;
+  piece.value = block.real_count;
   return piece;
 }
 
@@ -359,8 +359,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
   int exits[kWays] = {-1, -1, -1, -1};
   int push_return = -1;
   const auto add_exit = [&](bool is_taken, u64 offset) {
-    const u64 target = (block.ram_offset & kPageMask) + offset;
-    const bool near = block.chainable && !block.crosses_page && target < kPageSize;
+    const bool near = block.chainable && !block.crosses_page && offset < kPageSize;
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
     exits[static_cast<usize>(way)] = static_cast<int>(used);
     add(near ? open_exit(exit_insn(block), is_taken ? interpreter_taken_slow : interpreter_next_slow) : open_site(block, exit_insn(block), way));
@@ -489,7 +488,7 @@ void Baseline::link(Block& block) {
     if (!exit || !to || !to->code_size) continue;
     // Backward jumps close loops: they are counted, and enter what has taken the block's place.
     const bool backward = to->ram_offset <= block.ram_offset;
-    put(linked_exit(block, *to, backward ? counted_entry(*to) : linked_entry(*to)), block.code_offset + exit);
+    put(jump_to(backward ? counted_entry(*to) : linked_entry(*to)), block.code_offset + exit);
     ++m_statistics.links;
   }
 }
@@ -500,16 +499,16 @@ bool Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, const 
   // That the page is found tells nothing of a block that goes on on the next one, and not all of CS's limit.
   if (from.count == kStaleCount || to.mode != from.mode || to.crosses_page || (to.mode & kModeCheckedCode)) return false;
   const bool direct = arrival_of(from, way) == Arrival::Direct;
-  const u64 distance = direct ? target - code_base : 0, in_page = to.ram_offset % kPageSize;
-  const auto fits = [](u64 value) { return static_cast<i64>(value) == static_cast<i32>(value); };
-  if (!fits(distance) || !fits(in_page - distance)) return false;
+  // From the begin of the target's page to what the site compares.
+  const u64 distance = (direct ? code_base : target) - page_begin(target);
+  if (static_cast<i64>(distance) != static_cast<i32>(distance)) return false;
   Piece piece;
   piece.ref = find_glue(direct ? Glue::GoToSite : Glue::ReturnSite);
   piece.insn = exit_insn(from);
-  piece.has_value = true;
-  piece.value = direct ? distance : to.mode;
+  piece.has_value = !direct;
+  piece.value = to.mode;
   piece.site_place = places + to.ram_offset / kPageSize;
-  piece.site_distance = in_page - distance;
+  piece.site_distance = distance;
   piece.site_key_offset = offsetof(CpuState, jump_key) + (target >> 63) * sizeof(u64);
   piece.handler = counted_entry(to);
   piece.missed = reinterpret_cast<const void*>(site_function(from, way));
@@ -550,8 +549,8 @@ void Baseline::put(Piece piece, u32 place) {
 
 void Baseline::close(Block& block) {
   if (!block.code_size) return;
-  Piece leave;
-  leave.ref = find_glue(Glue::Leave);
+  const Piece leave = open_exit(block.insns, interpreter_leave);
+  VELLUM_ASSERT(leave.ref.stencil->hot_size <= find_glue(Glue::Enter).stencil->hot_size);
   put(leave, m_cache.offset_of(counted_entry(block)));
   if (m_counts) put(leave, m_cache.offset_of(linked_entry(block)));
   open_return_site(block);

@@ -14,7 +14,7 @@ namespace vellum {
 // Host code of a block:
 //   prepare    loads what stencils hand on; Block::entry is here
 //   counting   if asked for; Block::jump_entry is here, or at the entry
-//   entry      checks budget and attention, charges the budget
+//   entry      charges the budget, and leaves where that does not cover the block
 //   body       the instructions' stencils; one without a stencil jumps to its interpreter's handler, which comes back to
 //              the next one's code through BoundInsn::handler
 //   exits      to the successors; they find and link them when they are first used. Those to other pages compare what they

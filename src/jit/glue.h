@@ -5,7 +5,7 @@
 
 namespace vellum {
 
-#define VELLUM_GLUE(X) X(Count) X(Prepare) X(PrepareFirst) X(Enter) X(Leave) X(CallHandler) X(GoToBlock) X(GoToSite) X(PassRip) X(GoToRip) \
+#define VELLUM_GLUE(X) X(Count) X(Prepare) X(PrepareFirst) X(Enter) X(CallHandler) X(GoToBlock) X(GoToSite) X(PassRip) X(GoToRip) \
   X(PushReturn) X(Return64) X(Return32) X(ReturnSite) X(OpenReturnSite)
 
 #define VELLUM_GLUE_VALUE(name) name,

@@ -12,7 +12,7 @@
     const u64 go_to_rip = (target);                                                                                     \
     const JumpCacheEntry* const cached = find_jump(s, go_to_rip);                                                       \
     if (!cached) [[unlikely]] return go_on_at(s, go_to_rip);                                                            \
-    (s)->code_base = go_to_rip;                                                                                         \
+    (s)->code_base = go_to_rip - cached->block->page_offset();                                                          \
     [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(                                        \
-        (s), nullptr, reinterpret_cast<char*>(s) + kStateMiddle, (s)->tlb, 0, 0, 0);                                    \
+        (s), reinterpret_cast<const BoundInsn*>(go_to_rip), reinterpret_cast<char*>(s) + kStateMiddle, (s)->tlb, 0, 0, 0);                                    \
   } while (false)

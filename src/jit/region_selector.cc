@@ -55,7 +55,7 @@ Ways ways_of(const Node& node, u64 head_rip) {
   const unsigned position = block.real_count - 1u;
   const BoundInsn& last = block.insns[position];
   if (!is_variant(block.variants()[position])) return {};
-  const u64 end = head_rip + static_cast<u64>(node.delta) + last.offset + last.length;
+  const u64 end = head_rip + static_cast<u64>(node.delta) - block.page_offset() + last.offset + last.length;
   const auto delta = [&](u64 rip, unsigned size) { return static_cast<i64>(wrapped(rip, size) - head_rip); };
   Ways ways;
   switch (interpreter_row(last.row).flow) {

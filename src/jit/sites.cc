@@ -47,8 +47,9 @@ void link_site(CpuState* s, const BoundInsn* insn, Way way, u64 target, Block* t
       return go_on_at(s, go_to_rip);                                                                            \
     }                                                                                                           \
     found;                                                                                                      \
-    s->code_base = go_to_rip;                                                                                   \
-    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(s, insn, middle, tlb, 0, 0, 0); \
+    s->code_base = go_to_rip - cached->block->page_offset();                                                    \
+    const auto* rip = reinterpret_cast<const BoundInsn*>(go_to_rip);                                            \
+    [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(s, rip, middle, tlb, 0, 0, 0);  \
   } while (false)
 
 VELLUM_INLINE u64 taken_rip(const CpuState* s, const BoundInsn* insn) {
@@ -70,7 +71,7 @@ VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FRO
 VELLUM_HANDLER_ABI void site_return(VELLUM_STENCIL_PARAMETERS) {
   const auto* call = reinterpret_cast<const BoundInsn*>(flag_result);
   // Another call's return address has seldom the same place in its page.
-  const auto returns_from = [&](u64 rip) { return ((Block::of(call)->ram_offset + call->offset + call->length) ^ rip) % kPageSize == 0; };
+  const auto returns_from = [&](u64 rip) { return ((u64{call->offset} + call->length) ^ rip) % kPageSize == 0; };
   VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), if (returns_from(go_to_rip)) find_site(s, call, Way::FarNext, go_to_rip, cached->block),
                       if (returns_from(go_to_rip)) lose_site(s, call, Way::FarNext, go_to_rip));
 }

@@ -22,7 +22,7 @@ VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS);
 // A return from no call that is known, or from one whose site has been given up.
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS);
 
-// The block that a way to another page, or a return, leads to is `to`, at `target`; CpuState::code_base is the RIP of the block with the
+// The block that a way to another page, or a return, leads to is `to`, at `target`; CpuState::code_base is that of the block with the
 // way. Links it, unless it leads elsewhere too often.
 void link_site(CpuState* s, const BoundInsn* insn, Way way, u64 target, Block* to);
 

@@ -139,9 +139,7 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
   forget_returns();
   if (options.engine == Engine::Baseline) return;
   m_statistics.counts_tiers = options.count_tiers;
-  m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, m_options.inject_delay, [&state = core.s] {
-    __atomic_fetch_or(&state.attention, kAttentionTranslator, __ATOMIC_RELAXED);
-  });
+  m_compiler = std::make_unique<CompileThread>(*m_region_memory, m_options.generator, m_options.inject_delay, [&state = core.s] { state.ask_for_attention(kAttentionTranslator); });
 }
 
 Tiers::~Tiers() = default;
@@ -181,7 +179,7 @@ void Tiers::await_proof(Block& block, u32 entries) {
 
 void Tiers::block_proven(Block& block) {
   set_handler(block.insns[0], interpreter_handler(block, 0));
-  m_core.s.rip = m_core.s.code_base;  // by which observers name what is translated
+  m_core.s.rip = rip_of(block);  // by which observers name what is translated
   translate(block);
   if (!block.code_size) return;
   m_baseline.link(block);
@@ -289,7 +287,7 @@ void Tiers::block_hot(Block& block) {
   } else if (!m_trace.empty() || is_pending(block)) {
     give_heat(block, m_options.hot_entries);
   } else {
-    begin_trace(block, m_core.s.code_base);
+    begin_trace(block, rip_of(block));
   }
 }
 
@@ -302,7 +300,8 @@ void Tiers::begin_trace(Block& head, u64 rip) {
   m_trace_x87_top = (m_core.s.x87.status >> 11) & 7;
   m_trace_x87_valid = m_core.s.x87.valid;
   if (trace_length(m_options.hot_entries) == 1) return end_trace();
-  __atomic_fetch_or(&m_core.s.attention, kAttentionTrace, __ATOMIC_RELAXED);
+  m_core.s.ask_for_attention(kAttentionTrace);
+  m_core.s.end_slice();
 }
 
 void Tiers::block_entered(Block& block, u64 rip) {
@@ -485,7 +484,7 @@ const void* Tiers::enter_region(Block& block) {
   if (found == m_region_at.end()) return m_baseline.plain_entry(block);
   RegionRecord& record = *m_regions.at(found->second);
   const CpuState& s = m_core.s;
-  if (!mapping_holds(m_core, record.mapping, s.code_base)) return m_baseline.plain_entry(block);
+  if (!mapping_holds(m_core, record.mapping, rip_of(block))) return m_baseline.plain_entry(block);
   record.validity = {s.jump_key_of(s.code_base), s.code_base};
   return record.code;
 }

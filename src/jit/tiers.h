@@ -30,13 +30,13 @@ class Tiers final : public Translator {
   void attend() override;
   bool shares_code(const Block& running, const Block& written) const override;
 
-  // The block was entered as often as makes it hot; CpuState::code_base is its RIP.
+  // The block was entered as often as makes it hot.
   void block_hot(Block& block);
   // The target, whose RIP this is, is entered from `from` under the present key.
   // The way is not linked any more, whatever is found there.
   void give_up_site(Block& from, Way way);
   void link_site(Block& from, Way way, u64 target, Block& to);
-  // A block without host code is being entered, and has been often enough to deserve some. CpuState::code_base is its RIP.
+  // A block without host code is being entered, and has been often enough to deserve some.
   void block_proven(Block& block);
   // The run loop takes over at a loop head of a region that may be worth LLVM's time.
   void region_interrupted(Block& block);
@@ -48,6 +48,7 @@ class Tiers final : public Translator {
  private:
   struct RegionRecord;
   class RegionMemory;
+  u64 rip_of(const Block& running) const { return m_core.s.code_base + running.page_offset(); }
   u32 first_heat(const Block& block) const;
   void give_heat(Block& block, u64 entries);
   void begin_trace(Block& head, u64 rip);

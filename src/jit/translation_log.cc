@@ -11,25 +11,25 @@ bool TranslationLog::wanted() {
 }
 
 void TranslationLog::block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) {
-  const u64 rip = m_core.s.rip;
+  const u64 rip = m_core.s.rip, page = rip - block.page_offset();
   const auto is_insn = [](const CodePart& part) { return part.kind == CodePart::Kind::Stencil || part.kind == CodePart::Kind::Handler; };
   log(LogItem::Tiers, "block {:#x}: {} instructions, baseline, {} bytes", rip, block.real_count, block.code_size);
   if (log_enabled(LogItem::Op)) {
     log(LogItem::Op, "block {:#x}, {}", rip, describe_mode(block.mode));
     for (const CodePart& part : parts)
-      if (is_insn(part)) log(LogItem::Op, "{:#x}: {}", rip + block.insns[part.position].offset, describe_operation(block, part.position, part.handler));
+      if (is_insn(part)) log(LogItem::Op, "{:#x}: {}", page + block.insns[part.position].offset, describe_operation(block, part.position, part.handler));
   }
   if (log_enabled(LogItem::OutAsm)) {
     log(LogItem::OutAsm, "block {:#x}: {} bytes at {}", rip, code.size(), static_cast<const void*>(code.data()));
     for (const CodePart& part : parts) {
       if (part.kind == CodePart::Kind::Entry) log(LogItem::OutAsm, " entry");
       if (part.kind == CodePart::Kind::Exit) log(LogItem::OutAsm, " exit");
-      if (is_insn(part)) log(LogItem::OutAsm, " guest {:#x}", rip + block.insns[part.position].offset);
+      if (is_insn(part)) log(LogItem::OutAsm, " guest {:#x}", page + block.insns[part.position].offset);
       log_code(code.size(), part.hot, code.subspan(part.hot, part.hot_size));
     }
     for (const CodePart& part : parts) {
       if (part.cold_size == 0) continue;
-      if (is_insn(part)) log(LogItem::OutAsm, " guest {:#x}, out of the way", rip + block.insns[part.position].offset);
+      if (is_insn(part)) log(LogItem::OutAsm, " guest {:#x}, out of the way", page + block.insns[part.position].offset);
       else log(LogItem::OutAsm, " {}, out of the way", part.kind == CodePart::Kind::Entry ? "entry" : "exit");
       log_code(code.size(), part.cold, code.subspan(part.cold, part.cold_size));
     }

@@ -273,11 +273,12 @@ class View {
     for (unsigned i = 0; i < block.real_count; ++i) {
       std::vector<std::string> left;
       const BoundInsn& insn = block.insns[i];
-      const auto bytes = std::span<const u8>(m_ram->host(m_start + offset + insn.offset), insn.length);
-      if (guest) left.push_back(guest_line(bytes, address + insn.offset));
+      const u64 in_block = insn.offset - block.page_offset();
+      const auto bytes = std::span<const u8>(m_ram->host(m_start + offset + in_block), insn.length);
+      if (guest) left.push_back(guest_line(bytes, address + in_block));
       if (m_request.parts & kShowCallouts)
         if (const std::string name = callout_name(block, i, handlers[i]); !name.empty())
-          left.push_back(guest ? fmt::format("            => callout {}", name) : fmt::format("{:>8x}:  {}  => callout {}", address + insn.offset, guest_text(bytes, address + insn.offset), name));
+          left.push_back(guest ? fmt::format("            => callout {}", name) : fmt::format("{:>8x}:  {}  => callout {}", address + in_block, guest_text(bytes, address + in_block), name));
       auto right = code_of(CodePart::Kind::Stencil, i);
       if (right.empty()) right = code_of(CodePart::Kind::Handler, i);
       columns.add(std::move(left), std::move(right));

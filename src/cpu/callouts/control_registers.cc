@@ -275,7 +275,7 @@ namespace {
 // The run loop sees the halt once the callout returns to it, which attention makes it do.
 void stop_until_event(CpuState& s) {
   s.halted = true;
-  __atomic_fetch_or(&s.attention, kAttentionStep, __ATOMIC_RELAXED);
+  s.ask_for_attention(kAttentionStep);
 }
 
 }  // namespace

@@ -159,7 +159,7 @@ VELLUM_CALLOUT(resume_from_smm) {
   cpu.flush_tlb();
   if (halted) {
     s.halted = true;
-    __atomic_fetch_or(&s.attention, kAttentionStep, __ATOMIC_RELAXED);
+    s.ask_for_attention(kAttentionStep);
   }
 }
 

@@ -56,16 +56,23 @@ VariantChoice variant_for(const RowSpec& row, const Insn& insn);
 [[clang::preserve_none]] void interpreter_invalid_opcode(CpuState* s, const BoundInsn* insn);
 [[clang::preserve_none]] void interpreter_fpu_unavailable(CpuState* s, const BoundInsn* insn);
 
-// Enters `block` at `rip`, or leaves with s->rip = rip when the budget does not cover it or attention is asked for.
-#define VELLUM_ENTER_BLOCK(s, block, target)                                            \
+// Enters `block`, with s->code_base set, as it is when it comes from a block on the same page, or leaves when the budget does not
+// cover it.
+#define VELLUM_ENTER_BLOCK(s, block)                                                    \
   do {                                                                                  \
     const Block* entered = (block);                                                     \
-    (s)->code_base = (target);                                                          \
     const i64 left = (s)->budget - entered->count;                                      \
-    if (left < 0 || __atomic_load_n(&(s)->attention, __ATOMIC_RELAXED)) [[unlikely]]    \
+    if (left < 0) [[unlikely]]                                                          \
       [[clang::musttail]] return interpreter_leave((s), entered->insns);                \
     (s)->budget = left;                                                                 \
     [[clang::musttail]] return handler_of(entered->insns[0])((s), entered->insns);          \
+  } while (false)
+
+#define VELLUM_ENTER_BLOCK_AT(s, block, rip)                                            \
+  do {                                                                                  \
+    const Block* at_rip = (block);                                                      \
+    (s)->code_base = (rip) - at_rip->page_offset();                                     \
+    VELLUM_ENTER_BLOCK(s, at_rip);                                                      \
   } while (false)
 
 // Goes to `target` through the jump cache.
@@ -74,7 +81,7 @@ VariantChoice variant_for(const RowSpec& row, const Insn& insn);
     const u64 go_to_rip = (target);                                                     \
     const JumpCacheEntry* const cached = find_jump(s, go_to_rip);                       \
     if (!cached) [[unlikely]] return go_on_at(s, go_to_rip);                            \
-    VELLUM_ENTER_BLOCK(s, cached->block, go_to_rip);                                    \
+    VELLUM_ENTER_BLOCK_AT(s, cached->block, go_to_rip);                                 \
   } while (false)
 
 template <class Semantics, Form F>
@@ -90,7 +97,7 @@ template <class Semantics, Form F>
   Semantics::op(c);
   c.check_direct_target();
   const Block* block = Block::of(insn);
-  if (const Block* taken = block->taken) VELLUM_ENTER_BLOCK(s, taken, c.target_rip());
+  if (const Block* taken = block->taken) VELLUM_ENTER_BLOCK(s, taken);
   if (block->taken_leaves_page) VELLUM_GO_TO(s, insn, c.target_rip());
   [[clang::musttail]] return interpreter_taken_slow(s, insn);
 }
@@ -100,10 +107,10 @@ template <class Semantics, Form F>
   Context<InterpreterBinding, F> c(s, insn);
   if (Semantics::op(c)) {
     c.check_direct_target();
-    if (const Block* taken = Block::of(insn)->taken) VELLUM_ENTER_BLOCK(s, taken, c.target_rip());
+    if (const Block* taken = Block::of(insn)->taken) VELLUM_ENTER_BLOCK(s, taken);
     [[clang::musttail]] return interpreter_taken_slow(s, insn);
   }
-  if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next, c.next_rip());
+  if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next);
   [[clang::musttail]] return interpreter_next_slow(s, insn);
 }
 
@@ -127,9 +134,11 @@ template <class Semantics, Form F>
     [[clang::musttail]] return handler_of(insn[1])(s, insn + 1);
   } else {
     if (c.template run_string<Semantics, F>(c)) {
-      if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next, c.next_rip());
+      if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next);
       [[clang::musttail]] return interpreter_next_slow(s, insn);
     }
+    // A chunk may take as long as thousands of instructions.
+    if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) [[unlikely]] return go_on_at(s, c.this_rip());
     VELLUM_GO_TO(s, insn, c.this_rip());
   }
 }

@@ -5,17 +5,23 @@
 
 namespace vellum {
 
-[[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn*) {
-  s->rip = s->code_base;
-  s->insn = nullptr;
+[[clang::preserve_none]] void interpreter_leave(CpuState* s, const BoundInsn* insns) {
+  const Block* block = Block::of(insns);
+  const i64 left = s->budget + s->budget_aside;
+  // At the end of a slice only: the block is entered again.
+  if (s->budget_aside > 0 && left >= block->count && !__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) {
+    s->begin_slice(kSliceInsns);
+    [[clang::musttail]] return block->entry(s, insns);
+  }
+  go_on_at(s, s->code_base + block->page_offset());
 }
 
 [[clang::preserve_none]] void interpreter_enter(CpuState* s, const BoundInsn* insns) {
-  VELLUM_ENTER_BLOCK(s, Block::of(insns), s->code_base);
+  VELLUM_ENTER_BLOCK(s, Block::of(insns));
 }
 
-[[clang::preserve_none]] void interpreter_jump_enter(CpuState* s, const BoundInsn*) {
-  VELLUM_ENTER_BLOCK(s, s->jump_cache[jump_cache_slot(s->code_base)].block, s->code_base);
+[[clang::preserve_none]] void interpreter_jump_enter(CpuState* s, const BoundInsn* rip) {
+  VELLUM_ENTER_BLOCK(s, s->jump_cache[jump_cache_slot(reinterpret_cast<u64>(rip))].block);
 }
 
 [[clang::preserve_none]] void leave_stale_block(CpuState* s, const BoundInsn* insn) {
@@ -46,20 +52,19 @@ Block* successor(CpuState* s, const BoundInsn* insn, u64 target, Way way) {
 
 [[clang::preserve_none]] void interpreter_taken_slow(CpuState* s, const BoundInsn* insn) {
   const u64 target = wrapped(s->code_base + insn->offset + insn->length + static_cast<u64>(insn->immediate()), insn->operand_size);
-  if (const Block* block = successor(s, insn, target, Way::Taken)) VELLUM_ENTER_BLOCK(s, block, target);
+  if (const Block* block = successor(s, insn, target, Way::Taken)) VELLUM_ENTER_BLOCK_AT(s, block, target);
   go_on_at(s, target);
 }
 
 [[clang::preserve_none]] void interpreter_next_slow(CpuState* s, const BoundInsn* insn) {
   const u64 target = wrapped(s->code_base + insn->offset + insn->length, insn->code_size_bytes);
-  if (const Block* block = successor(s, insn, target, Way::Next)) VELLUM_ENTER_BLOCK(s, block, target);
+  if (const Block* block = successor(s, insn, target, Way::Next)) VELLUM_ENTER_BLOCK_AT(s, block, target);
   go_on_at(s, target);
 }
 
 // The terminator of a block that ends without a transfer: its offset is that of the next instruction, its length 0.
 [[clang::preserve_none]] void interpreter_fall_through(CpuState* s, const BoundInsn* insn) {
-  if (const Block* next = Block::of(insn)->next)
-    VELLUM_ENTER_BLOCK(s, next, wrapped(s->code_base + insn->offset, insn->code_size_bytes));
+  if (const Block* next = Block::of(insn)->next) VELLUM_ENTER_BLOCK(s, next);
   [[clang::musttail]] return interpreter_next_slow(s, insn);
 }
 

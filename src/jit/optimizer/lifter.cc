@@ -76,7 +76,7 @@ void Lifter::find_returns() {
   for (const RegionBlock& block : m_region.blocks) {
     if (!is(block, "call")) continue;
     const BoundInsn& call = block.insns[block.count - 1];
-    const i64 delta = block.delta + call.offset + call.length;
+    const i64 delta = block.delta - block.insns[0].offset + call.offset + call.length;
     for (usize i = 0; i < m_region.blocks.size(); ++i)
       if (m_region.blocks[i].delta == delta && std::ranges::find(sites, static_cast<int>(i)) == sites.end()) sites.push_back(static_cast<int>(i));
   }
@@ -304,7 +304,7 @@ void Lifter::emit_block(int index) {
   }
   llvm::IRBuilder<> b(m_bodies[static_cast<usize>(index)]);
   if (!m_checked[static_cast<usize>(index)]) charge(b, index);
-  b.CreateStore(b.CreateAdd(m_entry_base, number(static_cast<u64>(block.delta))), m_code_base);
+  b.CreateStore(b.CreateAdd(m_entry_base, number(distance_of(block) - block.insns[0].offset)), m_code_base);
   if (m_region.executed) {
     auto* counter = llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.executed)), m_pointer);
     b.CreateAlignedStore(b.CreateAdd(b.CreateAlignedLoad(m_i64, counter, llvm::Align(8)), number(block.count)), counter, llvm::Align(8));
@@ -321,7 +321,7 @@ llvm::Value* Lifter::charge(llvm::IRBuilder<>& b, int index) {
 
 // Whether `count` more instructions may run: the budget covers them, and no attention is asked for.
 llvm::Value* Lifter::may_run(llvm::IRBuilder<>& b, llvm::Value* budget, u64 count) {
-  auto* floor = b.CreateAlignedLoad(m_i64, state_field(b, offsetof(CpuState, attention_low)), llvm::Align(8));  // CpuState::budget_floor()
+  auto* floor = b.CreateAlignedLoad(m_i64, state_field(b, offsetof(CpuState, budget_floor)), llvm::Align(8));
   floor->setAtomic(llvm::AtomicOrdering::Monotonic);
   return b.CreateICmpSGE(b.CreateSub(budget, number(count)), floor);
 }
@@ -349,7 +349,7 @@ void Lifter::leave(llvm::IRBuilder<>& b, llvm::Value* rip) {
 void Lifter::return_to_run_loop(llvm::IRBuilder<>& b, int index) {
   const RegionBlock& block = m_region.blocks[static_cast<usize>(index)];
   b.CreateCall(m_exit_marker);
-  b.CreateAlignedStore(b.CreateAdd(m_entry_base, number(static_cast<u64>(block.delta))), state_field(b, offsetof(CpuState, rip)), llvm::Align(8));
+  b.CreateAlignedStore(b.CreateAdd(m_entry_base, number(distance_of(block))), state_field(b, offsetof(CpuState, rip)), llvm::Align(8));
   b.CreateAlignedStore(llvm::ConstantPointerNull::get(llvm::PointerType::get(m_context, 0)), state_field(b, offsetof(CpuState, insn)), llvm::Align(8));
   if (!m_region.interruptions) {
     b.CreateRetVoid();
@@ -360,7 +360,10 @@ void Lifter::return_to_run_loop(llvm::IRBuilder<>& b, int index) {
   tail_call(b, llvm::ConstantExpr::getIntToPtr(number(reinterpret_cast<u64>(m_region.interrupted)), m_pointer), block.original->insns);
 }
 
-// A RIP `offset` bytes behind the running block's first byte.
+// From CpuState::code_base as the region was entered to the block's first byte.
+u64 Lifter::distance_of(const RegionBlock& block) const { return static_cast<u64>(block.delta + m_region.blocks[0].insns[0].offset); }
+
+// A RIP by BoundInsn::offset and the like, of the running block.
 llvm::Value* Lifter::rip_of(llvm::IRBuilderBase& b, u64 offset, unsigned code_size_bytes) {
   llvm::Value* rip = b.CreateAdd(b.CreateLoad(m_i64, m_code_base), number(offset));
   if (code_size_bytes == 8) return rip;
@@ -439,7 +442,7 @@ void Lifter::emit_insns(int index, llvm::IRBuilder<>& b) {
       case Flow::Indirect: {
         for (const int target : m_indirect[static_cast<usize>(index)]) {
           auto* other = llvm::BasicBlock::Create(m_context, "other", m_function);
-          auto* rip = b.CreateAdd(m_entry_base, number(static_cast<u64>(m_region.blocks[static_cast<usize>(target)].delta)));
+          auto* rip = b.CreateAdd(m_entry_base, number(distance_of(m_region.blocks[static_cast<usize>(target)])));
           b.CreateCondBr(b.CreateICmpEQ(result, rip), m_heads[static_cast<usize>(target)], other);
           b.SetInsertPoint(other);
         }

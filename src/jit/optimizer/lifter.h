@@ -82,6 +82,7 @@ class Lifter {
   llvm::Value* may_run(llvm::IRBuilder<>& b, llvm::Value* budget, u64 count);
   void go_to(llvm::IRBuilder<>& b, int block);
   void leave(llvm::IRBuilder<>& b, llvm::Value* rip);
+  u64 distance_of(const RegionBlock& block) const;
   void return_to_run_loop(llvm::IRBuilder<>& b, int index);
   void tail_call(llvm::IRBuilder<>& b, llvm::Value* callee, const BoundInsn* insn);
   llvm::Value* place_semantics(llvm::IRBuilder<>& b, llvm::Function& function, const RegionBlock& block, unsigned position, u64 x87_stack);

@@ -20,7 +20,6 @@ namespace {
 u64 immediate() { return reinterpret_cast<u64>(vellum_hole_immediate); }
 const BoundInsn* hole_insn() { return reinterpret_cast<const BoundInsn*>(VELLUM_WIDE_HOLE(insn)); }
 char* middle_of(CpuState* s) { return reinterpret_cast<char*>(s) + kStateMiddle; }
-StencilFunction leave_function() { return reinterpret_cast<StencilFunction>(&interpreter_leave); }
 
 // In front of an entry: when the block has been entered often enough, somebody is told.
 VELLUM_HANDLER_ABI void count(VELLUM_STENCIL_PARAMETERS) {
@@ -34,26 +33,22 @@ VELLUM_HANDLER_ABI void prepare(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]]
 // The same, for those who have entered the block already.
 VELLUM_HANDLER_ABI void prepare_first(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return vellum_handler(s, insn, middle_of(s), s->tlb, flag_result, flag_a, flag_b); }
 
-// The entry of a block of -`immediate` instructions. `attention` is read once, so that no atomic access is needed, which
-// compilers keep apart from the comparison.
+// The entry of a block of `immediate` instructions.
 VELLUM_HANDLER_ABI void enter(VELLUM_STENCIL_PARAMETERS) {
-  const i64 left = s->budget + static_cast<i64>(immediate());
-  if (left < s->budget_floor()) [[unlikely]] [[clang::musttail]] return leave_function()(s, insn, middle, tlb, flag_result, flag_a, flag_b);
-  s->budget = left;
+  s->budget -= static_cast<i64>(immediate());
+  if (s->budget < 0) [[unlikely]] {
+    asm volatile("" ::: "memory");  // so that nobody keeps what it was
+    s->budget += static_cast<i64>(immediate());
+    [[clang::musttail]] return vellum_handler(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
+  }
   [[clang::musttail]] return vellum_continue(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
-
-// The entry of a block that has gone stale.
-VELLUM_HANDLER_ABI void leave(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return leave_function()(s, insn, middle, tlb, flag_result, flag_a, flag_b); }
 
 // An instruction without a stencil: its interpreter's handler, which goes on with the next one's code by itself.
 VELLUM_HANDLER_ABI void call_handler(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return vellum_handler(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b); }
 
-// To a block on the same page, `immediate` bytes away.
-VELLUM_HANDLER_ABI void go_to_block(VELLUM_STENCIL_PARAMETERS) {
-  s->code_base += immediate();
-  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
-}
+// To other code of the same page.
+VELLUM_HANDLER_ABI void go_to_block(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b); }
 
 u64 present_key(const CpuState* s) {
   u64 key;
@@ -61,17 +56,18 @@ u64 present_key(const CpuState* s) {
   return key;
 }
 
-// Whether the target's page is found now where it must be for `rip` to be so far from its begin.
-VELLUM_INLINE bool leads_there(const CpuState* s, u64 rip) {
-  const auto* place = reinterpret_cast<const CodePlace*>(VELLUM_WIDE_HOLE(site_place));
-  return place->key == present_key(s) && rip - place->begin == reinterpret_cast<u64>(vellum_hole_site_distance);
+// Whether the target's page is found now where it must be for `from` to be so far from its begin.
+VELLUM_INLINE bool leads_there(const CpuState* s, const CodePlace* place, u64 from) {
+  return place->key == present_key(s) && from - place->begin == reinterpret_cast<u64>(vellum_hole_site_distance);
 }
+VELLUM_INLINE const CodePlace* site_place() { return reinterpret_cast<const CodePlace*>(VELLUM_WIDE_HOLE(site_place)); }
 
-// To a block on another page, `immediate` bytes away, if that is where its page is mapped.
+// To a block on another page, if that is mapped where it must be.
 VELLUM_HANDLER_ABI void go_to_site(VELLUM_STENCIL_PARAMETERS) {
-  if (!leads_there(s, s->code_base)) [[unlikely]]
+  const CodePlace* place = site_place();
+  if (!leads_there(s, place, s->code_base)) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
-  s->code_base += immediate();
+  s->code_base = place->begin;
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
@@ -85,7 +81,7 @@ VELLUM_HANDLER_ABI void go_to_rip(VELLUM_STENCIL_PARAMETERS) {
   const u64 rip = reinterpret_cast<u64>(insn);
   const JumpCacheEntry* const cached = find_jump(s, rip);
   if (!cached) [[unlikely]] return go_on_at(s, rip);
-  s->code_base = rip;
+  s->code_base = page_begin(rip);
   [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
@@ -111,9 +107,10 @@ VELLUM_HANDLER_ABI void return32(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RET
 // block gets the call's instruction besides. The mode may be another than it was at the call: `immediate` is that of the block.
 VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
   const u64 mode = s->mode & kBlockModeMask;
-  if (!leads_there(s, reinterpret_cast<u64>(insn)) || mode != immediate()) [[unlikely]]
+  const CodePlace* place = site_place();
+  if (!leads_there(s, place, reinterpret_cast<u64>(insn)) || mode != immediate()) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
-  s->code_base = reinterpret_cast<u64>(insn);
+  s->code_base = place->begin;
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 VELLUM_HANDLER_ABI void open_return_site(VELLUM_STENCIL_PARAMETERS) {
@@ -126,7 +123,7 @@ struct GlueTable {
   StencilFunction of[kStencilModes][kVariants];
 };
 extern "C" [[gnu::used, gnu::section(".stencil_table")]] constexpr GlueTable vellum_stencil_table[] = {{{{
-    count, prepare, prepare_first, enter, leave, call_handler, go_to_block, go_to_site, pass_rip, go_to_rip,
+    count, prepare, prepare_first, enter, call_handler, go_to_block, go_to_site, pass_rip, go_to_rip,
     push_return, return64, return32, return_site, open_return_site,
 }}}};
 

@@ -123,7 +123,7 @@ class InstalledRegions {
   VELLUM_HANDLER_ABI static void fall_back(CpuState* s, const BoundInsn* insn) {
     const Block* block = Block::of(insn);
     const i64 left = s->budget - block->count;
-    if (left < 0 || __atomic_load_n(&s->attention, __ATOMIC_RELAXED)) [[clang::musttail]] return interpreter_leave(s, insn);
+    if (left < 0) [[clang::musttail]] return interpreter_leave(s, insn);
     s->budget = left;
     [[clang::musttail]] return all().at(block).first(s, insn);
   }
@@ -155,7 +155,7 @@ inline Region make_region(CpuCore& cpu, u64 rip, usize limit = 24) {
       made.variants.push_back(k < made.count ? variant_of(block->insns[k]) : kNoVariant);
     }
     const BoundInsn& last = made.insns[made.count - 1];
-    const u64 next = at + last.offset + last.length, taken = next + static_cast<u64>(last.immediate());
+    const u64 next = at - block->page_offset() + last.offset + last.length, taken = next + static_cast<u64>(last.immediate());
     const bool special = made.variants[made.count - 1] == kNoVariant;
     const Flow flow = special ? Flow::Callout : interpreter_row(last.row).flow;
     if (flow == Flow::Conditional || flow == Flow::Direct) made.taken = add(taken);
