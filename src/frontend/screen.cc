@@ -108,7 +108,11 @@ void Screen::update_frame() {
   ScreenSource* source = m_machine.board().screen();
   if (!source) return;
   bool wanted = false;
-  for (const Shown& shown : m_displays) wanted |= shown.display->wants_frames();
+  for (Shown& shown : m_displays) {
+    const bool wants = shown.display->wants_frames();
+    wanted |= wants;
+    shown.missed |= !wants;  // who comes back gets all of it
+  }
   // What nobody looks at is not converted; the source remembers what changed meanwhile.
   if (!wanted) return;
   const auto changed = source->refresh();
@@ -117,7 +121,7 @@ void Screen::update_frame() {
   const ScreenRectangle whole{0, 0, frame.width, frame.height};
   for (Shown& shown : m_displays) {
     if (!shown.display->wants_frames()) {
-      shown.missed = true;
+      shown.missed = true;  // it has just lost interest
     } else if (std::exchange(shown.missed, false)) {
       shown.display->show(frame, {&whole, 1});
     } else if (!changed.empty()) {

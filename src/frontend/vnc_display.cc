@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -29,6 +30,9 @@ namespace {
 constexpr int kMostClients = 16;
 // A client that stops in the middle of a message, or takes none, is cut off after this many milliseconds.
 constexpr int kPatience = 5000;
+// How long clients wait for a current picture, and how often it is looked for, milliseconds.
+constexpr std::chrono::milliseconds kMostWait{250};
+constexpr int kLookAgain = 20;
 // Events that the machine has not taken yet. A client that sends faster than that loses some.
 constexpr usize kMostEvents = 1024;
 constexpr usize kMostRectangles = 64;
@@ -169,6 +173,7 @@ class VncDisplay final : public Display {
   Result<void> listen_tcp();
   void serve();
   void accept_client();
+  bool has_current_picture();
   void take_frames();
   void tell_pointer_mode(rfbClientPtr client);
   static bool tell(rfbClientPtr client, u16 x, u32 encoding);
@@ -197,12 +202,15 @@ class VncDisplay final : public Display {
   u32 m_width = 0, m_height = 0;
   std::vector<u32> m_pixels;                     // in the library's order of bytes
   std::vector<ScreenRectangle> m_changed;
+  bool m_current = false;                        // the picture is that of now; nobody draws it while nobody looks
   // The server's thread alone.
   rfbScreenInfoPtr m_screen = nullptr;
   std::vector<u32> m_shown, m_last_shown;        // the library's frame buffer
   std::string m_password;
   char* m_passwords[2] = {};
   int m_clients = 0;
+  bool m_client_waits = false;                   // for a current picture
+  std::chrono::steady_clock::time_point m_wait_until;
 };
 
 std::string errno_text() { return std::strerror(errno); }
@@ -321,6 +329,7 @@ void VncDisplay::wake() {
 void VncDisplay::show(const ScreenFrame& frame, std::span<const ScreenRectangle> changed) {
   {
     const std::scoped_lock lock(m_mutex);
+    m_current = true;
     if (frame.width != m_width || frame.height != m_height) {
       m_width = frame.width;
       m_height = frame.height;
@@ -366,6 +375,19 @@ void VncDisplay::take_frames() {
   m_changed.clear();
 }
 
+// Whoever comes while nobody looks would see an old picture first, or a black one, so the machine is asked for one before. One that
+// does not run draws none.
+bool VncDisplay::has_current_picture() {
+  const std::scoped_lock lock(m_mutex);
+  const auto now = std::chrono::steady_clock::now();
+  if (!m_watched) {
+    m_watched = true;
+    m_current = false;
+    m_wait_until = now + kMostWait;
+  }
+  return m_current || now >= m_wait_until;
+}
+
 void VncDisplay::accept_client() {
   for (const auto& listener : m_listeners) {
     Descriptor client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -378,23 +400,28 @@ void VncDisplay::accept_client() {
 void VncDisplay::serve() {
   while (!m_stop) {
     std::vector<pollfd> descriptors = {{.fd = m_wakeup.get(), .events = POLLIN, .revents = 0}};
-    for (const auto& listener : m_listeners) descriptors.push_back({.fd = listener.get(), .events = POLLIN, .revents = 0});
+    for (const auto& listener : m_listeners) descriptors.push_back({.fd = listener.get(), .events = static_cast<short>(m_client_waits ? 0 : POLLIN), .revents = 0});
     const usize own = descriptors.size();
     rfbClientIteratorPtr iterator = rfbGetClientIterator(m_screen);
     while (rfbClientPtr client = rfbClientIteratorNext(iterator))
       if (client->sock >= 0) descriptors.push_back({.fd = client->sock, .events = POLLIN, .revents = 0});
     rfbReleaseClientIterator(iterator);
-    if (poll(descriptors.data(), descriptors.size(), -1) < 0 && errno != EINTR) return;
+    if (poll(descriptors.data(), descriptors.size(), m_client_waits ? kLookAgain : -1) < 0 && errno != EINTR) return;
     u64 count;
     [[maybe_unused]] const auto got = read(m_wakeup.get(), &count, sizeof(count));
     if (m_stop) break;
-    if (std::any_of(descriptors.begin() + 1, descriptors.begin() + static_cast<long>(own), [](const pollfd& at) { return at.revents != 0; })) accept_client();
+    m_client_waits |= std::any_of(descriptors.begin() + 1, descriptors.begin() + static_cast<long>(own), [](const pollfd& at) { return at.revents != 0; });
+    if (m_client_waits && has_current_picture()) {
+      m_client_waits = false;
+      take_frames();
+      accept_client();
+    }
     take_frames();
     iterator = rfbGetClientIterator(m_screen);
     while (rfbClientPtr client = rfbClientIteratorNext(iterator)) tell_pointer_mode(client);
     rfbReleaseClientIterator(iterator);
     rfbProcessEvents(m_screen, 0);
-    m_watched.store(m_clients > 0, std::memory_order_relaxed);
+    m_watched.store(m_clients > 0 || m_client_waits, std::memory_order_relaxed);
   }
 }
 
@@ -425,7 +452,6 @@ rfbNewClientAction VncDisplay::client_came(rfbClientPtr client) {
   client->clientData = new Client{.display = &display};
   client->clientGoneHook = client_went;
   ++display.m_clients;
-  display.m_watched = true;
   return RFB_CLIENT_ACCEPT;
 }
 
