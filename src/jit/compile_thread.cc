@@ -114,10 +114,10 @@ void CompileThread::run() {
     lock.lock();
     delay(lock);
     m_results.push_back({job.ticket, std::move(code), spent, std::move(texts)});
+    m_done();  // before anybody who waits for the result goes on: what comes later would keep regions out for a slice
     m_busy = false;
     lock.unlock();
     m_changed.notify_all();
-    m_done();
     lock.lock();
   }
 }

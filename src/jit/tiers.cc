@@ -93,6 +93,7 @@ VELLUM_HANDLER_ABI void count_spent(CpuState* s, const BoundInsn* insns) {
   Block* block = Block::of(insns);
   auto& tiers = static_cast<Tiers&>(*s->core->blocks.translator());
   tiers.block_hot(*block);
+  if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) s->end_slice();  // the trace begins with this block, a region with its next entry
   [[clang::musttail]] return reinterpret_cast<Handler>(const_cast<void*>(tiers.enter_region(*block)))(s, insns);
 }
 
@@ -301,7 +302,6 @@ void Tiers::begin_trace(Block& head, u64 rip) {
   m_trace_x87_valid = m_core.s.x87.valid;
   if (trace_length(m_options.hot_entries) == 1) return end_trace();
   m_core.s.ask_for_attention(kAttentionTrace);
-  m_core.s.end_slice();
 }
 
 void Tiers::block_entered(Block& block, u64 rip) {
