@@ -413,7 +413,6 @@ void VncDisplay::serve() {
     m_client_waits |= std::any_of(descriptors.begin() + 1, descriptors.begin() + static_cast<long>(own), [](const pollfd& at) { return at.revents != 0; });
     if (m_client_waits && has_current_picture()) {
       m_client_waits = false;
-      take_frames();
       accept_client();
     }
     take_frames();
