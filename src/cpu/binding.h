@@ -24,6 +24,10 @@ VELLUM_HELPER void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u
                                                                      u64 value, unsigned size);
 VELLUM_HELPER void engine_load_vector_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size);
 VELLUM_HELPER void engine_store_vector_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size);
+// The same where a StackTranslation does not permit the access; the page becomes the one that it is of.
+VELLUM_HELPER u64 engine_load_stack_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size);
+VELLUM_HELPER void engine_store_stack_slow(CpuState* s, const BoundInsn* insn, u64 linear, u64 value, unsigned size);
+VELLUM_HELPER u8* engine_update_stack_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size);
 // exchange_unaligned() of cpu/memory_order.h.
 VELLUM_HELPER bool engine_exchange_unaligned(u8* host, u64* expected, u64 replacement, unsigned size);
 // Where a read-modify-write may work in place, or nullptr when it must be split into a load and a store.
@@ -45,6 +49,7 @@ VELLUM_HELPER u32 engine_arithmetic_flags(FlagOperation operation, u64 result, u
 //   offset(), end_offset(), target_offset(): of this instruction, the next one, and a relative transfer's target, all
 //   from CpuState::code_base
 //   insn(): the BoundInsn, which helpers need to find the faulting instruction
+//   kOperandOnStack: if it has one, the memory operand is at an offset from RSP, flat, with 64 bits
 //   Opaque: if it has one, accesses to memory and conditions are calls for the optimizing translator to fill in
 // They are fields of a BoundInsn (interpreter), holes in a stencil (baseline), or constants (optimizing translator).
 template <class Fields>
@@ -148,6 +153,7 @@ class Binding {
       if constexpr (Fields::Opaque::template kHas<T>) return Fields::Opaque::template load<T>(m_s, m_fields.insn(), linear);
       else return load_out_of_line<T>(linear);
     }
+    if constexpr (kOperandOnStack && kInRegister<T>) return load_stack<T>(linear);
     usize entry = entry_offset(linear);
     const u64 x = linear ^ entry_field(entry, offsetof(TlbEntry, read_tag));
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
@@ -170,6 +176,7 @@ class Binding {
       else store_out_of_line<T>(linear, value);
       return;
     }
+    if constexpr (kOperandOnStack && kInRegister<T>) return store_stack<T>(linear, value);
     usize entry = entry_offset(linear);
     const u64 x = linear ^ entry_field(entry, offsetof(TlbEntry, write_tag));
     if (x <= kPageSize - Bytes<T>::kSize) [[likely]] {
@@ -234,6 +241,13 @@ class Binding {
     }
   }
 
+  // The same of a relative target: with 64 bits it is as canonical as RIP while no bit above those that the distance reaches differs.
+  VELLUM_INLINE void check_relative_target() {
+    const u64 target = target_rip();
+    if (m_fields.code_size_bytes() != 8) check_target(target);
+    else if ((target ^ m_s->code_base) >> 47) [[unlikely]] engine_check_target(m_s, m_fields.insn(), target);
+  }
+
   // Relative targets: in 64-bit mode they leave the canonical range only next to its edges, where the fetch faults.
   VELLUM_INLINE void check_direct_target() {
     if (m_fields.code_size_bytes() != 8) check_target(target_rip());
@@ -269,8 +283,14 @@ class Binding {
     u64& rsp = m_s->gpr[kRsp];
     switch (m_fields.stack_mode()) {
       case StackMode::Flat64:
-        store<T>(rsp - sizeof(T), value);
-        rsp -= sizeof(T);
+        if constexpr (kTlbInRegister) {
+          const u64 top = rsp - sizeof(T);
+          store_stack<T>(top, value);
+          rsp = top;
+        } else {
+          store<T>(rsp - sizeof(T), value);
+          rsp -= sizeof(T);
+        }
         break;
       case StackMode::Flat32: {
         const u32 top = static_cast<u32>(rsp - sizeof(T));
@@ -292,7 +312,9 @@ class Binding {
   VELLUM_INLINE T peek(u64 offset) {
     const u64 rsp = m_s->gpr[kRsp];
     switch (m_fields.stack_mode()) {
-      case StackMode::Flat64: return load<T>(rsp + offset);
+      case StackMode::Flat64:
+        if constexpr (kTlbInRegister) return load_stack<T>(rsp + offset);
+        else return load<T>(rsp + offset);
       case StackMode::Flat32: return load<T>(static_cast<u32>(rsp + offset));
       case StackMode::Checked:
         return load<T>(engine_segment(m_s, m_fields.insn(), kSs, (rsp + offset) & stack_mask(), sizeof(T), AccessType::Read));
@@ -351,7 +373,14 @@ class Binding {
   static constexpr bool kTlbInRegister = requires(Fields fields) { fields.tlb(); };
   VELLUM_INLINE static usize entry_offset(u64 linear) {
     constexpr unsigned kShift = kPageBits - std::countr_zero(sizeof(TlbEntry));
-    usize offset = static_cast<u32>(linear) >> kShift & ((kTlbSize - 1) * sizeof(TlbEntry));
+    constexpr u32 kMask = (kTlbSize - 1) * sizeof(TlbEntry);
+#if defined(__BMI2__)  // a rotation spares the shift's move, which compilers prefer
+    u32 rotated;
+    asm("rorxl %2, %1, %0" : "=r"(rotated) : "r"(static_cast<u32>(linear)), "i"(kShift));
+    usize offset = rotated & kMask;
+#else
+    usize offset = static_cast<u32>(linear) >> kShift & kMask;
+#endif
     static_assert(std::has_single_bit(sizeof(TlbEntry)) && std::bit_width(kTlbSize - 1) + kPageBits <= 32);
     if constexpr (kTlbInRegister) asm("" : "+r"(offset));
     return offset;
@@ -364,6 +393,26 @@ class Binding {
   VELLUM_INLINE u8* host_of(usize entry) {
     if constexpr (kTlbInRegister) asm("" : "+r"(entry));
     return reinterpret_cast<u8*>(entry_field(entry, offsetof(TlbEntry, host)));
+  }
+  // Accesses to the stack, by the translation that is kept of its page.
+  static constexpr bool kOperandOnStack = requires { Fields::kOperandOnStack; };
+  VELLUM_INLINE u64 stack_field(usize field) {
+    u64 value;
+    std::memcpy(&value, reinterpret_cast<const char*>(StackTranslation::of(tlb())) + field, sizeof value);
+    return value;
+  }
+  VELLUM_INLINE u8* stack_host() { return reinterpret_cast<u8*>(stack_field(offsetof(StackTranslation, host))); }
+  template <class T>
+  VELLUM_INLINE T load_stack(u64 linear) {
+    const u64 x = linear ^ stack_field(offsetof(StackTranslation, page));
+    if (x < stack_field(offsetof(StackTranslation, read_limit))) [[likely]] return ordered_load<T>(stack_host() + x);
+    return static_cast<T>(engine_load_stack_slow(m_s, m_fields.insn(), linear, sizeof(T)));
+  }
+  template <class T>
+  VELLUM_INLINE void store_stack(u64 linear, T value) {
+    const u64 x = linear ^ stack_field(offsetof(StackTranslation, page));
+    if (x < stack_field(offsetof(StackTranslation, write_limit))) [[likely]] ordered_store<T>(stack_host() + x, value);
+    else engine_store_stack_slow(m_s, m_fields.insn(), linear, value, sizeof(T));
   }
   VELLUM_INLINE u64 slot(u64 offset) {
     u64 value;
@@ -384,6 +433,10 @@ class Binding {
   VELLUM_INLINE u8* update_host(u64 linear) {
     if constexpr (kOpaque) {
       return Fields::Opaque::template update_host<Size>(m_s, m_fields.insn(), linear);
+    } else if constexpr (kOperandOnStack && Size <= 8) {
+      const u64 x = linear ^ stack_field(offsetof(StackTranslation, page));
+      if (x < stack_field(offsetof(StackTranslation, write_limit))) [[likely]] return stack_host() + x;
+      return engine_update_stack_host(m_s, m_fields.insn(), linear, Size);
     } else {
       const TlbEntry& entry = tlb()[Tlb::slot(linear)];
       const u64 x = linear ^ entry.write_tag;

@@ -291,38 +291,6 @@ CpuCore::Pieces CpuCore::pieces_of(u64 linear, unsigned size, AccessType type, R
   return pieces;
 }
 
-namespace {
-
-// Accesses of a size known only when they are made: those that the guest makes as one are one here, which memcpy need not be.
-void ordered_read(void* data, const u8* host, usize size) {
-  const auto whole = [&]<class T>(T) {
-    const T value = ordered_load<T>(host);
-    std::memcpy(data, &value, sizeof(T));
-  };
-  switch (size) {
-    case 1: return whole(u8{});
-    case 2: return whole(u16{});
-    case 4: return whole(u32{});
-    case 8: return whole(u64{});
-    default: std::memcpy(data, host, size); order_bulk_access();
-  }
-}
-void ordered_write(u8* host, const void* data, usize size) {
-  const auto whole = [&]<class T>(T value) {
-    std::memcpy(&value, data, sizeof(T));
-    ordered_store<T>(host, value);
-  };
-  switch (size) {
-    case 1: return whole(u8{});
-    case 2: return whole(u16{});
-    case 4: return whole(u32{});
-    case 8: return whole(u64{});
-    default: order_bulk_access(); std::memcpy(host, data, size);
-  }
-}
-
-}  // namespace
-
 void CpuCore::read_slow(u64 linear, void* data, unsigned size, Rights rights) {
   TlbEntry* const entries = table_for(rights);
   if (tlb.restore(entries, linear)) {

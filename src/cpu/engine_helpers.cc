@@ -36,6 +36,40 @@ void engine_store_value_slow(CpuState* s, const BoundInsn* insn, u64 linear, u64
   s->core->store_slow(linear, &value, size);
 }
 
+namespace {
+
+// Where the TLB permits the access to the stack, or nullptr. Keeps the page's translation.
+u8* host_of_stack(CpuState* s, u64 linear, unsigned size, bool write) {
+  if ((linear & kPageMask) > kPageSize - size || !Tlb::keep_stack(s->tlb, linear, write)) return nullptr;
+  return StackTranslation::of(s->tlb)->host + (linear & kPageMask);
+}
+
+}  // namespace
+
+u64 engine_load_stack_slow(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  u64 value = 0;
+  if (const u8* host = host_of_stack(s, linear, size, false)) {
+    ordered_read(&value, host, size);
+    return value;
+  }
+  value = engine_load_value_slow(s, insn, linear, size);
+  Tlb::keep_stack(s->tlb, linear, false);
+  return value;
+}
+
+void engine_store_stack_slow(CpuState* s, const BoundInsn* insn, u64 linear, u64 value, unsigned size) {
+  if (u8* host = host_of_stack(s, linear, size, true)) return ordered_write(host, &value, size);
+  engine_store_value_slow(s, insn, linear, value, size);
+  Tlb::keep_stack(s->tlb, linear, true);
+}
+
+u8* engine_update_stack_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
+  if (u8* host = host_of_stack(s, linear, size, true)) return host;
+  u8* host = engine_update_host(s, insn, linear, size);
+  Tlb::keep_stack(s->tlb, linear, true);
+  return host;
+}
+
 u8* engine_update_host(CpuState* s, const BoundInsn* insn, u64 linear, unsigned size) {
   s->insn = insn;
   return s->core->writable_host(linear, size);

@@ -80,4 +80,31 @@ bool exchange_unaligned(u8* host, u64& expected, u64 replacement, unsigned size)
 
 #endif
 
+void ordered_read(void* data, const u8* host, usize size) {
+  const auto whole = [&]<class T>(T) {
+    const T value = ordered_load<T>(host);
+    std::memcpy(data, &value, sizeof(T));
+  };
+  switch (size) {
+    case 1: return whole(u8{});
+    case 2: return whole(u16{});
+    case 4: return whole(u32{});
+    case 8: return whole(u64{});
+    default: std::memcpy(data, host, size); order_bulk_access();
+  }
+}
+void ordered_write(u8* host, const void* data, usize size) {
+  const auto whole = [&]<class T>(T value) {
+    std::memcpy(&value, data, sizeof(T));
+    ordered_store<T>(host, value);
+  };
+  switch (size) {
+    case 1: return whole(u8{});
+    case 2: return whole(u16{});
+    case 4: return whole(u32{});
+    case 8: return whole(u64{});
+    default: order_bulk_access(); std::memcpy(host, data, size);
+  }
+}
+
 }  // namespace vellum

@@ -47,6 +47,10 @@ template <class T>
   reinterpret_cast<Unaligned<T>*>(host)->value = value;
 }
 
+// Accesses of a size known only when they are made: those that the guest makes as one are one here, which memcpy need not be.
+void ordered_read(void* data, const u8* host, usize size);
+void ordered_write(u8* host, const void* data, usize size);
+
 // Before and after accesses of several bytes by other means (memcpy). Such a run is unordered in itself, as a fast string
 // operation is, SDM Vol. 3A 9.2.4.
 [[gnu::always_inline]] inline void order_bulk_access() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <optional>
 
@@ -52,6 +53,9 @@ std::optional<StencilMode> mode_of(const BoundInsn& insn, u32 block_mode) {
   return StencilMode::Flat32;
 }
 
+// Instructions that no slice holds: whose entry charges so many lets nobody in.
+constexpr u64 kMoreThanASlice = std::numeric_limits<i32>::max();
+
 bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect; }
 
 // `may_hand_flags`: the instruction in front of it has a stencil.
@@ -72,6 +76,8 @@ StencilRef stencil_of(const Block& block, unsigned position, bool may_hand_flags
   if (may_hand_flags && known_producer(variant) != FlagProducer::Unknown && interpreter_row(block.insns[position - 1].row).flags.written)
     variant = handed_variant(variant);
   if (*mode == StencilMode::Long && insn.memory) {
+    if (insn.index == kZeroSlot && insn.base == kRsp)
+      if (const StencilRef ref = find_stencil(insn.row, StencilMode::LongStack, variant)) return ref;
     if (insn.index == kZeroSlot)
       if (const StencilRef ref = find_stencil(insn.row, StencilMode::LongPlain, variant)) return ref;
     const auto scaled = static_cast<StencilMode>(static_cast<u8>(StencilMode::LongScale1) + insn.scale);
@@ -549,11 +555,27 @@ void Baseline::put(Piece piece, u32 place) {
 
 void Baseline::close(Block& block) {
   if (!block.code_size) return;
-  const Piece leave = open_exit(block.insns, interpreter_leave);
-  VELLUM_ASSERT(leave.ref.stencil->hot_size <= find_glue(Glue::Enter).stencil->hot_size);
-  put(leave, m_cache.offset_of(counted_entry(block)));
-  if (m_counts) put(leave, m_cache.offset_of(linked_entry(block)));
+  if (m_counts) {
+    const Piece leave = open_exit(block.insns, interpreter_leave);
+    VELLUM_ASSERT(leave.ref.stencil->hot_size <= find_glue(Glue::Count).stencil->hot_size);
+    put(leave, m_cache.offset_of(counted_entry(block)));
+  }
+  put_enter(block, kMoreThanASlice);
   open_return_site(block);
+}
+
+// In the order in which translate() laid them, the rarely run parts too.
+void Baseline::put_count(const Block& block) {
+  Piece piece = count_piece(block);
+  piece.cold = block.code_offset + block.cold_offset + find_glue(Glue::Prepare).stencil->cold_size;
+  put(piece, m_cache.offset_of(counted_entry(block)));
+}
+void Baseline::put_enter(const Block& block, u64 insns) {
+  Piece piece = enter_piece(block);
+  piece.value = insns;
+  piece.cold = block.code_offset + block.cold_offset + find_glue(Glue::Prepare).stencil->cold_size;
+  if (m_counts) piece.cold += find_glue(Glue::Count).stencil->cold_size;
+  put(piece, m_cache.offset_of(linked_entry(block)));
 }
 
 // Somebody may return there whatever has become of the block.
@@ -566,15 +588,8 @@ void Baseline::open_return_site(Block& block) {
 void Baseline::open(Block& block) {
   if (!block.code_size) return;
   open_return_site(block);
-  // In the order in which translate() laid them, the rarely run parts too.
-  u32 cold = block.code_offset + block.cold_offset + find_glue(Glue::Prepare).stencil->cold_size;
-  const auto restore = [&](Piece piece, u32 place) {
-    piece.cold = cold;
-    cold += piece.ref.stencil->cold_size;
-    put(piece, place);
-  };
-  if (m_counts) restore(count_piece(block), m_cache.offset_of(counted_entry(block)));
-  restore(enter_piece(block), m_cache.offset_of(linked_entry(block)));
+  if (m_counts) put_count(block);
+  put_enter(block, block.real_count);
 }
 
 void Baseline::redirect(Block& block, const void* target) {

@@ -60,6 +60,8 @@ class Baseline {
   const void* counted_entry(const Block& block) const;
   const void* linked_entry(const Block& block) const;
   static Piece enter_piece(const Block& block);
+  void put_count(const Block& block);
+  void put_enter(const Block& block, u64 insns);
   void open_return_site(Block& block);
   CodeCache& m_cache;
   Statistics& m_statistics;

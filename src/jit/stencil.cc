@@ -69,24 +69,24 @@ StencilRef stencil_in(const StencilGroup* group, unsigned row, StencilMode mode,
 }
 
 StencilSet& chosen_set() {
-  static StencilSet set = host_has_avx2() ? StencilSet::Avx2 : StencilSet::Portable;
+  static StencilSet set = host_runs_avx2_set() ? StencilSet::Avx2 : StencilSet::Portable;
   return set;
 }
 
 }  // namespace
 
 #if defined(__x86_64__)
-bool host_has_avx2() { return __builtin_cpu_supports("avx2"); }
+bool host_runs_avx2_set() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul"); }
 // The bitcode of the semantics is compiled for AVX2.
-bool have_optimizer() { return VELLUM_LLVM && host_has_avx2(); }
+bool have_optimizer() { return VELLUM_LLVM && __builtin_cpu_supports("avx2"); }
 #else
-bool host_has_avx2() { return false; }
+bool host_runs_avx2_set() { return false; }
 bool have_optimizer() { return VELLUM_LLVM; }
 #endif
 
 StencilSet stencil_set() { return chosen_set(); }
 void use_stencil_set(StencilSet set) {
-  VELLUM_ASSERT(set == StencilSet::Portable || host_has_avx2());
+  VELLUM_ASSERT(set == StencilSet::Portable || host_runs_avx2_set());
   chosen_set() = set;
 }
 

@@ -66,9 +66,9 @@ struct StencilRef {
   const Stencil* stencil = nullptr;
   explicit operator bool() const { return stencil; }
 };
-// Groups of vector instructions are compiled a second time, for hosts with AVX2.
+// Each group is compiled a second time, for hosts with AVX2 and what came with it or before: BMI2, AES, PCLMULQDQ.
 enum class StencilSet : u8 { Portable, Avx2 };
-bool host_has_avx2();
+bool host_runs_avx2_set();
 // The best that the host can run. Tests choose it before anything is translated.
 StencilSet stencil_set();
 void use_stencil_set(StencilSet set);
@@ -87,8 +87,7 @@ bool have_optimizer();
 // 32 bytes are two of the host's.
 #if defined(__x86_64__)
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)
-// Of these, those that StencilSet::Avx2 has, too.
-#define VELLUM_AVX2_STENCIL_GROUPS(X) X(sse) X(sse_float) X(crypto) X(avx) X(avx_float) X(fma)
+#define VELLUM_AVX2_STENCIL_GROUPS(X) VELLUM_STENCIL_GROUPS(X)
 #else
 #define VELLUM_STENCIL_GROUPS(X) X(integer) X(control_flow) X(sse) X(sse_float)
 #define VELLUM_AVX2_STENCIL_GROUPS(X)

@@ -10,6 +10,7 @@ namespace vellum {
 enum class StencilMode : u8 {
   Long,         // 64-bit code, flat operands or none; scale in a hole
   LongPlain,    // its memory operand has no index
+  LongStack,    // likewise, and its base is RSP; only of variants with plain addresses
   LongScale1,   // its memory operand has this scale
   LongScale2,
   LongScale4,

@@ -48,12 +48,13 @@ void Tlb::set_aside(Table& table, usize slot) {
 }
 
 bool Tlb::restore(TlbEntry* entries, u64 linear) {
-  auto& table = *reinterpret_cast<Table*>(entries);
+  Table& table = table_at(entries);
   const u64 page = linear & ~kPageMask;
   for (Table::Victim& victim : std::span(table.victims.data(), table.victim_count)) {
     if (victim.page != page) continue;
     const usize index = slot(linear);
     if (holds(table.entries[index], page)) return false;  // it was walked for once more
+    if (slot(table.stack.page) == index) table.stack = {};
     const Table::Victim found = victim;
     // The two change places.
     victim.page = kNoPage;
@@ -69,6 +70,15 @@ bool Tlb::restore(TlbEntry* entries, u64 linear) {
   return false;
 }
 
+bool Tlb::keep_stack(TlbEntry* entries, u64 linear, bool write) {
+  const TlbEntry& entry = entries[slot(linear)];
+  const u64 page = linear & ~kPageMask;
+  const bool readable = entry.read_tag == page, writable = readable && entry.write_tag == page;
+  if (!(write ? writable : readable)) return false;
+  table_at(entries).stack = {page, StackTranslation::kLimit, writable ? StackTranslation::kLimit : 0, entry.host};
+  return true;
+}
+
 void Tlb::insert(TlbContext context, u64 linear, u8* host, bool read, bool write, bool execute, bool global, bool large, bool watched) {
   Table& table = table_of(context);
   const usize index = slot(linear);
@@ -76,6 +86,7 @@ void Tlb::insert(TlbContext context, u64 linear, u8* host, bool read, bool write
   TlbEntry& entry = table.entries[index];
   u8& attributes = table.attributes[index];
   list_slot(table, index, global);
+  if (slot(table.stack.page) == index) table.stack = {};
   if (!holds(entry, page)) {
     for (Table::Victim& victim : std::span(table.victims.data(), table.victim_count))
       if (victim.page == page) victim.page = kNoPage;  // this one is newer
@@ -97,7 +108,7 @@ void Tlb::flush(List& list, Table& table) {
     table.attributes[list.slots[i]] = 0;
   }
   list.count = 0;
-  forget_victims(table);
+  forget_kept(table);
 }
 
 void Tlb::flush_local(Table& table) {
@@ -107,7 +118,7 @@ void Tlb::flush_local(Table& table) {
     table.attributes[index] &= static_cast<u8>(~kListedLocal);
   }
   table.local.count = 0;
-  forget_victims(table);
+  forget_kept(table);
 }
 
 void Tlb::flush_all() {
@@ -132,7 +143,7 @@ void Tlb::switch_user_table(unsigned number, bool kept) {
 void Tlb::flush_page(u64 linear) {
   const u64 page = linear & ~kPageMask;
   for (Table& table : m_tables) {
-    forget_victims(table);
+    forget_kept(table);
     if (holds(table.entries[slot(linear)], page)) clear(table, slot(linear));
     if (!(table.large_regions & region_bit(linear))) continue;
     // A 4 KiB piece of a large page cannot tell where that page begins, so all of these that are near go.
@@ -151,7 +162,7 @@ void Tlb::flush_page(u64 linear) {
 
 void Tlb::protect_host_pages(const u8* host, u64 size) {
   for (Table& table : m_tables) {
-    forget_victims(table);
+    forget_kept(table);
     for (const List* list : {&table.local, &table.global})
       for (u32 i = 0; i < list->count; ++i) {
         const u16 index = list->slots[i];

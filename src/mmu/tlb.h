@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 
 #include "mmu/address.h"
 #include "mmu/host_pages.h"
@@ -16,6 +17,17 @@ struct TlbEntry {
   u64 write_tag;
   u64 execute_tag;
   u8* host;  // start of the page in host memory
+};
+
+// One page that needs no look into the table, in front of which it lies: the stack's. An access of up to 8 bytes at the linear
+// address a is permitted if (a ^ page) is below the limit, which is 0 where nothing is permitted.
+struct StackTranslation {
+  static constexpr u64 kLimit = 4096 - 8 + 1;
+  u64 page;
+  u64 read_limit, write_limit;  // who may write may read
+  u8* host;
+
+  static const StackTranslation* of(const TlbEntry* entries) { return reinterpret_cast<const StackTranslation*>(entries) - 1; }
 };
 
 inline constexpr unsigned kTlbBits = 12;
@@ -59,6 +71,8 @@ class Tlb {
   void flush_page(u64 linear);
   // Brings back what another page took the slot of `linear` from not long ago. False if that is not known.
   bool restore(TlbEntry* entries, u64 linear);
+  // What the table says of this page is from now on its StackTranslation. True if it permits that access of the whole page.
+  static bool keep_stack(TlbEntry* entries, u64 linear, bool write);
   // Takes the write permission from every entry that maps one of these host pages (code was found there, or it must be
   // logged): writes are watched from now on. Costs a look at every entry in use, however many pages there are.
   void protect_host_pages(const u8* host, u64 size);
@@ -68,7 +82,7 @@ class Tlb {
     const TlbEntry& entry = entries[slot(linear)];
     const u64 x = linear ^ entry.read_tag;
     if (x > kPageSize - size) return nullptr;
-    const auto& table = *reinterpret_cast<const Table*>(entries);
+    const Table& table = table_at(const_cast<TlbEntry*>(entries));
     return table.attributes[slot(linear)] & kWatched ? entry.host + x : nullptr;
   }
   // Nobody wants to see writes to a watched page any more.
@@ -82,6 +96,7 @@ class Tlb {
     u32 count;
   };
   struct Table {
+    StackTranslation stack;  // no other than its slot holds: which accesses make a walk, and set A bits, is the same with it
     std::array<TlbEntry, kTlbSize> entries;
     std::array<u8, kTlbSize> attributes;
     List local, global;  // slots in use, by what they last held
@@ -105,7 +120,11 @@ class Tlb {
   static void clear(Table& table, usize slot);
   static void set_aside(Table& table, usize slot);  // what it holds
   static void list_slot(Table& table, usize slot, bool global);
-  static void forget_victims(Table& table) { table.victim_count = table.next_victim = 0; }
+  static Table& table_at(TlbEntry* entries) { return *reinterpret_cast<Table*>(reinterpret_cast<u8*>(entries) - offsetof(Table, entries)); }
+  static void forget_kept(Table& table) {
+    table.victim_count = table.next_victim = 0;
+    table.stack = {};
+  }
   static void flush(List& list, Table& table);
   static void flush_local(Table& table);
   HostTable<Table> m_tables;

@@ -25,7 +25,7 @@ struct CallRelative {
   static constexpr bool kCalls = true;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
-    c.check_target(c.target_rip());
+    c.check_relative_target();
     c.template push<typename C::Operand>(static_cast<typename C::Operand>(c.next_rip()));
   }
 };

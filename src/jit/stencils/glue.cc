@@ -35,8 +35,14 @@ VELLUM_HANDLER_ABI void prepare_first(VELLUM_STENCIL_PARAMETERS) { [[clang::must
 
 // The entry of a block of `immediate` instructions.
 VELLUM_HANDLER_ABI void enter(VELLUM_STENCIL_PARAMETERS) {
+#if defined(__x86_64__)  // compilers would load the number first
+  bool spent;
+  asm("subq $vellum_hole_immediate, %0" : "+m"(s->budget), "=@ccs"(spent));
+#else
   s->budget -= static_cast<i64>(immediate());
-  if (s->budget < 0) [[unlikely]] {
+  const bool spent = s->budget < 0;
+#endif
+  if (spent) [[unlikely]] {
     asm volatile("" ::: "memory");  // so that nobody keeps what it was
     s->budget += static_cast<i64>(immediate());
     [[clang::musttail]] return vellum_handler(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);

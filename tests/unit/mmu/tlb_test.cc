@@ -147,3 +147,64 @@ TEST_CASE("what came back is flushed with the others") {
   f->tlb.flush_all();
   CHECK(!f->reads(kPage));
 }
+
+TEST_CASE("the stack's page is kept as the table has it") {
+  const auto f = std::make_unique<Fixture>();
+  TlbEntry* const table = f->tlb.table(kUser);
+  const StackTranslation& stack = *StackTranslation::of(table);
+  CHECK(stack.read_limit == 0);
+  CHECK(!Tlb::keep_stack(table, kPage, false));  // not there
+  CHECK(stack.read_limit == 0);
+  f->enter(kPage);
+  CHECK(!Tlb::keep_stack(table, kPage, true));
+  REQUIRE(Tlb::keep_stack(table, kPage + 16, false));
+  CHECK(stack.page == kPage);
+  CHECK(stack.host == f->host(kPage));
+  CHECK(stack.read_limit == kPageSize - 8 + 1);
+  CHECK(stack.write_limit == 0);
+  f->enter(kPage, true);
+  CHECK(stack.read_limit == 0);  // the table knows better
+  REQUIRE(Tlb::keep_stack(table, kPage + 16, true));
+  CHECK(stack.write_limit == kPageSize - 8 + 1);
+}
+
+TEST_CASE("the stack's page goes with every flush of its table, and when it is watched") {
+  const auto f = std::make_unique<Fixture>();
+  TlbEntry* const table = f->tlb.table(kUser);
+  const StackTranslation& stack = *StackTranslation::of(table);
+  f->enter(kPage, true);
+  REQUIRE(Tlb::keep_stack(table, kPage, true));
+  SECTION("all") { f->tlb.flush_all(); }
+  SECTION("what is not global") { f->tlb.flush_non_global(); }
+  SECTION("the page") { f->tlb.flush_page(kPage + 8); }
+  SECTION("another process takes its table") { f->tlb.switch_user_table(0, false); }
+  SECTION("watched") {
+    f->tlb.protect_host_pages(f->host(kPage), kPageSize);
+    CHECK(!Tlb::keep_stack(table, kPage, true));
+  }
+  CHECK(stack.read_limit == 0);
+  CHECK(stack.write_limit == 0);
+}
+
+TEST_CASE("the stack's page goes when another takes its slot") {
+  const auto f = std::make_unique<Fixture>();
+  TlbEntry* const table = f->tlb.table(kUser);
+  f->enter(kPage + kAway);
+  f->enter(kPage, true);
+  REQUIRE(Tlb::keep_stack(table, kPage, true));
+  SECTION("new") { f->enter(kPage + 2 * kAway); }
+  SECTION("back again") { REQUIRE(f->restores(kPage + kAway)); }
+  CHECK(StackTranslation::of(table)->read_limit == 0);
+  REQUIRE(f->restores(kPage));
+  CHECK(Tlb::keep_stack(table, kPage, true));
+}
+
+TEST_CASE("each process has a stack's page of its own") {
+  const auto f = std::make_unique<Fixture>();
+  f->enter(kPage, true);
+  REQUIRE(Tlb::keep_stack(f->tlb.table(kUser), kPage, true));
+  f->tlb.switch_user_table(1, false);
+  CHECK(StackTranslation::of(f->tlb.table(kUser))->read_limit == 0);
+  f->tlb.switch_user_table(0, true);
+  CHECK(StackTranslation::of(f->tlb.table(kUser))->page == kPage);
+}
