@@ -452,7 +452,8 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   m_statistics.generate_nanoseconds += code.statistics.generate_ns;
   m_statistics.region_bytes += code.code_size;
   for (const auto& observer : m_options.observers) observer->region_translated(record.rip, record.blocks, {code.code, code.code_size});
-  log(LogItem::Tiers, "region {}: {} instructions, {} bytes", record.ticket, code.statistics.instructions, code.code_size);
+  log(LogItem::Tiers, "region {}: {} instructions, {} bytes by {}, compiled in {} us", record.ticket, code.statistics.instructions, code.code_size,
+      code.statistics.quick ? "the quick generator" : "LLVM", (code.statistics.lift_ns + code.statistics.simplify_ns + code.statistics.generate_ns) / 1000);
   m_baseline.redirect(head, record.code);
 }
 
