@@ -59,6 +59,8 @@ class Binding {
   static constexpr bool kSseMasked = Fields::kSseMasked;
   // immediate() is a hole in a stencil, and instructions of the host may have the same one (semantics/by_hole.h).
   static constexpr bool kImmediateIsHole = requires { Fields::kImmediateIsHole; };
+  // Or a number, known when code is made (semantics/byte_moves.h).
+  static constexpr bool kImmediateIsConstant = requires { Fields::kImmediateIsConstant; };
   // Vectors of 32 bytes are read and written as one, of which the compiler would make two of what it handles in halves: a load
   // of what two stores have written waits for both to leave the store buffer.
   static constexpr bool kWholeVectors = requires { Fields::kWholeVectors; };

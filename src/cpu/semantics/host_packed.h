@@ -1,10 +1,10 @@
-// Packed operations that compilers do not make the host's own instruction of, in stencils for hosts with AVX2. The optimizing
-// translator gets what packed_integer.h says: LLVM knows more of that than of an intrinsic function.
+// Packed operations that compilers do not make the host's own instruction of: in stencils for hosts with AVX2, and for the optimizing
+// translator, whose quick generator knows the instructions and not what they are made of.
 #pragma once
 
 #include "cpu/semantics/packed_integer.h"
 
-#if defined(VELLUM_AVX2_STENCILS)
+#if defined(__AVX2__) && (defined(VELLUM_AVX2_STENCILS) || defined(VELLUM_BITCODE))
 namespace vellum::semantics {
 
 #define VELLUM_HOST_PACKED(type, builtin, ...)                                                                                \
@@ -16,6 +16,13 @@ namespace vellum::semantics {
 VELLUM_HOST_PACKED(short, pmaddwd, LanesMultiplyAdd)
 VELLUM_HOST_PACKED(char, pmaddubsw, LanesMultiplyAddSaturating)
 VELLUM_HOST_PACKED(short, pmulhrsw, LanesMultiplyHighRounded)
+VELLUM_HOST_PACKED(short, pmulhw, LanesMultiplyHigh<i16>)
+VELLUM_HOST_PACKED(short, pmulhuw, LanesMultiplyHigh<u16>)
+VELLUM_HOST_PACKED(char, pavgb, LanesAverage<u8>)
+VELLUM_HOST_PACKED(short, pavgw, LanesAverage<u16>)
+VELLUM_HOST_PACKED(char, psignb, LanesSign<i8>)
+VELLUM_HOST_PACKED(short, psignw, LanesSign<i16>)
+VELLUM_HOST_PACKED(int, psignd, LanesSign<i32>)
 VELLUM_HOST_PACKED(short, packsswb, PackSaturating<i16, i8>)
 VELLUM_HOST_PACKED(short, packuswb, PackSaturating<i16, u8>)
 VELLUM_HOST_PACKED(int, packssdw, PackSaturating<i32, i16>)
@@ -35,6 +42,7 @@ struct HostPacked<PermuteAcross> {
   VELLUM_INLINE static V256 op(V256 control, V256 v) { return raw(__builtin_ia32_permvarsi256(as<int>(v), as<int>(control))); }
 };
 
+#if defined(VELLUM_AVX2_STENCILS)
 // The quick generator knows no shuffle of 32 bytes, so the operation itself stays one on halves.
 template <class T, usize Half, class V>
 VELLUM_INLINE V unpack_lanes(V a, V b) {
@@ -51,6 +59,8 @@ struct HostPacked<UnpackHigh<T>> {
   template <class V>
   VELLUM_INLINE static V op(V a, V b) { return unpack_lanes<T, 1>(a, b); }
 };
+
+#endif
 
 }  // namespace vellum::semantics
 #endif

@@ -134,6 +134,15 @@ VELLUM_INLINE Raw<sizeof(First)> apply_by_hole(First first, V... v) {
   else return by_lanes([](auto... lane) { return ByHole<Op>::op(lane...); }, first, v...);
 }
 
+// Op with an immediate that is known when code is made of it; byte_moves.h has them.
+template <class Op>
+struct ByConstant;
+template <class C, class Op, usize Size>
+consteval bool is_by_constant() {
+  if constexpr (C::kImmediateIsConstant && Size >= 16) return requires { ByConstant<Op>::kControlBitsPerLane; };
+  else return false;
+}
+
 // A pending x87 exception comes before any MMX instruction, SDM Vol. 3A 12.6.
 template <class C>
 VELLUM_INLINE void mmx_wait(C& c) {
@@ -232,6 +241,7 @@ struct PackedImmediate {
     const auto b = read_packed<kSecond<C>>(c);
     const auto a = read_packed<kFirst<C>>(c);
     if constexpr (is_by_hole<C, Op, sizeof(a)>()) write_packed(c, apply_by_hole<Op>(a, b));
+    else if constexpr (is_by_constant<C, Op, sizeof(a)>()) write_packed(c, apply_with<ByConstant<Op>>(static_cast<u8>(c.immediate()), a, b));
     else write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), a, b));
   }
 };
@@ -254,6 +264,7 @@ struct PackedUnaryImmediate {
     if constexpr (kOperandSize<C, 0> == 8) mmx_wait(c);
     const auto v = read_packed<1>(c);
     if constexpr (is_by_hole<C, Op, sizeof(v)>()) write_packed(c, apply_by_hole<Op>(v));
+    else if constexpr (is_by_constant<C, Op, sizeof(v)>()) write_packed(c, apply_with<ByConstant<Op>>(static_cast<u8>(c.immediate()), v));
     else write_packed(c, apply_with<Op>(static_cast<u8>(c.immediate()), v));
   }
 };
@@ -267,6 +278,7 @@ struct PackedShift {
     if constexpr (C::kForm.operand[kSecond<C>].place == Place::Immediate) {
       const auto v = read_packed<kFirst<C>>(c);
       if constexpr (is_by_hole<C, Op, sizeof(v)>()) write_packed(c, apply_by_hole<Op>(v));
+      else if constexpr (is_by_constant<C, Op, sizeof(v)>()) write_packed(c, apply_with<ByConstant<Op>>(static_cast<u8>(c.immediate()), v));
       else write_packed(c, apply_with<Op>(u64{static_cast<u8>(c.immediate())}, v));
     } else {
       const u64 count = read_packed<kSecond<C>>(c)[0];

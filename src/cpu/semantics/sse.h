@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/semantics/by_hole.h"
+#include "cpu/semantics/byte_moves.h"
 #include "cpu/semantics/host_packed.h"
 #include "cpu/semantics/mmx.h"
 #include "cpu/semantics/packed_integer.h"

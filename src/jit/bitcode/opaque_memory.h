@@ -76,6 +76,7 @@ struct OpaqueMemory {
 class BitcodeFields {
  public:
   using Opaque = OpaqueMemory;
+  static constexpr bool kImmediateIsConstant = true;
   static constexpr bool kSseMasked = true;  // regions look at it when they are entered
   VELLUM_INLINE BitcodeFields(const BoundInsn* insn, u64 operand0, u64 operand1, u64 operand2, u64 operand3, u64 immediate,
                               u64 wide, u64 immediate2, u64 base, u64 index, u64 scale, u64 displacement,

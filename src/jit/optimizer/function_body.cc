@@ -81,7 +81,7 @@ llvm::Value* BodyPlacer::simplified(llvm::Instruction& original, llvm::ArrayRef<
 }
 
 bool BodyPlacer::place(llvm::Function& callee, llvm::ArrayRef<llvm::Value*> arguments, llvm::BasicBlock* at, llvm::BasicBlock& variables,
-                       Treat treat, PlacedBody& placed, unsigned depth) {
+                       Treat treat, Make make, PlacedBody& placed, unsigned depth) {
   placed = {};
   if (depth > kMaxDepth) return false;
   const FunctionBody& body = body_of(callee);
@@ -174,13 +174,17 @@ bool BodyPlacer::place(llvm::Function& callee, llvm::ArrayRef<llvm::Value*> argu
         if (treatment == Treatment::Place) {
           PlacedBody result;
           const std::vector<llvm::Value*> inner_arguments(operands.begin(), operands.begin() + call->arg_size());
-          if (!place(inner, inner_arguments, block, variables, treat, result, depth + 1)) {
+          if (!place(inner, inner_arguments, block, variables, treat, make, result, depth + 1)) {
             m_unfinished_phis -= unfinished_phis;
             return false;
           }
           if (instruction.number != FunctionBody::kNone) values[instruction.number] = result.result;
           goes_on = result.end != nullptr;
           block = result.end;
+          continue;
+        }
+        if (treatment == Treatment::Make) {
+          values[instruction.number] = make(inner, llvm::ArrayRef(operands).take_front(call->arg_size()), block);
           continue;
         }
         if (treatment == Treatment::Note) {
@@ -259,7 +263,8 @@ void BodyPlacer::replace(llvm::CallInst& call, llvm::BasicBlock& variables) {
   before->getTerminator()->eraseFromParent();
   const std::vector<llvm::Value*> arguments(call.arg_begin(), call.arg_end());
   PlacedBody placed;
-  place(*call.getCalledFunction(), arguments, before, variables, [](llvm::Function&) { return Treatment::Keep; }, placed);
+  place(*call.getCalledFunction(), arguments, before, variables, [](llvm::Function&) { return Treatment::Keep; },
+        [](llvm::Function&, llvm::ArrayRef<llvm::Value*>, llvm::BasicBlock*) -> llvm::Value* { return nullptr; }, placed);
   call.replaceAllUsesWith(placed.result ? placed.result : llvm::PoisonValue::get(call.getType()));
   call.eraseFromParent();
   if (!placed.end) placed.end = llvm::BasicBlock::Create(before->getContext(), "", before->getParent());  // never reached

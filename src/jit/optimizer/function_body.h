@@ -63,14 +63,16 @@ struct PlacedBody {
 
 class BodyPlacer {
  public:
-  enum class Treatment : u8 { Keep, Place, Note };
-  // What becomes of a call inside a body: it stays, its callee's body takes its place, or it stays and is noted.
+  enum class Treatment : u8 { Keep, Place, Note, Make };
+  // What becomes of a call inside a body: it stays, its callee's body takes its place, it stays and is noted, or Make puts something else
+  // at the end of the block, of which it returns the value.
   using Treat = llvm::function_ref<Treatment(llvm::Function&)>;
+  using Make = llvm::function_ref<llvm::Value*(llvm::Function&, llvm::ArrayRef<llvm::Value*> arguments, llvm::BasicBlock* at)>;
 
   // Copies `callee`'s body to the end of `at`, a block without terminator, simplified by what is known of the arguments.
   // Variables go to the front of `variables`. False: calls are nested too deep.
   bool place(llvm::Function& callee, llvm::ArrayRef<llvm::Value*> arguments, llvm::BasicBlock* at, llvm::BasicBlock& variables,
-             Treat treat, PlacedBody& placed, unsigned depth = 0);
+             Treat treat, Make make, PlacedBody& placed, unsigned depth = 0);
   // Puts the body in the place of a call. Nothing inside is placed in turn.
   void replace(llvm::CallInst& call, llvm::BasicBlock& variables);
 

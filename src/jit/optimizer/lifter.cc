@@ -16,6 +16,7 @@
 #include "cpu/opcodes.h"
 #include "cpu/x87_arithmetic.h"
 #include "jit/bitcode/bitcode_table.h"
+#include "jit/optimizer/byte_moves.h"
 #include "jit/optimizer/host_code.h"
 
 namespace vellum {
@@ -387,9 +388,14 @@ llvm::Value* Lifter::place_semantics(llvm::IRBuilder<>& b, llvm::Function& funct
   const auto treat = [&](llvm::Function& callee) {
     const OpaqueKind kind = m_library.opaque(callee).kind;
     if (kind == OpaqueKind::Leave) return BodyPlacer::Treatment::Note;
+    if (kind == OpaqueKind::ByteMove) return BodyPlacer::Treatment::Make;
     return kind == OpaqueKind::None && m_library.materialize(callee) ? BodyPlacer::Treatment::Place : BodyPlacer::Treatment::Keep;
   };
-  const bool done = m_library.placer().place(function, arguments, b.GetInsertBlock(), *m_entry, treat, placed);
+  const auto make = [&](llvm::Function& callee, llvm::ArrayRef<llvm::Value*> operands, llvm::BasicBlock* at) {
+    const u64 immediate = llvm::cast<llvm::ConstantInt>(operands[2])->getZExtValue();
+    return make_byte_move(m_library.opaque(callee).size, operands[0], operands[1], static_cast<u8>(immediate), at);
+  };
+  const bool done = m_library.placer().place(function, arguments, b.GetInsertBlock(), *m_entry, treat, make, placed);
   const BoundInsn* original = block.original->insns + position;
   const u8 variant = block.variants[position];
   for (llvm::CallInst* call : m_library.placer().take_noted()) m_leaves.push_back({call, interpreter_row(insn.row).variant[variant], original});

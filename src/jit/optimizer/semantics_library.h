@@ -14,10 +14,10 @@
 
 namespace vellum {
 
-enum class OpaqueKind : u8 { None, Load, Store, Update, Condition, Flags, Leave };
+enum class OpaqueKind : u8 { None, Load, Store, Update, Condition, Flags, Leave, ByteMove };
 struct Opaque {
   OpaqueKind kind = OpaqueKind::None;
-  u8 size = 0;  // bytes of an access
+  u8 size = 0;  // bytes of an access; of a ByteMove, which one it is
 };
 
 class SemanticsLibrary {

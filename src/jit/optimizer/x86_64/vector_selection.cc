@@ -119,8 +119,53 @@ bool Selector::select_vector_intrinsic(const llvm::IntrinsicInst& call) {
     case llvm::Intrinsic::x86_sse2_cvtpd2dq: return unary(16, vector_code(3, 0xe6));
     case llvm::Intrinsic::x86_sse2_psad_bw:
     case llvm::Intrinsic::x86_avx2_psad_bw: return binary(vector_code(1, 0xf6));
+    case llvm::Intrinsic::x86_sse2_pmadd_wd:
+    case llvm::Intrinsic::x86_avx2_pmadd_wd: return binary(vector_code(1, 0xf5));
+    case llvm::Intrinsic::x86_sse2_pmulh_w:
+    case llvm::Intrinsic::x86_avx2_pmulh_w: return binary(vector_code(1, 0xe5));
+    case llvm::Intrinsic::x86_sse2_pmulhu_w:
+    case llvm::Intrinsic::x86_avx2_pmulhu_w: return binary(vector_code(1, 0xe4));
+    case llvm::Intrinsic::x86_sse2_pavg_b:
+    case llvm::Intrinsic::x86_avx2_pavg_b: return binary(vector_code(1, 0xe0));
+    case llvm::Intrinsic::x86_sse2_pavg_w:
+    case llvm::Intrinsic::x86_avx2_pavg_w: return binary(vector_code(1, 0xe3));
+    case llvm::Intrinsic::x86_sse2_packsswb_128:
+    case llvm::Intrinsic::x86_avx2_packsswb: return binary(vector_code(1, 0x63));
+    case llvm::Intrinsic::x86_sse2_packuswb_128:
+    case llvm::Intrinsic::x86_avx2_packuswb: return binary(vector_code(1, 0x67));
+    case llvm::Intrinsic::x86_sse2_packssdw_128:
+    case llvm::Intrinsic::x86_avx2_packssdw: return binary(vector_code(1, 0x6b));
+    case llvm::Intrinsic::x86_sse41_packusdw:
+    case llvm::Intrinsic::x86_avx2_packusdw: return binary(vector_code(1, 0x2b, 2));
     case llvm::Intrinsic::x86_ssse3_pshuf_b_128:
     case llvm::Intrinsic::x86_avx2_pshuf_b: return binary(vector_code(1, 0x00, 2));
+    case llvm::Intrinsic::x86_ssse3_phadd_w_128:
+    case llvm::Intrinsic::x86_avx2_phadd_w: return binary(vector_code(1, 0x01, 2));
+    case llvm::Intrinsic::x86_ssse3_phadd_d_128:
+    case llvm::Intrinsic::x86_avx2_phadd_d: return binary(vector_code(1, 0x02, 2));
+    case llvm::Intrinsic::x86_ssse3_phadd_sw_128:
+    case llvm::Intrinsic::x86_avx2_phadd_sw: return binary(vector_code(1, 0x03, 2));
+    case llvm::Intrinsic::x86_ssse3_pmadd_ub_sw_128:
+    case llvm::Intrinsic::x86_avx2_pmadd_ub_sw: return binary(vector_code(1, 0x04, 2));
+    case llvm::Intrinsic::x86_ssse3_phsub_w_128:
+    case llvm::Intrinsic::x86_avx2_phsub_w: return binary(vector_code(1, 0x05, 2));
+    case llvm::Intrinsic::x86_ssse3_phsub_d_128:
+    case llvm::Intrinsic::x86_avx2_phsub_d: return binary(vector_code(1, 0x06, 2));
+    case llvm::Intrinsic::x86_ssse3_phsub_sw_128:
+    case llvm::Intrinsic::x86_avx2_phsub_sw: return binary(vector_code(1, 0x07, 2));
+    case llvm::Intrinsic::x86_ssse3_psign_b_128:
+    case llvm::Intrinsic::x86_avx2_psign_b: return binary(vector_code(1, 0x08, 2));
+    case llvm::Intrinsic::x86_ssse3_psign_w_128:
+    case llvm::Intrinsic::x86_avx2_psign_w: return binary(vector_code(1, 0x09, 2));
+    case llvm::Intrinsic::x86_ssse3_psign_d_128:
+    case llvm::Intrinsic::x86_avx2_psign_d: return binary(vector_code(1, 0x0a, 2));
+    case llvm::Intrinsic::x86_ssse3_pmul_hr_sw_128:
+    case llvm::Intrinsic::x86_avx2_pmul_hr_sw: return binary(vector_code(1, 0x0b, 2));
+    case llvm::Intrinsic::x86_avx2_permd: {  // the lanes' numbers come first
+      const Operand numbers = operand(call.getArgOperand(1)), lanes = operand(call.getArgOperand(0));
+      emit(Op::VectorBinary, 32, id_of(&call), numbers, lanes, vector_code(1, 0x36, 2));
+      return true;
+    }
     case llvm::Intrinsic::x86_aesni_aesenc: return binary(vector_code(1, 0xdc, 2));
     case llvm::Intrinsic::x86_aesni_aesenclast: return binary(vector_code(1, 0xdd, 2));
     case llvm::Intrinsic::x86_aesni_aesdec: return binary(vector_code(1, 0xde, 2));
@@ -143,6 +188,20 @@ bool Selector::select_vector_intrinsic(const llvm::IntrinsicInst& call) {
     case llvm::Intrinsic::umax:
     case llvm::Intrinsic::smin:
     case llvm::Intrinsic::smax: return select_vector_extreme(call);
+    case llvm::Intrinsic::sadd_sat:
+    case llvm::Intrinsic::uadd_sat:
+    case llvm::Intrinsic::ssub_sat:
+    case llvm::Intrinsic::usub_sat: {
+      const unsigned bits = call.getType()->getScalarSizeInBits();
+      if (bits > 16) return refuse(call);
+      const u32 first = call.getIntrinsicID() == llvm::Intrinsic::sadd_sat ? 0xec : call.getIntrinsicID() == llvm::Intrinsic::uadd_sat ? 0xdc
+                      : call.getIntrinsicID() == llvm::Intrinsic::ssub_sat ? 0xe8 : 0xd8;
+      return binary(vector_code(1, first + (bits == 16 ? 1 : 0)));
+    }
+    case llvm::Intrinsic::abs: {
+      const unsigned bits = call.getType()->getScalarSizeInBits();
+      return bits > 32 ? refuse(call) : unary(size, vector_code(1, 0x1c + static_cast<u32>(std::countr_zero(bits / 8)), 2));
+    }
     default: return refuse(call);
   }
 }
@@ -289,6 +348,12 @@ bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
     const Value* high = mask[1] < 0 ? low : lane_of(1) < 2 ? first : second;
     return put(16, operand(low), operand(high), vector_code(1, 0xc6), (lane_of(0) & 1) | (lane_of(1) & 1) << 1);
   }
+  // Each lane stays in its place.
+  if (is([&](int i) { return mask[static_cast<usize>(i)] % count == i ? mask[static_cast<usize>(i)] : -1; }) && bits >= 16) {
+    i64 from_second = 0;
+    for (int i = 0; i < count; ++i) from_second |= i64{mask[static_cast<usize>(i)] >= count} << i;
+    return bits == 16 ? put(16, operand(first), operand(second), vector_code(1, 0x0e, 3), from_second) : put(16, operand(first), operand(second), vector_code(1, 0x02, 3), from_second);
+  }
   // The lower or upper halves, lane by lane.
   const Value* other = is([&](int i) { return i / 2 + (i & 1 ? count : 0); }) || is([&](int i) { return count / 2 + i / 2 + (i & 1 ? count : 0); }) ? second : first;
   const int step = other == second ? count : 0;
@@ -307,6 +372,17 @@ bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
     const auto pair = [&](usize i) { return source_of(i) < 0 ? source_of(i + 1) : source_of(i + 1) < 0 || source_of(i + 1) == source_of(i) ? source_of(i) : 2; };
     if (pair(0) == 2 || pair(2) == 2) return refuse(shuffle);
     return put(16, operand(pair(0) == 1 ? second : first), operand(pair(2) == 1 ? second : first), vector_code(0, 0xc6), chosen());
+  }
+  if (bits == 16) {  // four of one half, the other half stays
+    const auto half = [&](int begin) {
+      i64 number = 0;
+      for (int i = 0; i < 4; ++i) number |= i64{std::max(mask[static_cast<usize>(begin + i)], begin) - begin} << 2 * i;
+      return number;
+    };
+    const auto within = [&](int begin) { return llvm::all_of(mask.slice(static_cast<usize>(begin), 4), [&](int lane) { return lane < 0 || (lane >= begin && lane < begin + 4); }); };
+    const auto stays = [&](int begin) { return is([&](int i) { return i / 4 == begin / 4 ? i : mask[static_cast<usize>(i)]; }); };
+    if (within(0) && stays(4)) return put_one(16, operand(first), vector_code(3, 0x70), half(0));
+    if (within(4) && stays(0)) return put_one(16, operand(first), vector_code(2, 0x70), half(4));
   }
   // Sixteen bytes in a row out of both.
   for (int k = 1; k < count; ++k)

@@ -1,0 +1,17 @@
+// Shuffles that stand for the operations of cpu/semantics/byte_moves.h.
+#pragma once
+
+#include <span>
+
+#include <llvm/IR/BasicBlock.h>
+
+#include "state/integers.h"
+
+namespace vellum {
+
+// Their names, in the order of VELLUM_BYTE_MOVES.
+std::span<const char* const> byte_moves();
+// Puts the operation on vectors of 16 bytes to the end of the block, which has no terminator. The result has the type of `a`.
+llvm::Value* make_byte_move(unsigned which, llvm::Value* a, llvm::Value* b, u8 immediate, llvm::BasicBlock* at);
+
+}  // namespace vellum
