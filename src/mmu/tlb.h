@@ -95,7 +95,7 @@ class Tlb {
     std::array<u16, kTlbSize> slots;
     u32 count;
   };
-  struct Table {
+  struct alignas(64) Table {  // so that no entry of any table lies across two lines of the host's cache
     StackTranslation stack;  // no other than its slot holds: which accesses make a walk, and set A bits, is the same with it
     std::array<TlbEntry, kTlbSize> entries;
     std::array<u8, kTlbSize> attributes;
