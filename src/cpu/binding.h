@@ -71,6 +71,7 @@ class Binding {
   VELLUM_INLINE Binding(CpuState* s, Arguments... arguments) : m_s(s), m_fields(arguments...) {}
 
   VELLUM_INLINE CpuState& state() { return *m_s; }
+  static constexpr bool kOpaque = requires { typename Fields::Opaque; };
   static constexpr bool kHandsFlags = requires(Fields fields) { fields.handed_flags(); };
   VELLUM_INLINE HandedFlags& handed_flags() requires kHandsFlags { return m_fields.handed_flags(); }
   template <usize N>
@@ -346,13 +347,27 @@ class Binding {
     if constexpr (kOpaque) return Fields::Opaque::condition(code, f);
     switch (code >> 1) {  // a constant: most conditions need not know what left the flags, or little of it
       case 1:
-        if (is_sum_or_difference(f.operation)) [[likely]] return (static_cast<i64>(carries_or_borrows_out(f)) < 0) != (code & 1);
+        if (is_difference(f.operation)) return (f.a < f.b) != (code & 1);
+        if (carries_or_borrows(f.operation)) [[likely]] return (static_cast<i64>(carries_or_borrows_out(f)) < 0) != (code & 1);
         break;
       case 2:
+        if (is_difference(f.operation)) return (f.a == f.b) != (code & 1);
         if (f.operation != FlagOperation::Explicit) [[likely]] return (f.result == 0) != (code & 1);
         break;
+      case 3:
+        if (is_difference(f.operation)) [[likely]] return (f.a <= f.b) != (code & 1);
+        if (f.operation == FlagOperation::Logic) return (f.result == 0) != (code & 1);
+        break;
       case 4:
-        if (f.operation != FlagOperation::Explicit) [[likely]] return (static_cast<i64>(f.result) < 0) != (code & 1);
+        if (static_cast<u64>(f.operation) - 1 < static_cast<u64>(FlagOperation::Result)) [[likely]] return (static_cast<i64>(f.result) < 0) != (code & 1);
+        break;
+      case 6:
+        if (is_difference(f.operation)) [[likely]] return (static_cast<i64>(f.a) < static_cast<i64>(f.b)) != (code & 1);
+        if (f.operation == FlagOperation::Logic) return (static_cast<i64>(f.result) < 0) != (code & 1);
+        break;
+      case 7:
+        if (is_difference(f.operation)) [[likely]] return (static_cast<i64>(f.a) <= static_cast<i64>(f.b)) != (code & 1);
+        if (f.operation == FlagOperation::Logic) return (static_cast<i64>(f.result) <= 0) != (code & 1);
         break;
       default: break;
     }
@@ -361,6 +376,7 @@ class Binding {
   VELLUM_INLINE u32 arithmetic_flags_of(const LazyFlags& f) {
     if constexpr (kOpaque) return Fields::Opaque::flags(f);
     if (f.operation == FlagOperation::Explicit) return static_cast<u32>(f.a);
+    if (f.operation == FlagOperation::Logic) return arithmetic_flags({FlagOperation::Logic, f.result, f.a, f.b});  // XOR in front of ADCX
     return engine_arithmetic_flags(f.operation, f.result, f.a, f.b);
   }
   VELLUM_INLINE unsigned address_size() { return m_fields.address_size(); }
@@ -430,7 +446,6 @@ class Binding {
       return slot(m_fields.index_offset()) << m_fields.scale();
     }
   }
-  static constexpr bool kOpaque = requires { typename Fields::Opaque; };
   template <usize Size>
   VELLUM_INLINE u8* update_host(u64 linear) {
     if constexpr (kOpaque) {

@@ -275,7 +275,10 @@ void CpuCore::link_near(Block& from, Way way, u64 target, Block& to) {
   const u64 place = target - s.code_base;
   const bool same_page = place < kPageSize;
   const bool fit = from.chainable && to.chainable && to.ram_offset == (from.ram_offset & ~kPageMask) + place;
-  if (same_page && fit && !to.crosses_page && to.count != kStaleCount) blocks.link(from, way, to);
+  if (same_page && fit && to.count != kStaleCount) {
+    if (!to.crosses_page) blocks.link(from, way, to);
+    else if (Translator* translator = blocks.translator()) translator->way_refused(from, way);  // where its second page is mapped must be looked up each time
+  }
   if (!same_page && way == Way::Taken) from.taken_leaves_page = true;
 }
 

@@ -92,6 +92,8 @@ class CpuCore final : public Cpu, public MemoryListener {
   // After any change of segment registers, CPL, CR0, CR4, EFER, EFLAGS.(VM, AC, TF), DR7: recomputes what is derived
   // (mode key, TLB context, paging controls, single-step need).
   void update_mode();
+  // The same after a change of EFLAGS.AC alone below CPL 3.
+  void update_tlb_context();
   // After setting a shadow, TF, DR7 or pending_debug: whether the next instruction must run alone. After setting IF or
   // unblocking NMI: asks for the run loop when something was waiting for it.
   void update_step_attention();

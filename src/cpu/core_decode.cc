@@ -237,8 +237,10 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     }
     const RowHandlers& handlers = *rows[i];
     const bool overwrites = handlers.flags.written == kArithmeticFlags && handlers.flow == Flow::Next;
-    if (overwrites && dead) choices[i].flags_dead = true;
-    const bool reads = handlers.flags.read && !(handlers.count_decides && shifts_by_immediate(insns[i]));
+    if (handlers.flags.written && handlers.flow == Flow::Next && dead) choices[i].flags_dead = true;
+    // Who replaces some flags reads the others only to keep them.
+    const u32 read = choices[i].flags_dead ? handlers.flags.read & handlers.flags.written : handlers.flags.read;
+    const bool reads = read && !(handlers.count_decides && shifts_by_immediate(insns[i]));
     if (reads || insns[i].memory || !handlers.never_faults) dead = false;
     else if (overwrites) dead = true;
   }

@@ -90,10 +90,12 @@ void CpuCore::update_mode() {
   if (s.mode & kModeCheckedCode) s.mode |= kEntryCodeSegment * code_segment_slot();
   if (s.cpl == 3) s.mode |= kEntryUser;
   s.update_jump_key();
-  s.tlb = tlb.table(tlb_context(s));
+  update_tlb_context();
   update_step_attention();
   if (m_observed & kEventMode) [[unlikely]] observe_mode();
 }
+
+void CpuCore::update_tlb_context() { s.tlb = tlb.table(tlb_context(s)); }
 
 // --- Reset ------------------------------------------------------------------------------------------------------------
 

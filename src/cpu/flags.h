@@ -24,17 +24,24 @@ struct LazyFlags {
   u64 result, a, b;
 };
 
+// What the flags of any operation but Explicit are of, sign-extended.
+VELLUM_INLINE u64 result_of(const LazyFlags& f) {
+  if (!is_difference(f.operation)) return f.result;
+  const unsigned unused = 64 - (64u >> (static_cast<u64>(f.operation) - static_cast<u64>(FlagOperation::Subtract64)));
+  return static_cast<u64>(static_cast<i64>((f.a - f.b) << unused) >> unused);
+}
+
 VELLUM_INLINE u64 carries_out(const LazyFlags& f) { return (f.a & f.b) | ((f.a | f.b) & ~f.result); }
 VELLUM_INLINE u64 borrows_out(const LazyFlags& f) { return (~f.a & f.b) | ((~f.a | f.b) & f.result); }
 
-// Both at once; a - b is ~(~a + b).
-VELLUM_INLINE bool is_sum_or_difference(FlagOperation operation) {
+// Additions, and SubtractBorrow, at once; a - b is ~(~a + b).
+VELLUM_INLINE bool carries_or_borrows(FlagOperation operation) {
   static_assert(static_cast<u64>(FlagOperation::Add) == 1 && static_cast<u64>(FlagOperation::AddCarry) == 2 &&
-                static_cast<u64>(FlagOperation::Subtract) == 3 && static_cast<u64>(FlagOperation::SubtractBorrow) == 4);
-  return static_cast<u64>(operation) - 1 < 4;
+                static_cast<u64>(FlagOperation::SubtractBorrow) == 3);
+  return static_cast<u64>(operation) - 1 < 3;
 }
 VELLUM_INLINE u64 carries_or_borrows_out(const LazyFlags& f) {
-  const u64 difference = f.operation >= FlagOperation::Subtract ? ~u64{0} : 0;
+  const u64 difference = f.operation == FlagOperation::SubtractBorrow ? ~u64{0} : 0;
   return carries_out({f.operation, f.result ^ difference, f.a ^ difference, f.b});
 }
 
@@ -43,28 +50,35 @@ VELLUM_INLINE bool carry_flag(const LazyFlags& f) {
     case FlagOperation::Explicit: return f.a & kCf;
     case FlagOperation::Add: return f.result < f.a;
     case FlagOperation::AddCarry: return static_cast<i64>(carries_out(f)) < 0;
-    case FlagOperation::Subtract: return f.a < f.b;
     case FlagOperation::SubtractBorrow: return static_cast<i64>(borrows_out(f)) < 0;
     case FlagOperation::Logic: return false;
     case FlagOperation::Increment:
     case FlagOperation::Decrement: return f.a != 0;
     case FlagOperation::Result: return f.a & kCf;
+    case FlagOperation::Subtract64:
+    case FlagOperation::Subtract32:
+    case FlagOperation::Subtract16:
+    case FlagOperation::Subtract8: return f.a < f.b;
     case FlagOperation::Count: break;
   }
   __builtin_unreachable();
 }
 
 VELLUM_INLINE bool overflow_flag(const LazyFlags& f) {
+  const auto borrowed = [&](u64 result) { return static_cast<i64>((f.a ^ f.b) & (f.a ^ result)) < 0; };
   switch (f.operation) {
     case FlagOperation::Explicit: return f.a & kOf;
     case FlagOperation::Add:
     case FlagOperation::AddCarry: return static_cast<i64>((f.a ^ f.result) & (f.b ^ f.result)) < 0;
-    case FlagOperation::Subtract:
-    case FlagOperation::SubtractBorrow: return static_cast<i64>((f.a ^ f.b) & (f.a ^ f.result)) < 0;
+    case FlagOperation::SubtractBorrow: return borrowed(f.result);
     case FlagOperation::Logic: return false;
     case FlagOperation::Increment: return f.result == f.b;
     case FlagOperation::Decrement: return f.result == ~f.b;
     case FlagOperation::Result: return f.a & kOf;
+    case FlagOperation::Subtract64:
+    case FlagOperation::Subtract32:
+    case FlagOperation::Subtract16:
+    case FlagOperation::Subtract8: return borrowed(result_of(f));
     case FlagOperation::Count: break;
   }
   __builtin_unreachable();
@@ -76,25 +90,29 @@ VELLUM_INLINE bool auxiliary_flag(const LazyFlags& f) {
     case FlagOperation::Result: return f.a & kAf;
     case FlagOperation::Add:
     case FlagOperation::AddCarry:
-    case FlagOperation::Subtract:
     case FlagOperation::SubtractBorrow: return (f.a ^ f.b ^ f.result) & 0x10;
     case FlagOperation::Logic: return false;
     case FlagOperation::Increment: return (f.result & 15) == 0;
     case FlagOperation::Decrement: return (f.result & 15) == 15;
+    case FlagOperation::Subtract64:
+    case FlagOperation::Subtract32:
+    case FlagOperation::Subtract16:
+    case FlagOperation::Subtract8: return (f.a ^ f.b ^ (f.a - f.b)) & 0x10;
     case FlagOperation::Count: break;
   }
   __builtin_unreachable();
 }
 
 VELLUM_INLINE bool zero_flag(const LazyFlags& f) {
+  if (is_difference(f.operation)) return f.a == f.b;
   return f.operation == FlagOperation::Explicit ? (f.a & kZf) != 0 : f.result == 0;
 }
 VELLUM_INLINE bool sign_flag(const LazyFlags& f) {
-  return f.operation == FlagOperation::Explicit ? (f.a & kSf) != 0 : static_cast<i64>(f.result) < 0;
+  return f.operation == FlagOperation::Explicit ? (f.a & kSf) != 0 : static_cast<i64>(result_of(f)) < 0;
 }
 VELLUM_INLINE bool parity_flag(const LazyFlags& f) {
-  return f.operation == FlagOperation::Explicit ? (f.a & kPf) != 0
-                                                : !__builtin_parity(static_cast<u8>(f.result));
+  if (f.operation == FlagOperation::Explicit) return (f.a & kPf) != 0;
+  return !__builtin_parity(static_cast<u8>(is_difference(f.operation) ? f.a - f.b : f.result));
 }
 
 // The six arithmetic flags as RFLAGS bits.
@@ -111,16 +129,16 @@ VELLUM_INLINE bool condition_holds(u8 code, const LazyFlags& f) {
     case 0: holds = overflow_flag(f); break;
     case 1: holds = carry_flag(f); break;
     case 2: holds = zero_flag(f); break;
-    case 3: holds = f.operation == FlagOperation::Subtract ? f.a <= f.b : carry_flag(f) || zero_flag(f); break;
+    case 3: holds = is_difference(f.operation) ? f.a <= f.b : carry_flag(f) || zero_flag(f); break;
     case 4: holds = sign_flag(f); break;
     case 5: holds = parity_flag(f); break;
     case 6:
-      holds = f.operation == FlagOperation::Subtract ? static_cast<i64>(f.a) < static_cast<i64>(f.b)
-                                                     : sign_flag(f) != overflow_flag(f);
+      holds = is_difference(f.operation) ? static_cast<i64>(f.a) < static_cast<i64>(f.b)
+                                         : sign_flag(f) != overflow_flag(f);
       break;
     case 7:
-      holds = f.operation == FlagOperation::Subtract ? static_cast<i64>(f.a) <= static_cast<i64>(f.b)
-                                                     : zero_flag(f) || sign_flag(f) != overflow_flag(f);
+      holds = is_difference(f.operation) ? static_cast<i64>(f.a) <= static_cast<i64>(f.b)
+                                         : zero_flag(f) || sign_flag(f) != overflow_flag(f);
       break;
   }
   return holds != ((code & 1) != 0);

@@ -21,7 +21,7 @@ VELLUM_INLINE const JumpCacheEntry* find_jump(const CpuState* s, u64 rip) {
 
 // The code at `ram_offset` has just been found at `rip`, as it is mapped now.
 VELLUM_INLINE void note_code_place(CpuState* s, u64 ram_offset, u64 rip) {
-  s->code_places[ram_offset / kPageSize] = {s->jump_key_of(rip), rip - ram_offset % kPageSize};
+  s->code_places[ram_offset / kPageSize] = {(rip - ram_offset % kPageSize) ^ s->place_key[rip >> 63]};
 }
 
 // For CpuState::code_base, of code that RIP is the linear address of.

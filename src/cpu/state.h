@@ -115,17 +115,16 @@ inline constexpr usize kJumpCacheSize = 32768;
 
 // Where code of a page of RAM was found the last time: what is known of the mapping, however many blocks the page has.
 struct CodePlace {
-  u64 key;    // CpuState::jump_key of its half then; 0: never
-  u64 begin;  // RIP of the page's first byte
+  u64 stamp;  // RIP of the page's first byte ^ CpuState::place_key of its half then; 0: never
 };
 
-inline constexpr usize kReturnPlaces = 64;
+inline constexpr usize kReturnPlaces = 256;
 // Instructions that are handed out at once.
 inline constexpr i64 kLargestBudget = i64{1} << 31;
 // Of these at most so many stand in CpuState::budget at once, so that whoever runs out of them looks for attention.
 inline constexpr i64 kSliceInsns = 4096;
 inline constexpr i64 kNoBudget = kLargestBudget + 1;
-inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 21;
+inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 17;
 
 struct alignas(64) CpuState {
   // Operand slots (index * 8 is the byte offset): the general registers, zero, and the RIP of the first byte of the
@@ -154,7 +153,8 @@ struct alignas(64) CpuState {
   // Count the flushes of the jump cache, so that a flush costs nothing: of RIPs in the lower and in the upper half of
   // 64 bits, because the upper one is the kernel's, whose translations are global.
   std::array<u32, 2> jump_generation{};
-  std::array<u64, 2> jump_key{};  // derived from these and `mode`
+  std::array<u64, 2> jump_key{};   // derived from these and `mode`
+  std::array<u64, 2> place_key{};  // likewise
   CpuCore* core = nullptr;
   JumpCacheEntry* jump_cache = nullptr;
   CodePlace* code_places = nullptr;  // by page of GuestRam
@@ -204,9 +204,19 @@ struct alignas(64) CpuState {
   // generated code and the helper. Means nothing before and after: no part of the guest's state.
   VectorRegister transfer{};
 
+  // A place's key holds no more of `mode` than the right to fetch, and stands where the RIP of a page's first byte has zeros and
+  // copies of bit 56, its sign. Bit 63 stays the sign: no RIP that is not canonical makes the stamp of one that is.
+  static constexpr u64 place_key_of(u32 generation, bool user) {
+    const u64 key = u64{generation} << 1 | user;
+    return (key & 0xfff) | key >> 12 << 57;
+  }
+  static_assert(kJumpGenerationBits + 1 == 12 + 6);
   // The generation stands between the code segment's slot and the user bit of `mode`.
   void update_jump_key() {
-    for (unsigned half = 0; half < 2; ++half) jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
+    for (unsigned half = 0; half < 2; ++half) {
+      jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
+      place_key[half] = place_key_of(jump_generation[half], user());
+    }
   }
   u64 jump_key_of(u64 rip) const { return jump_key[rip >> 63]; }
   // Any thread asks for the run loop, and gets it within kSliceInsns instructions. On the CPU's own thread, where it must come before

@@ -15,6 +15,8 @@ class Translator {
   virtual void block_linked(Block& block) = 0;
   // A link was taken back (it is nullptr again): the way out must not go there any more.
   virtual void block_unlinked(Block& block, Way way) = 0;
+  // A way to a successor on the same page that is never linked.
+  virtual void way_refused(Block& block, Way way) = 0;
   // Its bytes are about to be overwritten, or it is being evicted: its code must not be entered again.
   virtual void block_stale(Block& block) = 0;
   // Its bytes are back, with its handlers and links: its code may be entered again. Comes only between blocks.

@@ -253,20 +253,26 @@ StencilFunction site_function(const Block& from, Way way) {
   return way == Way::FarTaken ? &site_taken : &site_next;
 }
 
+// To where a direct transfer of 64-bit code leads, through the jump cache. Nothing of the instruction is read, which may lie in
+// memory that has long left the host's cache.
+std::optional<Piece> passing_on(const BoundInsn* insn, bool is_taken) {
+  if ((is_taken ? insn->operand_size : insn->code_size_bytes) != 8) return {};
+  Piece piece;
+  piece.ref = find_glue(Glue::PassRip);
+  piece.has_value = true;
+  piece.value = u64{insn->offset} + insn->length + (is_taken ? static_cast<u64>(insn->immediate()) : 0);
+  piece.handler = reinterpret_cast<const void*>(&return_unknown);
+  if (static_cast<i64>(piece.value) != static_cast<i32>(piece.value)) return {};
+  return piece;
+}
+
 // A site that is not linked. A return's passes on the RIP, and nothing of its block once that is stale: then it may be gone when
 // somebody returns.
 Piece open_site(const Block& block, const BoundInsn* insn, Way way) {
   const bool given_up = block.site_misses[way == Way::FarNext] >= kMostSiteMisses;
   const Arrival arrival = arrival_of(block, way);
-  if (arrival == Arrival::Direct && given_up && (way == Way::FarTaken ? insn->operand_size : insn->code_size_bytes) == 8) {
-    // Nothing of the instruction is read, which may lie in memory that has long left the host's cache.
-    Piece piece;
-    piece.ref = find_glue(Glue::PassRip);
-    piece.has_value = true;
-    piece.value = u64{insn->offset} + insn->length + (way == Way::FarTaken ? static_cast<u64>(insn->immediate()) : 0);
-    piece.handler = reinterpret_cast<const void*>(&return_unknown);
-    if (static_cast<i64>(piece.value) == static_cast<i32>(piece.value)) return piece;
-  }
+  if (arrival == Arrival::Direct && given_up)
+    if (const std::optional<Piece> piece = passing_on(insn, way == Way::FarTaken)) return *piece;
   if (arrival == Arrival::Indirect && given_up) {
     Piece piece;
     piece.ref = find_glue(Glue::GoToRip);
@@ -340,6 +346,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
   // An instruction behind one that runs its handler is reached through its own, which leads to its code, or is its handler.
   unsigned handlers = 0;
   bool behind_handler = false;
+  int push_return = -1;
   for (unsigned i = 0; i < count; ++i) {
     const StencilRef ref = stencil_of(block, i, i > 0 && !behind_handler);
     const bool was_behind_handler = behind_handler;
@@ -347,6 +354,10 @@ Baseline::Outcome Baseline::translate(Block& block) {
     handlers += behind_handler;
     if (was_behind_handler && behind_handler) continue;
     if (was_behind_handler) add_glue(Glue::Prepare).entered_by = &block.insns[i];
+    if (ref && interpreter_row(block.insns[i].row).calls) {
+      push_return = static_cast<int>(used);
+      add_glue(Glue::PushReturn).has_value = true;
+    }
     Piece& piece = add(Piece());
     piece.insn = &block.insns[i];
     piece.position = static_cast<int>(i);
@@ -363,7 +374,6 @@ Baseline::Outcome Baseline::translate(Block& block) {
   const Flow flow = !is_variant(block.variants()[count - 1]) ? Flow::Callout : interpreter_row(last.row).flow;
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
   int exits[kWays] = {-1, -1, -1, -1};
-  int push_return = -1;
   const auto add_exit = [&](bool is_taken, u64 offset) {
     const bool near = block.chainable && !block.crosses_page && offset < kPageSize;
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
@@ -378,10 +388,6 @@ Baseline::Outcome Baseline::translate(Block& block) {
     add_exit(false, block.insns[count].offset);
   } else if (is_transfer(flow) && !last_runs_handler) {
     const RowHandlers& row = interpreter_row(last.row);
-    if (row.calls) {
-      push_return = static_cast<int>(used);
-      add_glue(Glue::PushReturn).has_value = true;
-    }
     if (flow == Flow::Conditional) add_exit(false, u64{last.offset} + last.length);
     if (flow == Flow::Indirect) {
       if (!row.returns) {
@@ -389,13 +395,12 @@ Baseline::Outcome Baseline::translate(Block& block) {
         add(open_site(block, &last, Way::FarTaken));
       } else {
         // One that also takes arguments from the stack leaves its place unknown.
-        add_glue(last.immediate() ? Glue::GoToRip : last.code_size_bytes == 8 ? Glue::Return64 : Glue::Return32);
+        add_glue(last.immediate() ? Glue::GoToRip : Glue::GoToReturn);
       }
     } else {
       taken_piece = add_exit(true, u64{last.offset} + last.length + static_cast<u64>(last.immediate()));
     }
     if (row.calls) {
-      taken_piece = push_return;
       exits[static_cast<usize>(Way::FarNext)] = static_cast<int>(used);
       add(open_site(block, &last, Way::FarNext));
     }
@@ -472,6 +477,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
       if (pieces[i].position >= 0) add_up_to(pieces[i].position, pieces[i].hot - start);
       if (pieces[i].entered_by) add_up_to(pieces[i].entered_by - block.insns, pieces[i].hot - start);
       if (pieces[i].position >= 0) position = pieces[i].position;
+      if (static_cast<int>(i) == push_return) position = std::max(position, 0);  // no part of the entry
       const bool runs_handler = pieces[i].position >= 0 && pieces[i].handler;
       auto kind = position < 0 ? CodePart::Kind::Entry : CodePart::Kind::Exit;
       if (runs_handler || pieces[i].entered_by) kind = CodePart::Kind::Handler;
@@ -499,29 +505,38 @@ void Baseline::link(Block& block) {
   }
 }
 
-bool Baseline::link_site(Block& from, Way way, u64 code_base, u64 target, const CodePlace* places, const Block& to) {
+bool Baseline::link_site(Block& from, Way way, const CpuState& s, u64 target, const Block& to) {
   const u16 exit = from.exit(way);
   if (!exit) return false;
   // That the page is found tells nothing of a block that goes on on the next one, and not all of CS's limit.
   if (from.count == kStaleCount || to.mode != from.mode || to.crosses_page || (to.mode & kModeCheckedCode)) return false;
   const bool direct = arrival_of(from, way) == Arrival::Direct;
   // From the begin of the target's page to what the site compares.
-  const u64 distance = (direct ? code_base : target) - page_begin(target);
+  const u64 distance = (direct ? s.code_base : target) - page_begin(target);
   if (static_cast<i64>(distance) != static_cast<i32>(distance)) return false;
   Piece piece;
   piece.ref = find_glue(direct ? Glue::GoToSite : Glue::ReturnSite);
   piece.insn = exit_insn(from);
   piece.has_value = !direct;
-  piece.value = to.mode;
-  piece.site_place = places + to.ram_offset / kPageSize;
+  piece.value = s.mode;
+  piece.site_place = s.code_places + to.ram_offset / kPageSize;
   piece.site_distance = distance;
-  piece.site_key_offset = offsetof(CpuState, jump_key) + (target >> 63) * sizeof(u64);
+  piece.site_key_offset = offsetof(CpuState, place_key) + (target >> 63) * sizeof(u64);
   piece.handler = counted_entry(to);
   piece.missed = reinterpret_cast<const void*>(site_function(from, way));
   piece.cold = from.code_offset + exit + piece.ref.stencil->hot_size;
   put(piece, from.code_offset + exit);
   ++m_statistics.site_links;
   return true;
+}
+
+void Baseline::pass_on(Block& block, Way way) {
+  const u16 exit = block.exit(way);
+  if (!block.code_size || !exit) return;
+  std::optional<Piece> piece = passing_on(exit_insn(block), way == Way::Taken);
+  if (!piece) return;
+  piece->cold = block.code_offset + exit + piece->ref.stencil->hot_size;
+  put(*piece, block.code_offset + exit);
 }
 
 void Baseline::unlink(Block& block, Way way) {

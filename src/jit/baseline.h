@@ -38,7 +38,9 @@ class Baseline {
   void link(Block& block);
   // Likewise into an exit to another page, or a return's way in, for when the target's page lies so far from the block (or
   // where the return goes). False where there is no such exit or its stencil cannot tell.
-  bool link_site(Block& from, Way way, u64 code_base, u64 target, const CodePlace* places, const Block& to);
+  bool link_site(Block& from, Way way, const CpuState& s, u64 target, const Block& to);
+  // The exit to a successor on the same page goes through the jump cache from now on.
+  void pass_on(Block& block, Way way);
   // Its exit to the successor looks for it again.
   void unlink(Block& block, Way way);
   // Nobody gets past its entry any more, until it is opened again.

@@ -6,7 +6,7 @@
 namespace vellum {
 
 #define VELLUM_GLUE(X) X(Count) X(Prepare) X(PrepareFirst) X(Enter) X(CallHandler) X(GoToBlock) X(GoToSite) X(PassRip) X(GoToRip) \
-  X(PushReturn) X(Return64) X(Return32) X(ReturnSite) X(OpenReturnSite)
+  X(PushReturn) X(GoToReturn) X(ReturnSite) X(OpenReturnSite)
 
 #define VELLUM_GLUE_VALUE(name) name,
 enum class Glue : u8 { VELLUM_GLUE(VELLUM_GLUE_VALUE) };

@@ -192,7 +192,7 @@ void Tiers::block_linked(Block& block) { m_baseline.link(block); }
 
 void Tiers::link_site(Block& from, Way way, u64 target, Block& to) {
   if (from.link(way)) m_core.blocks.unlink(from, way);
-  if (m_baseline.link_site(from, way, m_core.s.code_base, target, m_core.s.code_places, to)) m_core.blocks.link(from, way, to);
+  if (m_baseline.link_site(from, way, m_core.s, target, to)) m_core.blocks.link(from, way, to);
 }
 
 void Tiers::give_up_site(Block& from, Way way) {

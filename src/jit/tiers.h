@@ -21,6 +21,7 @@ class Tiers final : public Translator {
   void block_made(Block& block) override;
   void block_linked(Block& block) override;
   void block_unlinked(Block& block, Way way) override;
+  void way_refused(Block& block, Way way) override { m_baseline.pass_on(block, way); }
   void block_stale(Block& block) override;
   void block_revived(Block& block) override;
   void segment_evicted(unsigned segment) override;
@@ -32,9 +33,9 @@ class Tiers final : public Translator {
 
   // The block was entered as often as makes it hot.
   void block_hot(Block& block);
-  // The target, whose RIP this is, is entered from `from` under the present key.
   // The way is not linked any more, whatever is found there.
   void give_up_site(Block& from, Way way);
+  // The target, whose RIP this is, is entered from `from` under the present key.
   void link_site(Block& from, Way way, u64 target, Block& to);
   // A block without host code is being entered, and has been often enough to deserve some.
   void block_proven(Block& block);

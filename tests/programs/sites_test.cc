@@ -180,6 +180,32 @@ TEST_CASE("code that is mapped at two places keeps its ways") {
   }
 }
 
+// The way to it stays on its page, and is never linked: where the instruction ends is looked up each time.
+TEST_CASE("an instruction across the end of a page is read where its second page is mapped") {
+  if (!have_stencils()) return;
+  const Environment where = GENERATE(Environment::Long64, Environment::Flat32);
+  CAPTURE(where);
+  constexpr unsigned kAcross = 0xffd, kLast = 0xfe0;
+  Program code;
+  code.environment = where;
+  code.code.assign(kCodeSize, kFiller);
+  code.blocks = {0};
+  put_transfer(code.code, 0, {0xe9}, kLast);
+  std::fill(code.code.begin() + kLast, code.code.begin() + kAcross, u8{0x90});
+  put_code(code.code, kLast, {0x83, 0xc5, 1});                // add ebp, 1
+  put_code(code.code, kAcross, {0x81, 0xc7, 1, 0, 2, 3});     // add edi, 0x03020001; other_page() has 0x13020001
+  put_transfer(code.code, kAcross + 6, {0xe9}, 0);
+  static_assert(kAcross - kLast - 3 + 4 == kLoop);
+  Pair pair(code);
+  const u64 edi = pair.machine.core().s.gpr[kRdi];
+  u32 sum = 0;
+  for (unsigned i = 0; i < kMappings; ++i) {
+    pair.map_and_run(i % 2 ? 1 : kOtherPage);
+    sum += 3 * (i % 2 ? 0x03020001 : 0x13020001);
+  }
+  CHECK(static_cast<u32>(pair.machine.core().s.gpr[kRdi]) == static_cast<u32>(edi + sum));
+}
+
 // The page behind the call may have been found since in another mode, which is then that of now, but not the call's.
 TEST_CASE("a return in another mode than the call's goes on in the mode of now") {
   if (!have_stencils()) return;

@@ -87,14 +87,14 @@ VELLUM_CALLOUT(clear_alignment_check) {
   (void)insn;
   if (cpu.s.cpl != 0) cpu.raise(Vector::InvalidOpcode);
   cpu.s.rflags &= ~u32{kAc};
-  cpu.update_mode();
+  cpu.update_tlb_context();
 }
 
 VELLUM_CALLOUT(set_alignment_check) {
   (void)insn;
   if (cpu.s.cpl != 0) cpu.raise(Vector::InvalidOpcode);
   cpu.s.rflags |= kAc;
-  cpu.update_mode();
+  cpu.update_tlb_context();
 }
 
 }  // namespace vellum::callouts

@@ -165,7 +165,7 @@ constexpr void fill_place(RowHandlers& handlers, unsigned width) {
   constexpr Form form = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain);
   VariantChoice choice{width, Memory, Locked, Plain, false, FlagProducer::Unknown, Repeat::No};
   handlers.variant[handler_index(choice)] = handler_for<S, form>();
-  if constexpr (flags_of<S>().written == kArithmeticFlags && flow_of<S>() == Flow::Next) {
+  if constexpr (flags_of<S>().written != 0 && flow_of<S>() == Flow::Next) {
     constexpr Form dead = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.flags_dead = true; return f; }();
     choice.flags_dead = true;
     handlers.variant[handler_index(choice)] = handler_for<S, dead>();

@@ -1,6 +1,7 @@
 // What instruction semantics are written against: typed operands, flags, memory and faults, over any engine's binding.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -264,8 +265,21 @@ class Context : public E {
       s.flag_result = sign_extended(result);
       s.flag_a = sign_extended(a);
       s.flag_b = sign_extended(b);
-      if constexpr (E::kHandsFlags && Operation == FlagOperation::Subtract)
-        this->handed_flags() = {sign_extended(result), sign_extended(a), sign_extended(b)};
+    }
+  }
+  // Of a - b.
+  template <class T>
+  VELLUM_INLINE void set_difference_flags(T a, T b) {
+    if constexpr (!F.flags_dead) {
+      CpuState& s = this->state();
+      s.flag_operation = subtraction_of<T>();
+      s.flag_a = sign_extended(a);
+      s.flag_b = sign_extended(b);
+      if constexpr (E::kOpaque) s.flag_result = 0;  // so that no region keeps the one before
+      if constexpr (E::kHandsFlags) {
+        this->handed_flags().a = sign_extended(a);
+        this->handed_flags().b = sign_extended(b);
+      }
     }
   }
   template <class T>
@@ -311,7 +325,7 @@ class Context : public E {
       const HandedFlags& handed = this->handed_flags();
       f = {f.operation, handed.result, handed.a, handed.b};
     }
-    if constexpr (F.producer == FlagProducer::Subtract) f.operation = FlagOperation::Subtract;
+    if constexpr (F.producer == FlagProducer::Subtract) f.operation = std::max(f.operation, FlagOperation::Subtract64);  // is_difference(), for the compiler
     if constexpr (F.producer == FlagProducer::Logic) f.operation = FlagOperation::Logic;
     return f;
   }

@@ -18,7 +18,7 @@ inline constexpr FlagEffect kReplacesZero = kReplacesFlags(kZf);
 
 template <class C>
 VELLUM_INLINE void replace_flags(C& c, u32 replaced, u32 bits) {
-  c.set_explicit_flags((c.arithmetic() & ~replaced) | bits);
+  if constexpr (!C::kForm.flags_dead) c.set_explicit_flags((c.arithmetic() & ~replaced) | bits);
 }
 
 // --- Data transfer ---------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ struct CompareExchange {
       if (old == expected) c.template write<0>(replacement);
     }
     if (old != expected) c.template set_gpr<T>(kRax, old);
-    c.template set_flags<FlagOperation::Subtract>(expected, old, static_cast<T>(expected - old));
+    c.set_difference_flags(expected, old);
   }
 };
 
@@ -273,7 +273,7 @@ struct Subtract {
     using T = typename C::template Type<0>;
     const T b = static_cast<T>(c.template read<1>());
     const T a = c.template update<0>([b](T old) { return static_cast<T>(old - b); });
-    c.template set_flags<FlagOperation::Subtract>(a, b, static_cast<T>(a - b));
+    c.set_difference_flags(a, b);
   }
 };
 
@@ -300,7 +300,7 @@ struct Compare {
     using T = typename C::template Type<0>;
     const T b = static_cast<T>(c.template read<1>());
     const T a = c.template read<0>();
-    c.template set_flags<FlagOperation::Subtract>(a, b, static_cast<T>(a - b));
+    c.set_difference_flags(a, b);
   }
 };
 
@@ -336,7 +336,7 @@ struct Negate {
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
     const T a = c.template update<0>([](T old) { return static_cast<T>(0 - old); });
-    c.template set_flags<FlagOperation::Subtract>(T{0}, a, static_cast<T>(0 - a));
+    c.set_difference_flags(T{0}, a);
   }
 };
 

@@ -121,7 +121,7 @@ struct CompareString {
     const T b = c.template load<T>(string_destination(c, destination, sizeof(T), AccessType::Read));
     set_string_offset(c, kRsi, source + step);
     set_string_offset(c, kRdi, destination + step);
-    c.template set_flags<FlagOperation::Subtract>(a, b, static_cast<T>(a - b));
+    c.set_difference_flags(a, b);
   }
 };
 
@@ -136,7 +136,7 @@ struct ScanString {
     const T a = c.template gpr<T>(kRax);
     const T b = c.template load<T>(string_destination(c, destination, sizeof(T), AccessType::Read));
     set_string_offset(c, kRdi, destination + string_step<T>(c));
-    c.template set_flags<FlagOperation::Subtract>(a, b, static_cast<T>(a - b));
+    c.set_difference_flags(a, b);
   }
 };
 

@@ -10,9 +10,9 @@
 #include "jit/bitcode/group.inc"
 
 // The bodies of vellum_condition() and vellum_flags(), for when the operation is known.
-extern "C" bool vellum_condition_body(vellum::u8 code, vellum::u64 operation, vellum::u64 result, vellum::u64 a, vellum::u64 b) {
-  return vellum::condition_holds(code, {static_cast<vellum::FlagOperation>(operation), result, a, b});
+extern "C" bool vellum_condition_body(vellum::u8 code, vellum::FlagOperation operation, vellum::u64 result, vellum::u64 a, vellum::u64 b) {
+  return vellum::condition_holds(code, {operation, result, a, b});
 }
-extern "C" vellum::u32 vellum_flags_body(vellum::u64 operation, vellum::u64 result, vellum::u64 a, vellum::u64 b) {
-  return vellum::arithmetic_flags({static_cast<vellum::FlagOperation>(operation), result, a, b});
+extern "C" vellum::u32 vellum_flags_body(vellum::FlagOperation operation, vellum::u64 result, vellum::u64 a, vellum::u64 b) {
+  return vellum::arithmetic_flags({operation, result, a, b});
 }

@@ -26,8 +26,8 @@ vellum::u8* vellum_update_8(vellum::CpuState* s, const vellum::BoundInsn* insn, 
 vellum::u8* vellum_update_16(vellum::CpuState* s, const vellum::BoundInsn* insn, vellum::u64 linear);
 // Control goes to this instruction's handler, outside the region.
 [[noreturn]] void vellum_leave_region(const vellum::BoundInsn* insn);
-[[gnu::const]] bool vellum_condition(vellum::u8 code, vellum::u64 operation, vellum::u64 result, vellum::u64 a, vellum::u64 b);
-[[gnu::const]] vellum::u32 vellum_flags(vellum::u64 operation, vellum::u64 result, vellum::u64 a, vellum::u64 b);
+[[gnu::const]] bool vellum_condition(vellum::u8 code, vellum::FlagOperation operation, vellum::u64 result, vellum::u64 a, vellum::u64 b);
+[[gnu::const]] vellum::u32 vellum_flags(vellum::FlagOperation operation, vellum::u64 result, vellum::u64 a, vellum::u64 b);
 }
 
 namespace vellum {
@@ -65,10 +65,10 @@ struct OpaqueMemory {
   }
   [[noreturn]] VELLUM_INLINE static void leave(const BoundInsn* insn) { vellum_leave_region(insn); }
   VELLUM_INLINE static bool condition(u8 code, const LazyFlags& f) {
-    return vellum_condition(code, static_cast<u64>(f.operation), f.result, f.a, f.b);
+    return vellum_condition(code, f.operation, f.result, f.a, f.b);
   }
   VELLUM_INLINE static u32 flags(const LazyFlags& f) {
-    return vellum_flags(static_cast<u64>(f.operation), f.result, f.a, f.b);
+    return vellum_flags(f.operation, f.result, f.a, f.b);
   }
 };
 

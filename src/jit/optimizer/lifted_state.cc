@@ -49,10 +49,11 @@ struct Lifter::SlotShape {
   bool read_only;
 };
 std::optional<Lifter::SlotShape> Lifter::shape_at(u32 offset) const {
-  constexpr u32 kFlagsBegin = offsetof(CpuState, flag_operation), kFlagsEnd = offsetof(CpuState, flag_b) + 8;
+  constexpr u32 kFlagsBegin = offsetof(CpuState, flag_result), kFlagsEnd = offsetof(CpuState, flag_b) + 8;
   constexpr u32 kGprEnd = (kCodeBaseSlot + 1) * 8;
   if (offset < kGprEnd) return SlotShape{offset & ~7u, 8, offset / 8 == kZeroSlot};
   if (offset >= kExcessSlot * 8u && offset < (kAddressMaskSlot + 3) * 8u) return SlotShape{offset & ~7u, 8, true};
+  if (offset == offsetof(CpuState, flag_operation)) return SlotShape{offset, 1, false};
   if (offset >= kFlagsBegin && offset < kFlagsEnd) return SlotShape{offset & ~7u, 8, false};
   if (offset >= offsetof(CpuState, rflags) && offset < offsetof(CpuState, rflags) + 4) return SlotShape{offsetof(CpuState, rflags), 4, false};
   if (offset >= offsetof(CpuState, budget) && offset < offsetof(CpuState, budget) + 8) return SlotShape{offsetof(CpuState, budget), 8, false};

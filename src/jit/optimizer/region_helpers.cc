@@ -88,11 +88,11 @@ VELLUM_REGION_HELPERS(, preserve_most)
 
 extern "C" {
 // The bitcode's functions of these names, for flags of an unknown operation.
-bool vellum_condition_body(u8 code, u64 operation, u64 result, u64 a, u64 b) {
-  return condition_holds(code, {static_cast<FlagOperation>(operation), result, a, b});
+bool vellum_condition_body(u8 code, FlagOperation operation, u64 result, u64 a, u64 b) {
+  return condition_holds(code, {operation, result, a, b});
 }
-u32 vellum_flags_body(u64 operation, u64 result, u64 a, u64 b) {
-  return arithmetic_flags({static_cast<FlagOperation>(operation), result, a, b});
+u32 vellum_flags_body(FlagOperation operation, u64 result, u64 a, u64 b) {
+  return arithmetic_flags({operation, result, a, b});
 }
 VELLUM_HANDLER_ABI void region_exit(VELLUM_STENCIL_PARAMETERS) { VELLUM_JIT_GO_TO(s, s->rip); }
 }

@@ -56,24 +56,24 @@ VELLUM_HANDLER_ABI void call_handler(VELLUM_STENCIL_PARAMETERS) { [[clang::mustt
 // To other code of the same page.
 VELLUM_HANDLER_ABI void go_to_block(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b); }
 
-u64 present_key(const CpuState* s) {
+// Where the target's page would begin for `from` to be so far from it, and whether that is where it was found the last time.
+struct Lead {
+  u64 begin;
+  bool right;
+};
+VELLUM_INLINE Lead lead_from(const CpuState* s, u64 from) {
+  const u64 begin = from - reinterpret_cast<u64>(vellum_hole_site_distance);
   u64 key;
   __builtin_memcpy(&key, reinterpret_cast<const char*>(s) + reinterpret_cast<u64>(vellum_hole_site_key_offset), sizeof key);
-  return key;
+  return {begin, (begin ^ key) == reinterpret_cast<const CodePlace*>(VELLUM_WIDE_HOLE(site_place))->stamp};
 }
-
-// Whether the target's page is found now where it must be for `from` to be so far from its begin.
-VELLUM_INLINE bool leads_there(const CpuState* s, const CodePlace* place, u64 from) {
-  return place->key == present_key(s) && from - place->begin == reinterpret_cast<u64>(vellum_hole_site_distance);
-}
-VELLUM_INLINE const CodePlace* site_place() { return reinterpret_cast<const CodePlace*>(VELLUM_WIDE_HOLE(site_place)); }
 
 // To a block on another page, if that is mapped where it must be.
 VELLUM_HANDLER_ABI void go_to_site(VELLUM_STENCIL_PARAMETERS) {
-  const CodePlace* place = site_place();
-  if (!leads_there(s, place, s->code_base)) [[unlikely]]
+  const Lead lead = lead_from(s, s->code_base);
+  if (!lead.right) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
-  s->code_base = place->begin;
+  s->code_base = lead.begin;
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
@@ -91,7 +91,7 @@ VELLUM_HANDLER_ABI void go_to_rip(VELLUM_STENCIL_PARAMETERS) {
   [[clang::musttail]] return reinterpret_cast<StencilFunction>(cached->entry)(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
-// Behind a call's semantics: its return goes on at `wide`, the block's ReturnSite.
+// In front of a call's semantics, where RSP is what it will be behind the return: that goes on at `wide`, the block's ReturnSite.
 VELLUM_HANDLER_ABI void push_return(VELLUM_STENCIL_PARAMETERS) {
   const void* site = reinterpret_cast<const void*>(VELLUM_WIDE_HOLE(wide));
   __builtin_memcpy(reinterpret_cast<char*>(s->returns.data()) + CpuState::return_place(s->gpr[kRsp]), &site, sizeof site);
@@ -99,24 +99,19 @@ VELLUM_HANDLER_ABI void push_return(VELLUM_STENCIL_PARAMETERS) {
 }
 
 // A return to a RIP: wherever the call from this place of the stack, if it was that, said.
-#define VELLUM_STENCIL_RETURN(address_bytes)                                                                              \
-  do {                                                                                                                    \
-    StencilFunction site;                                                                                                 \
-    const u64 place = CpuState::return_place(s->gpr[kRsp] - (address_bytes));                                             \
-    __builtin_memcpy(&site, reinterpret_cast<const char*>(s->returns.data()) + place, sizeof site);                       \
-    [[clang::musttail]] return site(s, insn, middle, tlb, flag_result, flag_a, flag_b);                                   \
-  } while (false)
-VELLUM_HANDLER_ABI void return64(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RETURN(8); }
-VELLUM_HANDLER_ABI void return32(VELLUM_STENCIL_PARAMETERS) { VELLUM_STENCIL_RETURN(4); }
+VELLUM_HANDLER_ABI void go_to_return(VELLUM_STENCIL_PARAMETERS) {
+  StencilFunction site;
+  __builtin_memcpy(&site, reinterpret_cast<const char*>(s->returns.data()) + CpuState::return_place(s->gpr[kRsp]), sizeof site);
+  [[clang::musttail]] return site(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
 
 // Where a return comes in with its RIP, on the way to the block behind the call: once linked, and before. What looks for that
-// block gets the call's instruction besides. The mode may be another than it was at the call: `immediate` is that of the block.
+// block gets the call's instruction besides. The mode may be another than it was at the call: `immediate` is that of linking.
 VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
-  const u64 mode = s->mode & kBlockModeMask;
-  const CodePlace* place = site_place();
-  if (!leads_there(s, place, reinterpret_cast<u64>(insn)) || mode != immediate()) [[unlikely]]
+  const Lead lead = lead_from(s, reinterpret_cast<u64>(insn));
+  if (!lead.right || s->mode != static_cast<u32>(immediate())) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
-  s->code_base = place->begin;
+  s->code_base = lead.begin;
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 VELLUM_HANDLER_ABI void open_return_site(VELLUM_STENCIL_PARAMETERS) {
@@ -130,7 +125,7 @@ struct GlueTable {
 };
 extern "C" [[gnu::used, gnu::section(".stencil_table")]] constexpr GlueTable vellum_stencil_table[] = {{{{
     count, prepare, prepare_first, enter, call_handler, go_to_block, go_to_site, pass_rip, go_to_rip,
-    push_return, return64, return32, return_site, open_return_site,
+    push_return, go_to_return, return_site, open_return_site,
 }}}};
 
 }  // namespace vellum

@@ -20,6 +20,7 @@ class Listener final : public Translator {
   void block_made(Block&) override {}
   void block_linked(Block&) override { told += "linked "; }
   void block_unlinked(Block&, Way way) override { told += way == Way::Taken ? "unlinked-taken " : "unlinked-next "; }
+  void way_refused(Block&, Way) override {}
   void block_stale(Block&) override { ++stale; }
   void block_revived(Block&) override { told += "revived "; }
   void segment_evicted(unsigned segment) override { told += "segment-" + std::to_string(segment) + " "; }
