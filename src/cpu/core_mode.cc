@@ -69,7 +69,25 @@ void update_paging(CpuState& s) {
   paging.cr3 = s.cr3;
 }
 
+// A place's key holds of the mode what a RIP means: the size of code, where it wraps; and who may fetch. It stands where the RIP of a
+// page's first byte has zeros and copies of bit 56, its sign. Bit 63 stays the sign: no RIP that is not canonical makes the stamp of
+// one that is.
+u64 place_key_of(u32 generation, u32 mode) {
+  constexpr unsigned kModeBits = 3, kLowBits = kPageBits;
+  static_assert(kModeCodeSizeMask == 3 && kJumpGenerationBits + kModeBits == kLowBits + 6);
+  const u64 key = u64{generation} << kModeBits | (mode & kModeCodeSizeMask) << 1 | ((mode & kEntryUser) != 0);
+  return (key & kPageMask) | key >> kLowBits << 57;
+}
+
 }  // namespace
+
+// In a jump's key the generation stands between the code segment's slot and the user bit of `mode`.
+void CpuState::update_jump_key() {
+  for (unsigned half = 0; half < 2; ++half) {
+    jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
+    place_key[half] = place_key_of(jump_generation[half], mode);
+  }
+}
 
 // Where CS has a base, one RIP means different code; each base and limit has a slot of its own in the key, and a slot's
 // change empties the jump cache.

@@ -124,7 +124,7 @@ inline constexpr i64 kLargestBudget = i64{1} << 31;
 // Of these at most so many stand in CpuState::budget at once, so that whoever runs out of them looks for attention.
 inline constexpr i64 kSliceInsns = 4096;
 inline constexpr i64 kNoBudget = kLargestBudget + 1;
-inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 17;
+inline constexpr unsigned kJumpGenerationShift = 42, kJumpGenerationBits = 15;
 
 struct alignas(64) CpuState {
   // Operand slots (index * 8 is the byte offset): the general registers, zero, and the RIP of the first byte of the
@@ -204,20 +204,7 @@ struct alignas(64) CpuState {
   // generated code and the helper. Means nothing before and after: no part of the guest's state.
   VectorRegister transfer{};
 
-  // A place's key holds no more of `mode` than the right to fetch, and stands where the RIP of a page's first byte has zeros and
-  // copies of bit 56, its sign. Bit 63 stays the sign: no RIP that is not canonical makes the stamp of one that is.
-  static constexpr u64 place_key_of(u32 generation, bool user) {
-    const u64 key = u64{generation} << 1 | user;
-    return (key & 0xfff) | key >> 12 << 57;
-  }
-  static_assert(kJumpGenerationBits + 1 == 12 + 6);
-  // The generation stands between the code segment's slot and the user bit of `mode`.
-  void update_jump_key() {
-    for (unsigned half = 0; half < 2; ++half) {
-      jump_key[half] = static_cast<u64>(jump_generation[half]) << kJumpGenerationShift | mode;
-      place_key[half] = place_key_of(jump_generation[half], user());
-    }
-  }
+  void update_jump_key();  // core_mode.cc
   u64 jump_key_of(u64 rip) const { return jump_key[rip >> 63]; }
   // Any thread asks for the run loop, and gets it within kSliceInsns instructions. On the CPU's own thread, where it must come before
   // the next block, end_slice() does the rest, unless the run loop gets control anyway.

@@ -180,6 +180,18 @@ TEST_CASE("code that is mapped at two places keeps its ways") {
   }
 }
 
+TEST_CASE("what was found before the generations of the mapping wrapped is not taken for what is found now") {
+  if (!have_stencils()) return;
+  Pair pair(program(Environment::Long64));
+  constexpr unsigned kFlushes = 1u << kJumpGenerationBits;  // each begins a generation for either half, so that this is twice around
+  // So many that the mapping's generation is, once, what it was when the other page was found.
+  for (unsigned fewer = 0; fewer < 16; ++fewer) {
+    pair.map_and_run(1);
+    for (unsigned i = fewer; i < kFlushes; ++i) pair.machine.core().flush_tlb();
+    pair.map_and_run(kOtherPage);
+  }
+}
+
 // The way to it stays on its page, and is never linked: where the instruction ends is looked up each time.
 TEST_CASE("an instruction across the end of a page is read where its second page is mapped") {
   if (!have_stencils()) return;
