@@ -261,3 +261,42 @@ TEST_CASE("a return in another mode than the call's goes on in the mode of now")
   run_at(0x1100, kRound);
   CHECK(pair.machine.core().s.rip != kCodeBase + 0x1200);
 }
+
+// Which the caller of both may see where another program, in its own address space, has called from the same place of the stack.
+TEST_CASE("a return to another instruction than the one behind the call goes there, whatever the mapping's generation") {
+  if (!have_stencils()) return;
+  const Environment where = GENERATE(Environment::Long64, Environment::Flat32);
+  CAPTURE(where);
+  constexpr unsigned kBehind = 5, kPad = 8;
+  Program code;
+  code.environment = where;
+  code.code.assign(kCodeSize, kFiller);
+  code.blocks = {0};
+  put_transfer(code.code, 0, {0xe8}, 0x1100);
+  for (unsigned at = kBehind; at + kPad <= kFirst; at += kPad) {
+    put_code(code.code, at, {0x83, 0xc7, static_cast<u8>(at / kPad)});  // add edi, another number at each
+    put_transfer(code.code, at + 3, {0xe9}, 0);
+  }
+  put_code(code.code, 0x1100, {0x01, 0x04, 0x24, 0xc3});  // add [rsp], eax; ret
+  Pair pair(code);
+  const auto run_at = [&](u64 offset, u64 eax, u64 insns) {
+    pair.on_both([&](ProgramMachine& one) {
+      one.core().s.rip = kCodeBase + offset;
+      one.core().s.gpr[kRax] = eax;
+      one.run(insns);
+    });
+    REQUIRE(pair.machine.difference(pair.reference) == "");
+  };
+  CpuState& s = pair.machine.core().s;
+  unsigned elsewhere = 0;
+  for (unsigned i = 0; i < 64; ++i) {
+    run_at(0, 0, 3 * 5 + 1);  // ends behind the call
+    const u64 before = s.place_key[kCodeBase >> 63];
+    pair.on_both([&](ProgramMachine& one) { one.core().flush_tlb(); });
+    const unsigned distance = (before ^ s.place_key[kCodeBase >> 63]) & kPageMask;
+    if (kBehind + distance + kPad > kFirst) continue;
+    elsewhere += distance != 0;
+    run_at(0x1100, distance, 4);
+  }
+  CHECK(elsewhere > 0);
+}

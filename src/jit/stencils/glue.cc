@@ -109,7 +109,8 @@ VELLUM_HANDLER_ABI void go_to_return(VELLUM_STENCIL_PARAMETERS) {
 // block gets the call's instruction besides. The mode may be another than it was at the call: `immediate` is that of linking.
 VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
   const Lead lead = lead_from(s, reinterpret_cast<u64>(insn));
-  if (!lead.right || s->mode != static_cast<u32>(immediate())) [[unlikely]]
+  const bool behind_call = (lead.begin & kPageMask) == 0;  // the guest may return anywhere, and here the key has bits of its own
+  if (!lead.right || !behind_call || s->mode != static_cast<u32>(immediate())) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
   s->code_base = lead.begin;
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
