@@ -93,6 +93,7 @@ struct Block {
   u64 ram_offset_of(unsigned position) const { return ram_offset - page_offset() + insns[position].offset; }
   Block*& link(Way way) { return way == Way::Taken ? taken : way == Way::Next ? next : far_link[way == Way::FarNext]; }
   u16& exit(Way way) { return exits[static_cast<usize>(way)]; }
+  u16 exit(Way way) const { return exits[static_cast<usize>(way)]; }
   void forget_exits() {
     for (u16& place : exits) place = 0;
     site_misses[0] = site_misses[1] = 0;

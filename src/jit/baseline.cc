@@ -26,6 +26,7 @@ struct Baseline::Piece {
   const BoundInsn* insn = nullptr;
   const void* handler = nullptr;  // of glue: where it goes
   int position = -1;              // of the instruction whose code it is
+  std::optional<Way> way;         // of an exit
   BoundInsn* entered_by = nullptr;  // whose handler leads here
   bool has_value = false;         // of glue: what its immediate or target offset is
   u64 value = 0;
@@ -214,7 +215,7 @@ void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
   }
 }
 
-// A way to a successor on the same page, before it is linked, and afterwards.
+// What goes to a handler with the instruction.
 Piece open_exit(const BoundInsn* insn, Handler find) {
   Piece piece;
   piece.ref = find_glue(Glue::CallHandler);
@@ -234,6 +235,8 @@ bool ends_with_transfer(const Block& block) {
 }
 // A transfer finds its successors by itself, other ways on by the terminator.
 const BoundInsn* exit_insn(const Block& block) { return &block.insns[block.real_count - (ends_with_transfer(block) ? 1 : 0)]; }
+// What finds a successor on the same page, and links it.
+Piece finder_of(const Block& block, Way way) { return open_exit(exit_insn(block), way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow); }
 // FarNext is where the call at the block's end returns.
 bool calls(const Block& block) { return ends_with_transfer(block) && interpreter_row(block.insns[block.real_count - 1].row).calls; }
 
@@ -292,12 +295,21 @@ Piece open_site(const Block& block, const BoundInsn* insn, Way way) {
   return piece;
 }
 
-// Bytes of an exit in all its forms.
+u32 hot_size(Glue which) { return find_glue(which).stencil->hot_size; }
+u32 cold_size(Glue which) { return find_glue(which).stencil->cold_size; }
+
+// Bytes of an exit in all its forms. One on the same page is a jump, at first to its tail.
 u32 exit_size(Way way, Arrival arrival) {
-  const auto size = [](Glue which) { return u32{find_glue(which).stencil->hot_size} + find_glue(which).stencil->cold_size; };
-  if (arrival == Arrival::Return) return std::max(size(Glue::OpenReturnSite), size(Glue::ReturnSite));
-  if (arrival == Arrival::Indirect) return std::max({size(Glue::OpenReturnSite), size(Glue::ReturnSite), size(Glue::GoToRip)});
-  return std::max({size(Glue::CallHandler), size(Glue::PassRip), size(is_far(way) ? Glue::GoToSite : Glue::GoToBlock)});
+  if (arrival == Arrival::Return) return std::max(hot_size(Glue::OpenReturnSite), hot_size(Glue::ReturnSite));
+  if (arrival == Arrival::Indirect) return std::max({hot_size(Glue::OpenReturnSite), hot_size(Glue::ReturnSite), hot_size(Glue::GoToRip)});
+  if (!is_far(way)) return hot_size(Glue::GoToBlock);
+  return std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), hot_size(Glue::GoToSite)});
+}
+
+// Bytes of what lies behind all hot parts for each exit: of one on the same page, how its successor is found; of others, what
+// their forms rarely run.
+u32 tail_size() {
+  return std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), cold_size(Glue::GoToSite), cold_size(Glue::ReturnSite), cold_size(Glue::GoToRip)});
 }
 
 }  // namespace
@@ -339,7 +351,6 @@ Baseline::Outcome Baseline::translate(Block& block) {
     piece.ref = find_glue(which);
     return piece;
   };
-  add_glue(Glue::Prepare);
   if (m_counts) add(count_piece(block));
   const unsigned entry = used;
   add(enter_piece(block));
@@ -373,12 +384,10 @@ Baseline::Outcome Baseline::translate(Block& block) {
   const bool last_runs_handler = behind_handler;
   const Flow flow = !is_variant(block.variants()[count - 1]) ? Flow::Callout : interpreter_row(last.row).flow;
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
-  int exits[kWays] = {-1, -1, -1, -1};
   const auto add_exit = [&](bool is_taken, u64 offset) {
     const bool near = block.chainable && !block.crosses_page && offset < kPageSize;
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
-    exits[static_cast<usize>(way)] = static_cast<int>(used);
-    add(near ? open_exit(exit_insn(block), is_taken ? interpreter_taken_slow : interpreter_next_slow) : open_site(block, exit_insn(block), way));
+    add(near ? jump_to(nullptr) : open_site(block, exit_insn(block), way)).way = way;
     return static_cast<int>(used) - 1;
   };
   int taken_piece = -1;
@@ -391,8 +400,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
     if (flow == Flow::Conditional) add_exit(false, u64{last.offset} + last.length);
     if (flow == Flow::Indirect) {
       if (!row.returns) {
-        exits[static_cast<usize>(Way::FarTaken)] = static_cast<int>(used);
-        add(open_site(block, &last, Way::FarTaken));
+        add(open_site(block, &last, Way::FarTaken)).way = Way::FarTaken;
       } else {
         // One that also takes arguments from the stack leaves its place unknown.
         add_glue(last.immediate() ? Glue::GoToRip : Glue::GoToReturn);
@@ -401,61 +409,71 @@ Baseline::Outcome Baseline::translate(Block& block) {
       taken_piece = add_exit(true, u64{last.offset} + last.length + static_cast<u64>(last.immediate()));
     }
     if (row.calls) {
-      exits[static_cast<usize>(Way::FarNext)] = static_cast<int>(used);
-      add(open_site(block, &last, Way::FarNext));
+      add(open_site(block, &last, Way::FarNext)).way = Way::FarNext;
     }
   }
 
   u32 hot = 0, cold = 0;
-  const auto hot_size = [&](const Piece& piece) -> u32 {
-    for (usize way = 0; way < kWays; ++way)
-      if (&piece - pieces == exits[way]) return exit_size(static_cast<Way>(way), arrival_of(block, static_cast<Way>(way)));
-    return piece.ref.stencil->hot_size;
+  const auto size_of = [&](const Piece& piece) -> u32 {
+    return piece.way ? exit_size(*piece.way, arrival_of(block, *piece.way)) : piece.ref.stencil->hot_size;
   };
+  unsigned tails = 0;
   for (unsigned i = 0; i < used; ++i) {
-    hot += hot_size(pieces[i]);
-    cold += pieces[i].ref.stencil->cold_size;
+    hot += size_of(pieces[i]);
+    if (pieces[i].way) ++tails;
+    else cold += pieces[i].ref.stencil->cold_size;
   }
   // Callouts go to the first instruction when they have entered the block.
   const bool enter_first = !pieces[entry + 1].handler;
-  Piece first, plain;
-  first.ref = plain.ref = find_glue(Glue::PrepareFirst);
-  if (enter_first) cold += first.ref.stencil->hot_size;
-  if (m_counts) cold += plain.ref.stencil->hot_size;
+  cold += tails * tail_size() + hot_size(Glue::PrepareFirst) * (1 + (m_counts != nullptr) + enter_first);
   const u32 start = m_cache.allocate(hot + cold);
   if (start == CodeCache::kFull) return hot + cold > m_cache.segment_size() ? Outcome::TooLong : Outcome::Full;
-  u32 hot_at = start, cold_at = start + hot;
-  for (unsigned i = 0; i < used; ++i) {
-    pieces[i].hot = hot_at;
-    pieces[i].cold = cold_at;
-    hot_at += hot_size(pieces[i]);
-    cold_at += pieces[i].ref.stencil->cold_size;
-  }
-  const u8* taken = taken_piece >= 0 ? m_cache.executable(pieces[taken_piece].hot) : nullptr;
-  if (push_return >= 0) pieces[push_return].value = reinterpret_cast<u64>(m_cache.executable(pieces[exits[static_cast<usize>(Way::FarNext)]].hot));
-  for (unsigned i = 0; i < used; ++i)
-    fill(m_cache, pieces[i], {m_cache.executable(i + 1 < used ? pieces[i + 1].hot : start + hot), taken});
-  if (enter_first) {
-    first.hot = cold_at;
-    cold_at += first.ref.stencil->hot_size;
-    first.handler = m_cache.executable(pieces[entry + 1].hot);
-    fill(m_cache, first, {});
-    set_handler(block.insns[0], reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(first.hot))));
-  }
-  if (m_counts) {
-    plain.hot = cold_at;
-    plain.handler = m_cache.executable(pieces[entry].hot);
-    fill(m_cache, plain, {});
-  }
-  m_cache.publish(start, hot + cold);
-
   block.code_offset = start;
   block.code_size = hot + cold;
   block.cold_offset = hot;
-  for (usize way = 0; way < kWays; ++way) block.exits[way] = exits[way] >= 0 ? static_cast<u16>(pieces[exits[way]].hot - start) : u16{0};
+  std::ranges::fill(block.exits, u16{0});
+  u32 hot_at = start, cold_at = start + hot;
+  for (unsigned i = 0; i < used; ++i) {
+    pieces[i].hot = hot_at;
+    if (pieces[i].way) {
+      block.exit(*pieces[i].way) = static_cast<u16>(hot_at - start);
+    } else {
+      pieces[i].cold = cold_at;
+      cold_at += pieces[i].ref.stencil->cold_size;
+    }
+    hot_at += size_of(pieces[i]);
+  }
+  const auto add_prepare = [&](unsigned to) {
+    Piece piece;
+    piece.ref = find_glue(Glue::PrepareFirst);
+    piece.hot = cold_at;
+    piece.handler = m_cache.executable(pieces[to].hot);
+    fill(m_cache, piece, {});
+    cold_at += piece.ref.stencil->hot_size;
+    return reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(piece.hot)));
+  };
+  if (enter_first) set_handler(block.insns[0], add_prepare(entry + 1));
+  const u8* taken = taken_piece >= 0 ? m_cache.executable(pieces[taken_piece].hot) : nullptr;
+  if (push_return >= 0) pieces[push_return].value = reinterpret_cast<u64>(m_cache.executable(start + block.exit(Way::FarNext)));
+  for (unsigned i = 0; i < used; ++i) {
+    if (pieces[i].way) {
+      pieces[i].cold = exit_tail(block, *pieces[i].way);
+      if (!is_far(*pieces[i].way)) {
+        pieces[i].handler = m_cache.executable(pieces[i].cold);
+        Piece finder = finder_of(block, *pieces[i].way);
+        finder.hot = pieces[i].cold;
+        fill(m_cache, finder, {});
+      }
+    }
+    fill(m_cache, pieces[i], {m_cache.executable(i + 1 < used ? pieces[i + 1].hot : start + hot), taken});
+  }
+  cold_at += tails * tail_size();
+  block.entry = add_prepare(0);
+  if (m_counts) add_prepare(entry);
+  m_cache.publish(start, hot + cold);
+
   for (unsigned i = 0; i < used; ++i)
     if (pieces[i].entered_by) set_handler(*pieces[i].entered_by, reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[i].hot))));
-  block.entry = reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(start)));
   block.jump_entry = reinterpret_cast<Handler>(const_cast<void*>(counted_entry(block)));
 
   ++m_statistics.blocks;
@@ -473,6 +491,9 @@ Baseline::Outcome Baseline::translate(Block& block) {
         parts.push_back({.kind = CodePart::Kind::Handler, .position = static_cast<u8>(++position),
                          .handler = reinterpret_cast<const void*>(handler_of(block.insns[position])), .hot = at, .hot_size = 0, .cold = 0, .cold_size = 0});
     };
+    const auto cold_size_of = [&](const Piece& piece) -> u32 {
+      return piece.way && !is_far(*piece.way) ? finder_of(block, *piece.way).ref.stencil->hot_size : piece.ref.stencil->cold_size;
+    };
     for (unsigned i = 0; i < used; ++i) {
       if (pieces[i].position >= 0) add_up_to(pieces[i].position, pieces[i].hot - start);
       if (pieces[i].entered_by) add_up_to(pieces[i].entered_by - block.insns, pieces[i].hot - start);
@@ -484,7 +505,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
       else if (pieces[i].position >= 0) kind = CodePart::Kind::Stencil;
       parts.push_back({.kind = kind, .position = static_cast<u8>(std::max(position, 0)), .handler = runs_handler ? pieces[i].handler : nullptr,
                        .hot = pieces[i].hot - start, .hot_size = pieces[i].ref.stencil->hot_size,
-                       .cold = pieces[i].cold - start, .cold_size = pieces[i].ref.stencil->cold_size});
+                       .cold = pieces[i].cold - start, .cold_size = cold_size_of(pieces[i])});
     }
     add_up_to(count, hot);
     for (const auto& observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
@@ -524,41 +545,47 @@ bool Baseline::link_site(Block& from, Way way, const CpuState& s, u64 target, co
   piece.site_key_offset = offsetof(CpuState, place_key) + (target >> 63) * sizeof(u64);
   piece.handler = counted_entry(to);
   piece.missed = reinterpret_cast<const void*>(site_function(from, way));
-  piece.cold = from.code_offset + exit + piece.ref.stencil->hot_size;
+  piece.cold = exit_tail(from, way);
   put(piece, from.code_offset + exit);
   ++m_statistics.site_links;
   return true;
 }
 
 void Baseline::pass_on(Block& block, Way way) {
-  const u16 exit = block.exit(way);
-  if (!block.code_size || !exit) return;
-  std::optional<Piece> piece = passing_on(exit_insn(block), way == Way::Taken);
-  if (!piece) return;
-  piece->cold = block.code_offset + exit + piece->ref.stencil->hot_size;
-  put(*piece, block.code_offset + exit);
+  if (!block.code_size || !block.exit(way)) return;
+  if (const std::optional<Piece> piece = passing_on(exit_insn(block), way == Way::Taken)) put_tail(block, way, *piece);
 }
 
 void Baseline::unlink(Block& block, Way way) {
   const u16 exit = block.exit(way);
   if (!block.code_size || !exit) return;
-  const BoundInsn* insn = exit_insn(block);
-  Piece piece = is_far(way) ? open_site(block, insn, way) : open_exit(insn, way == Way::Taken ? interpreter_taken_slow : interpreter_next_slow);
-  piece.cold = block.code_offset + exit + piece.ref.stencil->hot_size;
+  if (!is_far(way)) return put_tail(block, way, finder_of(block, way));
+  Piece piece = open_site(block, exit_insn(block), way);
+  piece.cold = exit_tail(block, way);
   put(piece, block.code_offset + exit);
 }
 
+// The tails of all exits lie in the order of their ways, and behind them the entries that prepare what stencils hand on.
+u32 Baseline::exit_tail(const Block& block, Way way) const {
+  const auto behind = std::count_if(block.exits + static_cast<usize>(way), std::end(block.exits), [](u16 exit) { return exit != 0; });
+  return block.code_offset + block.code_size - (m_counts ? 2 : 1) * hot_size(Glue::PrepareFirst) - static_cast<u32>(behind) * tail_size();
+}
+
+// An exit on the same page, when it does not lead to a block: to its tail, which is this.
+void Baseline::put_tail(const Block& block, Way way, Piece piece) {
+  const u32 tail = exit_tail(block, way);
+  put(piece, tail);
+  put(jump_to(m_cache.executable(tail)), block.code_offset + block.exit(way));
+}
+
 const void* Baseline::plain_entry(const Block& block) const {
-  if (!m_counts) return m_cache.executable(block.code_offset);
-  return m_cache.executable(block.code_offset + block.code_size) - find_glue(Glue::PrepareFirst).stencil->hot_size;
+  return m_cache.executable(block.code_offset + block.code_size) - hot_size(Glue::PrepareFirst);
 }
 
 // Where other blocks' stencils come in: those who are counted, if any are, and the others.
-const void* Baseline::counted_entry(const Block& block) const {
-  return m_cache.executable(block.code_offset) + find_glue(Glue::Prepare).stencil->hot_size;
-}
+const void* Baseline::counted_entry(const Block& block) const { return m_cache.executable(block.code_offset); }
 const void* Baseline::linked_entry(const Block& block) const {
-  return static_cast<const u8*>(counted_entry(block)) + (m_counts ? find_glue(Glue::Count).stencil->hot_size : 0);
+  return static_cast<const u8*>(counted_entry(block)) + (m_counts ? hot_size(Glue::Count) : 0);
 }
 
 void Baseline::put(Piece piece, u32 place) {
@@ -582,14 +609,13 @@ void Baseline::close(Block& block) {
 // In the order in which translate() laid them, the rarely run parts too.
 void Baseline::put_count(const Block& block) {
   Piece piece = count_piece(block);
-  piece.cold = block.code_offset + block.cold_offset + find_glue(Glue::Prepare).stencil->cold_size;
+  piece.cold = block.code_offset + block.cold_offset;
   put(piece, m_cache.offset_of(counted_entry(block)));
 }
 void Baseline::put_enter(const Block& block, u64 insns) {
   Piece piece = enter_piece(block);
   piece.value = insns;
-  piece.cold = block.code_offset + block.cold_offset + find_glue(Glue::Prepare).stencil->cold_size;
-  if (m_counts) piece.cold += find_glue(Glue::Count).stencil->cold_size;
+  piece.cold = block.code_offset + block.cold_offset + (m_counts ? cold_size(Glue::Count) : 0);
   put(piece, m_cache.offset_of(linked_entry(block)));
 }
 

@@ -12,7 +12,6 @@
 namespace vellum {
 
 // Host code of a block:
-//   prepare    loads what stencils hand on; Block::entry is here
 //   counting   if asked for; Block::jump_entry is here, or at the entry
 //   entry      charges the budget, and leaves where that does not cover the block
 //   body       the instructions' stencils; one without a stencil jumps to its interpreter's handler, which comes back to
@@ -21,6 +20,9 @@ namespace vellum {
 //              were linked for (jit/sites.h)
 //   return     behind a call: where the return comes in, an exit to the block behind the call
 //   cold parts of the stencils
+//   tails      of the exits: how they find successors on the same page, and the cold parts of the others
+//   prepare    for those who come from outside: loads what stencils hand on, and goes to the counting (Block::entry), the entry
+//              (plain_entry()) or the first instruction
 class Baseline {
  public:
   // With `counts`, blocks count down *Block::heat when they are entered by a backward jump or through the jump cache, and
@@ -61,6 +63,8 @@ class Baseline {
   Piece count_piece(const Block& block) const;
   const void* counted_entry(const Block& block) const;
   const void* linked_entry(const Block& block) const;
+  u32 exit_tail(const Block& block, Way way) const;
+  void put_tail(const Block& block, Way way, Piece piece);
   static Piece enter_piece(const Block& block);
   void put_count(const Block& block);
   void put_enter(const Block& block, u64 insns);
