@@ -28,7 +28,7 @@ def holes():
 HOLES = holes()
 SYMBOLS = {'vellum_hole_' + re.sub(r'(?<!^)([A-Z])', r'_\1', name).lower(): number for name, number in HOLES.items()}
 SYMBOLS |= {'vellum_continue': HOLES['Continue'], 'vellum_taken': HOLES['Taken'], 'vellum_branch': HOLES['Taken'], 'vellum_next': HOLES['Next'],
-            'vellum_indirect': HOLES['Indirect'], 'vellum_handler': HOLES['Handler'], 'vellum_missed': HOLES['Missed']}
+            'vellum_hole_short_immediate': HOLES['Immediate'], 'vellum_indirect': HOLES['Indirect'], 'vellum_handler': HOLES['Handler'], 'vellum_missed': HOLES['Missed']}
 
 
 def leaves(piece):

@@ -75,6 +75,9 @@ OPERAND_BYTES = {'b': 1, 'w': 2, 'l': 4, 'q': 4}
 # of the larger size, with the relocation beside it.
 SYMBOL_IMMEDIATE = re.compile(r'\t((?!mov|sh|sa|ro|rc|bt|v|p)\w+([wlq]))\t\$([\w+-]*vellum_hole[\w+-]*)(, .*)$')
 WIDE_PLACEHOLDER = 0x12345678
+# One that fits into a byte, and is made so small.
+SHORT_IMMEDIATE = 'vellum_hole_short_immediate'
+SHORT_PLACEHOLDER = 0x5b
 IMMEDIATE_RELOCATION = {'w': 'R_X86_64_16', 'l': 'R_X86_64_32', 'q': 'R_X86_64_32S'}
 
 
@@ -90,8 +93,32 @@ def immediate_bytes(line):
     return 1 if short and not re.match('mov|test', mnemonic) else OPERAND_BYTES[mnemonic[-1]]
 
 
+EXTENSION = re.compile(r'\tmovl\t(%\w+), \1$')
+
+
+def extended_early(hot, cold):
+    """The same where what a load has cut to 32 bits is not cut again for those who come from the cold part: they do that."""
+    for at, line in enumerate(hot):
+        match = EXTENSION.match(line)
+        if not match:
+            continue
+        labels = at
+        while labels > 0 and hot[labels - 1].endswith(':'):
+            labels -= 1
+        names = [label[:-1] for label in hot[labels:at]]
+        loads = labels > 0 and re.match(r'\tmov(l|zbl|zwl)\t\S*\(.*\), ' + match.group(1) + '$', hot[labels - 1])
+        if not loads or any(conditional_target(l) in names or l in [JUMP + name for name in names] for l in hot) or \
+                any(conditional_target(l) in names for l in cold):
+            continue
+        hot = hot[:at] + hot[at + 1:]
+        cold = [new for l in cold for new in ([line, l] if l in [JUMP + name for name in names] else [l])]
+        return extended_early(hot, cold)
+    return hot, cold
+
+
 def shortened(hot, cold):
     """The same with the state's first 256 bytes addressed from their middle."""
+    hot, cold = extended_early(hot, cold)
     for line in hot + cold:
         if re.search(r'%r14[dwb]?\b', line):
             return hot, cold
@@ -102,6 +129,9 @@ def shortened(hot, cold):
         match = SYMBOL_IMMEDIATE.match(line)
         if match:
             mnemonic, size, symbol, rest = match.groups()
+            if symbol == SHORT_IMMEDIATE:
+                label = Label.new()
+                return one(f'\t{mnemonic}\t${SHORT_PLACEHOLDER}{rest}') + [label + ':', f'\t.reloc {label}-1, R_X86_64_8, {symbol}']
             number = WIDE_PLACEHOLDER & (0xffff if size == 'w' else 0xffffffff)
             label = Label.new()
             return one(f'\t{mnemonic}\t${number}{rest}') + [label + ':', f'\t.reloc {label}-{OPERAND_BYTES[size]}, {IMMEDIATE_RELOCATION[size]}, {symbol}']
@@ -124,6 +154,8 @@ def shortened(hot, cold):
 
 def check_hole(code, offset, kind, symbol):
     """Whether a short displacement's place was computed rightly."""
+    if symbol == SHORT_IMMEDIATE:
+        return kind == R_X86_64_8 and code[offset:offset + 1] == bytes([SHORT_PLACEHOLDER])
     if kind == R_X86_64_8 and SHORT_HOLE.match(symbol):
         return code[offset:offset + 1] == bytes([PLACEHOLDER])
     if kind in IMMEDIATES:

@@ -54,9 +54,6 @@ std::optional<StencilMode> mode_of(const BoundInsn& insn, u32 block_mode) {
   return StencilMode::Flat32;
 }
 
-// Instructions that no slice holds: whose entry charges so many lets nobody in.
-constexpr u64 kMoreThanASlice = std::numeric_limits<i32>::max();
-
 bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect; }
 
 // `may_hand_flags`: the instruction in front of it has a stencil.
@@ -328,7 +325,7 @@ Baseline::Piece Baseline::enter_piece(const Block& block) {
   Piece piece;
   piece.ref = find_glue(Glue::Enter);
   piece.insn = block.insns;
-  piece.handler = reinterpret_cast<const void*>(&interpreter_leave);
+  piece.handler = reinterpret_cast<const void*>(&slice_spent);
   piece.has_value = true;
   piece.value = block.real_count;
   return piece;
@@ -595,28 +592,18 @@ void Baseline::put(Piece piece, u32 place) {
   if (piece.ref.stencil->cold_size) m_cache.publish(piece.cold, piece.ref.stencil->cold_size);
 }
 
+// In the order in which translate() laid them.
+u32 Baseline::enter_cold(const Block& block) const { return block.code_offset + block.cold_offset + (m_counts ? cold_size(Glue::Count) : 0); }
+
+// The entries lead to where the cold part of one was.
 void Baseline::close(Block& block) {
   if (!block.code_size) return;
-  if (m_counts) {
-    const Piece leave = open_exit(block.insns, interpreter_leave);
-    VELLUM_ASSERT(leave.ref.stencil->hot_size <= find_glue(Glue::Count).stencil->hot_size);
-    put(leave, m_cache.offset_of(counted_entry(block)));
-  }
-  put_enter(block, kMoreThanASlice);
+  VELLUM_ASSERT(hot_size(Glue::CallHandler) <= cold_size(Glue::Enter) && hot_size(Glue::GoToBlock) <= std::min(hot_size(Glue::Enter), hot_size(Glue::Count)));
+  put(open_exit(block.insns, interpreter_leave), enter_cold(block));
+  const Piece leave = jump_to(m_cache.executable(enter_cold(block)));
+  if (m_counts) put(leave, m_cache.offset_of(counted_entry(block)));
+  put(leave, m_cache.offset_of(linked_entry(block)));
   open_return_site(block);
-}
-
-// In the order in which translate() laid them, the rarely run parts too.
-void Baseline::put_count(const Block& block) {
-  Piece piece = count_piece(block);
-  piece.cold = block.code_offset + block.cold_offset;
-  put(piece, m_cache.offset_of(counted_entry(block)));
-}
-void Baseline::put_enter(const Block& block, u64 insns) {
-  Piece piece = enter_piece(block);
-  piece.value = insns;
-  piece.cold = block.code_offset + block.cold_offset + (m_counts ? cold_size(Glue::Count) : 0);
-  put(piece, m_cache.offset_of(linked_entry(block)));
 }
 
 // Somebody may return there whatever has become of the block.
@@ -629,8 +616,14 @@ void Baseline::open_return_site(Block& block) {
 void Baseline::open(Block& block) {
   if (!block.code_size) return;
   open_return_site(block);
-  if (m_counts) put_count(block);
-  put_enter(block, block.real_count);
+  if (m_counts) {
+    Piece count = count_piece(block);
+    count.cold = block.code_offset + block.cold_offset;
+    put(count, m_cache.offset_of(counted_entry(block)));
+  }
+  Piece enter = enter_piece(block);
+  enter.cold = enter_cold(block);
+  put(enter, m_cache.offset_of(linked_entry(block)));
 }
 
 void Baseline::redirect(Block& block, const void* target) {

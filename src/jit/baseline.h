@@ -66,8 +66,7 @@ class Baseline {
   u32 exit_tail(const Block& block, Way way) const;
   void put_tail(const Block& block, Way way, Piece piece);
   static Piece enter_piece(const Block& block);
-  void put_count(const Block& block);
-  void put_enter(const Block& block, u64 insns);
+  u32 enter_cold(const Block& block) const;
   void open_return_site(Block& block);
   CodeCache& m_cache;
   Statistics& m_statistics;

@@ -62,6 +62,7 @@ std::unordered_map<const void*, std::string> make_names() {
   VELLUM_NAME(site_return)
   VELLUM_NAME(site_indirect)
   VELLUM_NAME(return_unknown)
+  VELLUM_NAME(slice_spent)
 #undef VELLUM_NAME
 #if VELLUM_LLVM
   for (const HostSymbol& helper : region_helpers()) names.try_emplace(helper.address, helper.name);

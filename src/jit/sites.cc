@@ -83,4 +83,13 @@ VELLUM_HANDLER_ABI void site_indirect(VELLUM_STENCIL_PARAMETERS) {
 
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), , ); }
 
+// Nothing of the block is read where the next slice covers any: it has long left the host's cache.
+VELLUM_HANDLER_ABI void slice_spent(VELLUM_STENCIL_PARAMETERS) {
+  if (flag_result && s->budget_aside >= i64{kMaxBlockInsns} && !__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) [[likely]] {
+    s->begin_slice(kSliceInsns);
+    [[clang::musttail]] return reinterpret_cast<StencilFunction>(flag_result)(s, insn, middle, tlb, 0, 0, 0);
+  }
+  [[clang::musttail]] return reinterpret_cast<StencilFunction>(&interpreter_leave)(s, insn, middle, tlb, 0, 0, 0);
+}
+
 }  // namespace vellum

@@ -1,4 +1,5 @@
 // Where translated code goes that does not know its way yet, or finds that it leads elsewhere now: ways to other pages, and returns.
+// And where it goes when it has run for a slice.
 #pragma once
 
 #include "cpu/block.h"
@@ -21,6 +22,8 @@ VELLUM_HANDLER_ABI void given_up_taken(VELLUM_STENCIL_PARAMETERS);
 VELLUM_HANDLER_ABI void given_up_next(VELLUM_STENCIL_PARAMETERS);
 // A return from no call that is known, or from one whose site has been given up.
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS);
+// The entry of the block of `insn`, which flag_result is the address of if it is not 0, when the slice does not cover the block.
+VELLUM_HANDLER_ABI void slice_spent(VELLUM_STENCIL_PARAMETERS);
 
 // The block that a way to another page, or a return, leads to is `to`, at `target`; CpuState::code_base is that of the block with the
 // way. Links it, unless it leads elsewhere too often.

@@ -37,7 +37,7 @@ VELLUM_HANDLER_ABI void prepare_first(VELLUM_STENCIL_PARAMETERS) { [[clang::must
 VELLUM_HANDLER_ABI void enter(VELLUM_STENCIL_PARAMETERS) {
 #if defined(__x86_64__)  // compilers would load the number first
   bool spent;
-  asm("subq $vellum_hole_immediate, %0" : "+m"(s->budget), "=@ccs"(spent));
+  asm("subq $vellum_hole_short_immediate, %0" : "+m"(s->budget), "=@ccs"(spent));
 #else
   s->budget -= static_cast<i64>(immediate());
   const bool spent = s->budget < 0;
@@ -45,7 +45,13 @@ VELLUM_HANDLER_ABI void enter(VELLUM_STENCIL_PARAMETERS) {
   if (spent) [[unlikely]] {
     asm volatile("" ::: "memory");  // so that nobody keeps what it was
     s->budget += static_cast<i64>(immediate());
-    [[clang::musttail]] return vellum_handler(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
+#if defined(__x86_64__)  // one instruction, while elsewhere it takes as many as a hole for an address
+    u64 here;
+    asm("leaq %P1(%%rip), %0" : "=r"(here) : "i"(&enter));
+#else
+    const u64 here = 0;
+#endif
+    [[clang::musttail]] return vellum_handler(s, hole_insn(), middle, tlb, here, flag_a, flag_b);
   }
   [[clang::musttail]] return vellum_continue(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
