@@ -46,8 +46,9 @@ struct EngineOptions {
   u32 hot_entries = 0;                  // until a block is compiled by LLVM; 0: as the engine finds best, and when it pays
   CodeGenerator generator = CodeGenerator::Fitting;  // Llvm always has its own
   X87Code x87_code = X87Code::Fitting;
-  // Instructions in the loops of a small region until LLVM compiles it again: then it has gained about as much as that costs.
-  u64 insns_until_promoted = 10'000'000;
+  // How often each instruction of a small region runs, on average, until LLVM compiles it again: then it would have gained about as
+  // much as that costs, which is some 0.9 ms an instruction.
+  u64 passes_until_promoted = 10'000'000;
   u64 inject_fault = 0;                 // the block, or region, of this number is translated wrongly; 0: none. See jit/fault_injection.h
   FaultedTier faulted_tier = FaultedTier::Baseline;
   u64 inject_delay = 0;                 // microseconds: the compiler's thread waits at random before and behind each region; for tests

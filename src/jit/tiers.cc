@@ -385,7 +385,7 @@ void Tiers::region_interrupted(Block& block) {
     RegionRecord& record = *known->second;
     if (std::exchange(record.noticed_interruptions, record.interruptions) == record.interruptions) continue;  // another region with the block
     record.insns_run += sample;
-    if (record.insns_run < m_options.insns_until_promoted || !record.promotable) continue;
+    if (!record.promotable || record.insns_run < m_options.passes_until_promoted * record.promotable->instructions()) continue;
     record.promotable->interruptions = nullptr;
     record.promotable->promoted = true;
     log(LogItem::Tiers, "region {}: its loops run long, and it is compiled again", ticket);

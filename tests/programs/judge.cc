@@ -237,12 +237,12 @@ Machines make_machines(const CpuModel& model, const std::string& engines) {
   Machines machines;
   const auto names = engine_names();
   const auto add = [&](Engine engine, std::string_view variant, u64 code_cache_size, u32 hot_entries, unsigned every, bool waits = false,
-                       CodeGenerator generator = CodeGenerator::Fitting, u64 insns_until_promoted = EngineOptions().insns_until_promoted,
+                       CodeGenerator generator = CodeGenerator::Fitting, u64 passes_until_promoted = EngineOptions().passes_until_promoted,
                        X87Code x87_code = X87Code::Fitting) {
     const std::string_view name = names[static_cast<usize>(engine)];
     if (!engines.empty() && engines.find(name) == std::string::npos) return;
     const EngineOptions options{.engine = engine, .code_cache_size = code_cache_size, .hot_entries = hot_entries,
-                                .generator = generator, .x87_code = x87_code, .insns_until_promoted = insns_until_promoted, .wait_for_compiler = waits};
+                                .generator = generator, .x87_code = x87_code, .passes_until_promoted = passes_until_promoted, .wait_for_compiler = waits};
     machines.push_back({std::make_unique<ProgramMachine>(std::string(name) + std::string(variant), model, options), every});
   };
   machines.push_back({std::make_unique<ProgramMachine>("interpreter", model, EngineOptions{.engine = Engine::Interpreter})});
@@ -255,7 +255,7 @@ Machines make_machines(const CpuModel& model, const std::string& engines) {
   if (have_optimizer()) {
     add(Engine::Llvm, "", kLarge, kWhenRepeated, 1);
     add(Engine::Llvm, ", nearly all code hot", kLarge, kSoon, 64);
-    const u64 kNever = EngineOptions().insns_until_promoted;
+    const u64 kNever = EngineOptions().passes_until_promoted;
     if (kHasQuickGenerator) {
       add(Engine::Llvm, ", the host's x87", kLarge, kSoon, 64, false, CodeGenerator::Fitting, kNever, X87Code::Host);
       add(Engine::Tiered, ", quick generator, the host's x87", kLarge, kWhenRepeated, 2, true, CodeGenerator::Quick, kNever, X87Code::Host);
@@ -264,7 +264,7 @@ Machines make_machines(const CpuModel& model, const std::string& engines) {
     add(Engine::Llvm, ", small code cache", kSmall, kSoon, 64);
     add(Engine::Tiered, "", kLarge, kSoon, 1);
     add(Engine::Tiered, ", small code cache", kMedium, kSoon, 64);
-    add(Engine::Tiered, ", promoting soon", kLarge, kSoon, 32, true, CodeGenerator::Fitting, 3);
+    add(Engine::Tiered, ", promoting soon", kLarge, kSoon, 32, true, CodeGenerator::Fitting, 0);
     // In the background compiling is seldom done before a program ends.
     add(Engine::Tiered, ", waiting for regions", kLarge, kWhenRepeated, 8, true);
     add(Engine::Tiered, ", quick generator", kLarge, kWhenRepeated, 1, true, CodeGenerator::Quick);

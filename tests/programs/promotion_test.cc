@@ -39,7 +39,7 @@ std::unique_ptr<ProgramMachine> run_loops(const EngineOptions& options) {
 
 TEST_CASE("a region whose loops run long is promoted once") {
   const auto interpreter = run_loops({.engine = Engine::Interpreter});
-  const auto tiered = run_loops({.engine = Engine::Tiered, .hot_entries = 20, .insns_until_promoted = 5000, .wait_for_compiler = true});
+  const auto tiered = run_loops({.engine = Engine::Tiered, .hot_entries = 20, .passes_until_promoted = 1000, .wait_for_compiler = true});
   const Statistics* statistics = engine_statistics(tiered->core());
   REQUIRE(statistics);
   CHECK((statistics->regions_promoted >= 1) == kHasQuickGenerator);  // elsewhere LLVM makes it the first time
