@@ -309,8 +309,12 @@ void Emitter::call(const Insn& insn, u32 index) {
     if (saved >> r & 1) m_asm.store(8, save_slot(r), r);
   for (u8 r = 0; r < kAllocatableVectors; ++r)
     if (saved_vectors >> r & 1) move_vector(vector_save_slot(r), static_cast<Register>(r));
-  Moves moves;
-  for (usize i = 0; i < call.arguments.size(); ++i) moves.push_back({kArguments[i], source(call.arguments[i])});
+  Moves moves, vectors;
+  for (const Operand& argument : call.arguments) {
+    if (argument.is_value() && is_vector(argument.index)) vectors.push_back({static_cast<Register>(vectors.size()), source(argument)});
+    else moves.push_back({kArguments[moves.size()], source(argument)});
+  }
+  parallel_move(std::move(vectors), true);
   parallel_move(std::move(moves), false);
   // Whoever uses instructions without VEX would wait for the upper halves (SDM vol. 1, 14.1.2).
   if (m_code.vector_bytes == 32) m_asm.zero_upper();
@@ -475,7 +479,7 @@ void Emitter::emit(const Insn& insn, u32 index) {
     case Op::ParallelMove: {
       Moves general, vectors;
       for (const MoveValue& move : m_code.moves[insn.extra])
-        (m_code.is_vector[static_cast<usize>(move.to)] ? vectors : general).push_back({place_of(move.to), source(move.from)});
+        (is_vector(move.to) ? vectors : general).push_back({place_of(move.to), source(move.from)});
       parallel_move(std::move(general), false);
       parallel_move(std::move(vectors), true);
       break;

@@ -53,6 +53,7 @@ class Emitter {
   void emit_vector(const Insn& insn);
   void emit_locked(const Insn& insn);
   void emit_x87(const Insn& insn);
+  bool is_vector(ValueId id) const { return m_code.is_vector[static_cast<usize>(id)]; }
   Register vector_target(const Insn& insn) const {
     const Place place = place_of(insn.result);
     return place.in_memory ? kVectorScratch : place.reg;

@@ -425,6 +425,10 @@ bool Selector::select_call(const llvm::CallInst& call) {
   for (unsigned i = 0; i < call.arg_size(); ++i) {
     const Value* argument = call.getArgOperand(i);
     const unsigned size = size_of(argument->getType());
+    if (vector_size_of(argument->getType()) == 16 && !tail) {
+      made.arguments.push_back(vector_value(argument));
+      continue;
+    }
     if (!size) return refuse(call);
     // Callees take narrow arguments as extended to 32 bits.
     if (size >= 4) made.arguments.push_back(operand(argument));
@@ -438,6 +442,7 @@ bool Selector::select_call(const llvm::CallInst& call) {
     emit(Op::TailCall, 8, kNoValue, {}, {}, static_cast<u32>(m_code.calls.size() - 1));
     return true;
   }
+  // Nor packed floats' NaNs: LLVM's loops of such are worth what they cost.
   if (!call.getType()->isVoidTy() && !size_of(call.getType())) return refuse(call);
   const bool has_result = !call.getType()->isVoidTy() && !call.use_empty();
   m_code.calls.push_back(std::move(made));

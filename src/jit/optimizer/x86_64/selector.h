@@ -119,6 +119,7 @@ class Selector {
   Operand operand(const Value* value);
   Operand constant_vector(const llvm::Constant& vector);
   Operand in_register(const Value* value);
+  Operand vector_value(const Value* value);
   Operand memory(const Value* pointer);
   ValueId make_number(i64 number);
   ValueId zero_extended(const Value* value);

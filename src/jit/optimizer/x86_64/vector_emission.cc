@@ -168,7 +168,8 @@ void Emitter::emit_vector(const Insn& insn) {
         finish_vector(insn, to);
       } else {
         const Register to = target(insn);
-        m_asm.vex(k66, k0f3a, insn.size == 8, 0x16, a, 0, Place(to), static_cast<u8>(insn.c.number));
+        const u8 code = insn.size == 1 ? 0x14 : insn.size == 2 ? 0x15 : 0x16;
+        m_asm.vex(k66, k0f3a, insn.size == 8, code, a, 0, Place(to), static_cast<u8>(insn.c.number));
         finish(insn, to);
       }
       break;

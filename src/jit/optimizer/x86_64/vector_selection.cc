@@ -354,6 +354,10 @@ bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
     for (int i = 0; i < count; ++i) from_second |= i64{mask[static_cast<usize>(i)] >= count} << i;
     return bits == 16 ? put(16, operand(first), operand(second), vector_code(1, 0x0e, 3), from_second) : put(16, operand(first), operand(second), vector_code(1, 0x02, 3), from_second);
   }
+  if (llvm::any_of(mask, [&](int i) { return i < count; }) && llvm::any_of(mask, [&](int i) { return i >= count; })) {  // sixteen bytes in a row out of both
+    for (int k = 1; k < count; ++k)
+      if (is([&](int i) { return i + k; })) return put(16, operand(second), operand(first), vector_code(1, 0x0f, 3), k * static_cast<int>(bits) / 8);
+  }
   // The lower or upper halves, lane by lane.
   const Value* other = is([&](int i) { return i / 2 + (i & 1 ? count : 0); }) || is([&](int i) { return count / 2 + i / 2 + (i & 1 ? count : 0); }) ? second : first;
   const int step = other == second ? count : 0;
@@ -384,9 +388,6 @@ bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
     if (within(0) && stays(4)) return put_one(16, operand(first), vector_code(3, 0x70), half(0));
     if (within(4) && stays(0)) return put_one(16, operand(first), vector_code(2, 0x70), half(4));
   }
-  // Sixteen bytes in a row out of both.
-  for (int k = 1; k < count; ++k)
-    if (is([&](int i) { return i + k; })) return put(16, operand(second), operand(first), vector_code(1, 0x0f, 3), k * static_cast<int>(bits) / 8);
   return refuse(shuffle);
 }
 
@@ -426,20 +427,30 @@ bool Selector::select_constrained(const llvm::ConstrainedFPIntrinsic& call) {
   }
 }
 
+// No number.
+Operand Selector::vector_value(const Value* value) {
+  const Operand given = operand(value);
+  if (given.is_value()) return given;
+  const Operand moved = Operand::value(temporary(true));
+  emit(Op::VectorMove, 16, moved.index, given);
+  return moved;
+}
+
 bool Selector::select_insert(const llvm::InsertElementInst& insert) {
   const auto* index = llvm::dyn_cast<llvm::ConstantInt>(insert.getOperand(2));
   const llvm::Type* lane = insert.getType()->getElementType();
-  if (vector_size_of(insert.getType()) != 16 || !index) return refuse(insert);
+  if (vector_size_of(insert.getType()) < 16 || !index) return refuse(insert);
   const u64 number = index->getZExtValue();
   const unsigned bytes = lane->getScalarSizeInBits() / 8;
+  if (llvm::isa<llvm::UndefValue>(insert.getOperand(0)) && number == 0) {  // the others' lanes may be anything
+    if (lane->isFloatingPointTy()) emit(Op::VectorMove, 16, id_of(&insert), operand(insert.getOperand(1)));
+    else emit(Op::ToVector, std::max(bytes, 4u), id_of(&insert), in_register(insert.getOperand(1)));
+    return true;
+  }
+  if (vector_size_of(insert.getType()) != 16) return refuse(insert);
   if (bytes < 4 || (lane->isFloatTy() && number) || number >= 16 / bytes) return refuse(insert);
   const Operand vector = operand(insert.getOperand(0));
-  const Operand value = lane->isFloatingPointTy() ? operand(insert.getOperand(1)) : in_register(insert.getOperand(1));
-  Operand element = value;
-  if (lane->isFloatingPointTy() && value.is_number()) {
-    element = Operand::value(temporary(true));
-    emit(Op::VectorMove, 16, element.index, value);
-  }
+  const Operand element = lane->isFloatingPointTy() ? vector_value(insert.getOperand(1)) : in_register(insert.getOperand(1));
   emit(Op::InsertLane, bytes, id_of(&insert), vector, element).c = Operand::constant(static_cast<i64>(number));
   return true;
 }
@@ -449,7 +460,7 @@ bool Selector::select_extract(const llvm::ExtractElementInst& extract) {
   const auto* index = llvm::dyn_cast<llvm::ConstantInt>(extract.getIndexOperand());
   const llvm::Type* lane = extract.getType();
   const unsigned bytes = lane->getScalarSizeInBits() / 8;
-  if (vector_size_of(extract.getVectorOperandType()) < 16 || !index || bytes < 4 || lane->isFloatTy()) return refuse(extract);
+  if (vector_size_of(extract.getVectorOperandType()) < 16 || !index || bytes < 1 || lane->isFloatTy()) return refuse(extract);
   const u64 number = index->getZExtValue();
   if (number >= 16 / bytes || (lane->isDoubleTy() && number != 1)) return refuse(extract);
   emit(Op::ExtractLane, lane->isDoubleTy() ? 16 : bytes, id_of(&extract), operand(extract.getVectorOperand())).c = Operand::constant(static_cast<i64>(number));
