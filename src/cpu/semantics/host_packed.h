@@ -42,8 +42,6 @@ struct HostPacked<PermuteAcross> {
   VELLUM_INLINE static V256 op(V256 control, V256 v) { return raw(__builtin_ia32_permvarsi256(as<int>(v), as<int>(control))); }
 };
 
-#if defined(VELLUM_AVX2_STENCILS)
-// The quick generator knows no shuffle of 32 bytes, so the operation itself stays one on halves.
 template <class T, usize Half, class V>
 VELLUM_INLINE V unpack_lanes(V a, V b) {
   constexpr usize kLanes = sizeof(V) / sizeof(T), kGroup = 16 / sizeof(T);
@@ -59,8 +57,6 @@ struct HostPacked<UnpackHigh<T>> {
   template <class V>
   VELLUM_INLINE static V op(V a, V b) { return unpack_lanes<T, 1>(a, b); }
 };
-
-#endif
 
 }  // namespace vellum::semantics
 #endif

@@ -79,9 +79,9 @@ struct InsertLane {  // PINSRB, PINSRW, PINSRD, PINSRQ; T is void for operand si
   VELLUM_INLINE static void op(C& c) {
     using Lane = std::conditional_t<std::is_void_v<T>, typename C::template Type<kSecond<C>>, T>;
     const Lane value = static_cast<Lane>(c.template read<kSecond<C>>());
-    auto lanes = to_array<Lane>(c.template read<kFirst<C>>());
-    lanes[static_cast<usize>(c.immediate()) & (lanes.size() - 1)] = value;
-    c.template write<0>(from_array(lanes));
+    auto lanes = as<Lane>(V128(c.template read<kFirst<C>>()));
+    lanes[static_cast<usize>(c.immediate()) & (16 / sizeof(Lane) - 1)] = value;
+    c.template write<0>(raw(lanes));
   }
 };
 template <class T>

@@ -9,9 +9,9 @@
 
 namespace vellum {
 
-// Their names, in the order of VELLUM_BYTE_MOVES.
+// The names of the functions that stand for them in the bitcode.
 std::span<const char* const> byte_moves();
-// Puts the operation on vectors of 16 bytes to the end of the block, which has no terminator. The result has the type of `a`.
+// Puts the operation to the end of the block, which has no terminator. The result has the type of `a`.
 llvm::Value* make_byte_move(unsigned which, llvm::Value* a, llvm::Value* b, u8 immediate, llvm::BasicBlock* at);
 
 }  // namespace vellum

@@ -57,7 +57,7 @@ bool SemanticsLibrary::read_tables() {
   if (const llvm::Function* f = m_module->getFunction("vellum_condition")) m_opaque[f] = {OpaqueKind::Condition};
   if (const llvm::Function* f = m_module->getFunction("vellum_flags")) m_opaque[f] = {OpaqueKind::Flags};
   for (usize i = 0; i < byte_moves().size(); ++i)
-    if (const llvm::Function* f = m_module->getFunction(std::string("vellum_move_") + byte_moves()[i])) m_opaque[f] = {OpaqueKind::ByteMove, static_cast<u8>(i)};
+    if (const llvm::Function* f = m_module->getFunction(byte_moves()[i])) m_opaque[f] = {OpaqueKind::ByteMove, static_cast<u8>(i)};
   if (const llvm::Function* f = m_module->getFunction("vellum_leave_region")) m_opaque[f] = {OpaqueKind::Leave};
   m_condition_body = m_module->getFunction("vellum_condition_body");
   m_flags_body = m_module->getFunction("vellum_flags_body");

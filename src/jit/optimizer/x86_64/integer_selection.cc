@@ -128,6 +128,36 @@ bool Selector::select_narrowed(const llvm::BinaryOperator& operation, ValueId re
   return true;
 }
 
+// By a number that is not known before.
+bool Selector::select_rotate(const llvm::IntrinsicInst& call) {
+  if (call.getArgOperand(0) != call.getArgOperand(1)) return refuse(call);
+  const unsigned size = size_of(call.getType()), bits = size * 8;
+  const bool to_left = call.getIntrinsicID() == llvm::Intrinsic::fshl;
+  ValueId right = zero_extended(call.getArgOperand(2));
+  if (to_left) {
+    const ValueId negated = temporary();
+    emit(Op::Negate, 4, negated, Operand::value(right));
+    right = negated;
+  }
+  const ValueId count = temporary();
+  emit(Op::Arithmetic, 4, count, Operand::value(right), Operand::constant(bits - 1), static_cast<u32>(Arithmetic::And));
+  if (size >= 4) {  // the two parts; a count of 0 has all bits in both
+    const Operand value = in_register(call.getArgOperand(0));
+    const ValueId left = temporary(), lower = temporary(), upper = temporary();
+    emit(Op::Negate, 4, left, Operand::value(count));
+    emit(Op::ShiftVariable, size, lower, value, Operand::value(count), static_cast<u32>(Shift::Right));
+    emit(Op::ShiftVariable, size, upper, value, Operand::value(left), static_cast<u32>(Shift::Left));
+    emit(Op::Arithmetic, size, id_of(&call), Operand::value(lower), Operand::value(upper), static_cast<u32>(Arithmetic::Or));
+    return true;
+  }
+  // Copies side by side hold every rotation.
+  const ValueId value = zero_extended(call.getArgOperand(0)), moved = temporary(), both = temporary();
+  emit(Op::Shift, 4, moved, Operand::value(value), Operand::constant(bits), static_cast<u32>(Shift::Left));
+  emit(Op::Arithmetic, 4, both, Operand::value(moved), Operand::value(value), static_cast<u32>(Arithmetic::Or));
+  emit(Op::ShiftVariable, 4, id_of(&call), Operand::value(both), Operand::value(count), static_cast<u32>(Shift::Right));
+  return true;
+}
+
 bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
   if (vector_size_of(call.getType()) >= 16) return select_vector_intrinsic(call);
   const unsigned size = size_of(call.getType()), wide = std::max(size, 4u);
@@ -204,6 +234,17 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
       emit(Op::Arithmetic, 8, id_of(&call), Operand::value(low), Operand::value(high), static_cast<u32>(Arithmetic::Or));
       return true;
     }
+    case llvm::Intrinsic::abs: {
+      if (size < 4) return refuse(call);
+      const Operand value = in_register(call.getArgOperand(0));
+      const ValueId negated = temporary();
+      emit(Op::Negate, size, negated, value);
+      Insn& insn = emit(Op::Select, size, id_of(&call), value, Operand::constant(0), size);
+      insn.condition = kLess;
+      insn.c = Operand::value(negated);
+      insn.d = value;
+      return true;
+    }
     case llvm::Intrinsic::bswap: {
       if (!size) return refuse(call);
       const ValueId result = id_of(&call);
@@ -231,8 +272,9 @@ bool Selector::select_intrinsic(const llvm::IntrinsicInst& call) {
     case llvm::Intrinsic::fshl:
     case llvm::Intrinsic::fshr: {
       const auto* count = llvm::dyn_cast<llvm::ConstantInt>(call.getArgOperand(2));
-      if (!size || !count || (size < 4 && call.getArgOperand(0) != call.getArgOperand(1))) return refuse(call);
+      if (!size || (size < 4 && call.getArgOperand(0) != call.getArgOperand(1))) return refuse(call);
       const unsigned bits = size * 8;
+      if (!count) return select_rotate(call);
       unsigned left = static_cast<unsigned>(count->getZExtValue() % bits);
       if (call.getIntrinsicID() == llvm::Intrinsic::fshr) left = (bits - left) % bits;
       if (size < 4) {  // two of it side by side hold every rotation

@@ -75,6 +75,7 @@ class Selector {
   static const Value* sign_extension(const Value* value, unsigned& size);
   bool select_shift(const llvm::BinaryOperator& operation);
   bool select_call(const llvm::CallInst& call);
+  bool select_rotate(const llvm::IntrinsicInst& call);
   bool select_intrinsic(const llvm::IntrinsicInst& call);
   bool select_x87(const llvm::CallInst& call);
   bool select_terminator(const llvm::Instruction& terminator);
@@ -105,6 +106,9 @@ class Selector {
   const Value* low_halves(const Value* value) const;
   Operand in_vector_register(const Value* value);
   bool select_shuffle(const llvm::ShuffleVectorInst& shuffle);
+  bool select_wide_shuffle(const llvm::ShuffleVectorInst& shuffle);
+  bool select_lane_shuffle(const llvm::ShuffleVectorInst& shuffle, llvm::ArrayRef<int> mask, unsigned size);
+  bool put_shuffle(const llvm::ShuffleVectorInst& shuffle, unsigned size, const Operand& a, const Operand& b, u32 code, i64 immediate = -1);
   bool select_insert(const llvm::InsertElementInst& insert);
   bool select_extract(const llvm::ExtractElementInst& extract);
   u8 scale_of(const llvm::GetElementPtrInst& element) const {

@@ -151,7 +151,8 @@ void Emitter::emit_vector(const Insn& insn) {
         m_asm.vex(insn.c.number ? opcode::kNone : scalar_prefix(insn.size), k0f, false, insn.c.number ? 0x16 : 0x10, to, a, Place(b));
       } else {
         const Register b = in_register(source(insn.b), kScratch);
-        m_asm.vex(k66, k0f3a, insn.size == 8, 0x22, to, a, Place(b), static_cast<u8>(insn.c.number));
+        if (insn.size == 2) m_asm.vex(k66, k0f, false, 0xc4, to, a, Place(b), static_cast<u8>(insn.c.number));
+        else m_asm.vex(k66, k0f3a, insn.size == 8, insn.size == 1 ? 0x20 : 0x22, to, a, Place(b), static_cast<u8>(insn.c.number));
       }
       finish_vector(insn, to);
       break;

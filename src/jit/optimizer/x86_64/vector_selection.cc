@@ -285,97 +285,144 @@ bool Selector::select_vector_compare(const llvm::CastInst& cast) {
   return true;
 }
 
+namespace {
+
+// Whether each lane that matters is what the function says, by index.
+template <class Lane>
+bool takes(llvm::ArrayRef<int> mask, Lane lane) {
+  for (int i = 0; i < static_cast<int>(mask.size()); ++i)
+    if (mask[static_cast<usize>(i)] >= 0 && mask[static_cast<usize>(i)] != lane(i)) return false;
+  return true;
+}
+
+// The lanes that 32 bytes take within 16 bytes, where both halves do the same with their own; empty where they do not.
+llvm::SmallVector<int, 16> lanes_of_halves(llvm::ArrayRef<int> mask) {
+  const int count = static_cast<int>(mask.size()), half = count / 2;
+  llvm::SmallVector<int, 16> both(static_cast<usize>(half), -1);
+  for (int i = 0; i < count; ++i) {
+    const int lane = mask[static_cast<usize>(i)];
+    if (lane < 0) continue;
+    const int within = lane % half + (lane >= count ? half : 0);
+    int& known = both[static_cast<usize>(i % half)];
+    if (lane % count / half != i / half || (known >= 0 && known != within)) return {};
+    known = within;
+  }
+  return both;
+}
+
+}  // namespace
+
+// An instruction of two sources, or of one.
+bool Selector::put_shuffle(const llvm::ShuffleVectorInst& shuffle, unsigned size, const Operand& a, const Operand& b, u32 code, i64 immediate) {
+  Insn& insn = emit(b.kind == Operand::Kind::None ? Op::VectorUnary : Op::VectorBinary, size, id_of(&shuffle), a, b, code);
+  if (immediate >= 0) insn.c = Operand::constant(immediate);
+  return true;
+}
+
 bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
   const unsigned to = vector_size_of(shuffle.getType()), from = vector_size_of(shuffle.getOperand(0)->getType());
   if (to < 16 || from < 16) return refuse(shuffle);
   const llvm::ArrayRef<int> mask = shuffle.getShuffleMask();
   const int count = static_cast<int>(llvm::cast<llvm::FixedVectorType>(shuffle.getOperand(0)->getType())->getNumElements());
   const unsigned bits = shuffle.getType()->getScalarSizeInBits();
-  // Whether each lane that matters is what the function says, by index.
-  const auto is = [&](auto lane) {
-    for (int i = 0; i < static_cast<int>(mask.size()); ++i)
-      if (mask[static_cast<usize>(i)] >= 0 && mask[static_cast<usize>(i)] != lane(i)) return false;
-    return true;
-  };
   const Value *first = shuffle.getOperand(0), *second = shuffle.getOperand(1);
-  const auto put = [&](unsigned size, const Operand& a, const Operand& b, u32 code, i64 immediate) {
-    Insn& insn = emit(Op::VectorBinary, size, id_of(&shuffle), a, b, code);
-    if (immediate >= 0) insn.c = Operand::constant(immediate);
-    return true;
-  };
-  const auto put_one = [&](unsigned size, const Operand& a, u32 code, i64 immediate) {
-    Insn& insn = emit(Op::VectorUnary, size, id_of(&shuffle), a, {}, code);
-    if (immediate >= 0) insn.c = Operand::constant(immediate);
-    return true;
-  };
-  const auto lane_of = [&](usize i) { return mask[i] < 0 ? 0 : mask[i]; };
-  if (is([](int i) { return i; }) && (to <= from || llvm::all_of(mask.drop_front(static_cast<usize>(count)), [](int lane) { return lane < 0; }))) {
+  if (takes(mask, [](int i) { return i; }) && (to <= from || llvm::all_of(mask.drop_front(static_cast<usize>(count)), [](int lane) { return lane < 0; }))) {
     emit(Op::VectorMove, std::max(to, from), id_of(&shuffle), operand(first));
     return true;
   }
-  if (is([](int) { return 0; })) {
+  if (takes(mask, [](int) { return 0; })) {
     const unsigned opcode = bits == 8 ? 0x78 : bits == 16 ? 0x79 : bits == 32 ? 0x58 : 0x59;
-    return put_one(to, operand(first), vector_code(1, opcode, 2), -1);
+    return put_shuffle(shuffle, to, operand(first), {}, vector_code(1, opcode, 2));
   }
   if (from == 32 && to == 16) {
-    if (!is([&](int i) { return count / 2 + i; })) return refuse(shuffle);
+    if (!takes(mask, [&](int i) { return count / 2 + i; })) return refuse(shuffle);
     emit(Op::ExtractLane, 32, id_of(&shuffle), operand(first)).c = Operand::constant(1);
     return true;
   }
   if (from == 16 && to == 32) {
-    if (is([&](int i) { return i; })) return put(32, operand(first), operand(second), vector_code(1, 0x18, 3), 1);
-    if (is([&](int i) { return i % count; })) return put(32, operand(first), operand(first), vector_code(1, 0x18, 3), 1);
+    if (takes(mask, [&](int i) { return i; })) return put_shuffle(shuffle, 32, operand(first), operand(second), vector_code(1, 0x18, 3), 1);
+    if (takes(mask, [&](int i) { return i % count; })) return put_shuffle(shuffle, 32, operand(first), operand(first), vector_code(1, 0x18, 3), 1);
     return refuse(shuffle);
   }
-  if (to == 32) {
-    if (bits != 64) return refuse(shuffle);
-    i64 from_second = 0, permutation = 0;
-    bool blends = true, one = true;
+  return to == 32 ? select_wide_shuffle(shuffle) : select_lane_shuffle(shuffle, mask, 16);
+}
+
+// From 32 bytes to 32 bytes.
+bool Selector::select_wide_shuffle(const llvm::ShuffleVectorInst& shuffle) {
+  const llvm::ArrayRef<int> mask = shuffle.getShuffleMask();
+  const unsigned bits = shuffle.getType()->getScalarSizeInBits();
+  const Value *first = shuffle.getOperand(0), *second = shuffle.getOperand(1);
+  if (bits == 64) {
+    i64 from_second = 0, permutation = 0, odd = 0;
+    bool blends = true, one = true, alternates = true;
     for (usize i = 0; i < 4; ++i) {
       if (mask[i] < 0) continue;
       blends &= mask[i] % 4 == static_cast<int>(i);
       one &= mask[i] < 4;
+      alternates &= mask[i] / 4 == static_cast<int>(i % 2) && mask[i] % 4 / 2 == static_cast<int>(i / 2);
       from_second |= (mask[i] >= 4 ? i64{1} : 0) << i;
       permutation |= static_cast<i64>(mask[i] % 4) << 2 * i;
+      odd |= static_cast<i64>(mask[i] % 2) << i;
     }
-    if (blends) return put(32, operand(first), operand(second), vector_code(1, 0x0d, 3), from_second);
-    if (is([](int i) { return i < 2 ? i : i + 2; })) return put(32, operand(first), operand(second), vector_code(1, 0x18, 3), 1);
-    if (one) return put_one(32, operand(first), vector_code(1, 0x00, 3, true), permutation);
-    return refuse(shuffle);
+    if (blends) return put_shuffle(shuffle, 32, operand(first), operand(second), vector_code(1, 0x0d, 3), from_second);
+    if (takes(mask, [](int i) { return i < 2 ? i : i + 2; })) return put_shuffle(shuffle, 32, operand(first), operand(second), vector_code(1, 0x18, 3), 1);
+    if (one) return put_shuffle(shuffle, 32, operand(first), {}, vector_code(1, 0x00, 3, true), permutation);
+    if (alternates) return put_shuffle(shuffle, 32, operand(first), operand(second), vector_code(1, 0xc6), odd);
+    const auto half = [&](usize i) -> i64 { return std::max(mask[i], mask[i + 1]) / 2; };
+    if (takes(mask, [&](int i) { return static_cast<int>(2 * half(static_cast<usize>(i & ~1))) + i % 2; }))  // VPERM2I128
+      return put_shuffle(shuffle, 32, operand(first), operand(second), vector_code(1, 0x46, 3), half(0) | half(2) << 4);
   }
+  if (bits == 32 && takes(mask, [&](int i) { return mask[static_cast<usize>(i)] % 8 == i ? mask[static_cast<usize>(i)] : -1; })) {  // VPBLENDD
+    i64 from_second = 0;
+    for (usize i = 0; i < 8; ++i) from_second |= i64{mask[i] >= 8} << i;
+    return put_shuffle(shuffle, 32, operand(first), operand(second), vector_code(1, 0x02, 3), from_second);
+  }
+  const auto lanes = lanes_of_halves(mask);
+  return lanes.empty() ? refuse(shuffle) : select_lane_shuffle(shuffle, lanes, 32);
+}
+
+// Within 16 bytes, or alike within each half of 32. The mask is that of one such part.
+bool Selector::select_lane_shuffle(const llvm::ShuffleVectorInst& shuffle, llvm::ArrayRef<int> mask, unsigned size) {
+  const int count = static_cast<int>(mask.size());
+  const unsigned bits = shuffle.getType()->getScalarSizeInBits();
+  const Value *first = shuffle.getOperand(0), *second = shuffle.getOperand(1);
+  const auto put = [&](const Operand& a, const Operand& b, u32 code, i64 immediate = -1) { return put_shuffle(shuffle, size, a, b, code, immediate); };
+  const auto lane_of = [&](usize i) { return mask[i] < 0 ? 0 : mask[i]; };
   if (bits == 64) {
     const Value* low = lane_of(0) < 2 ? first : second;
     const Value* high = mask[1] < 0 ? low : lane_of(1) < 2 ? first : second;
-    return put(16, operand(low), operand(high), vector_code(1, 0xc6), (lane_of(0) & 1) | (lane_of(1) & 1) << 1);
+    const int odd = (lane_of(0) & 1) | (lane_of(1) & 1) << 1;
+    return put(operand(low), operand(high), vector_code(1, 0xc6), size == 32 ? odd * 5 : odd);
   }
   // Each lane stays in its place.
-  if (is([&](int i) { return mask[static_cast<usize>(i)] % count == i ? mask[static_cast<usize>(i)] : -1; }) && bits >= 16) {
+  if (takes(mask, [&](int i) { return mask[static_cast<usize>(i)] % count == i ? mask[static_cast<usize>(i)] : -1; }) && bits >= 16) {
     i64 from_second = 0;
     for (int i = 0; i < count; ++i) from_second |= i64{mask[static_cast<usize>(i)] >= count} << i;
-    return bits == 16 ? put(16, operand(first), operand(second), vector_code(1, 0x0e, 3), from_second) : put(16, operand(first), operand(second), vector_code(1, 0x02, 3), from_second);
+    if (bits == 32) from_second |= size == 32 ? from_second << 4 : 0;
+    return put(operand(first), operand(second), bits == 16 ? vector_code(1, 0x0e, 3) : vector_code(1, 0x02, 3), from_second);
   }
   if (llvm::any_of(mask, [&](int i) { return i < count; }) && llvm::any_of(mask, [&](int i) { return i >= count; })) {  // sixteen bytes in a row out of both
     for (int k = 1; k < count; ++k)
-      if (is([&](int i) { return i + k; })) return put(16, operand(second), operand(first), vector_code(1, 0x0f, 3), k * static_cast<int>(bits) / 8);
+      if (takes(mask, [&](int i) { return i + k; })) return put(operand(second), operand(first), vector_code(1, 0x0f, 3), k * static_cast<int>(bits) / 8);
   }
   // The lower or upper halves, lane by lane.
-  const Value* other = is([&](int i) { return i / 2 + (i & 1 ? count : 0); }) || is([&](int i) { return count / 2 + i / 2 + (i & 1 ? count : 0); }) ? second : first;
+  const Value* other = takes(mask, [&](int i) { return i / 2 + (i & 1 ? count : 0); }) || takes(mask, [&](int i) { return count / 2 + i / 2 + (i & 1 ? count : 0); }) ? second : first;
   const int step = other == second ? count : 0;
   const unsigned lane = static_cast<unsigned>(std::countr_zero(bits / 8));
-  if (is([&](int i) { return i / 2 + (i & 1 ? step : 0); })) return put(16, operand(first), operand(other), vector_code(1, 0x60 + lane), -1);
-  if (is([&](int i) { return count / 2 + i / 2 + (i & 1 ? step : 0); })) return put(16, operand(first), operand(other), vector_code(1, 0x68 + lane), -1);
+  if (takes(mask, [&](int i) { return i / 2 + (i & 1 ? step : 0); })) return put(operand(first), operand(other), vector_code(1, 0x60 + lane));
+  if (takes(mask, [&](int i) { return count / 2 + i / 2 + (i & 1 ? step : 0); })) return put(operand(first), operand(other), vector_code(1, 0x68 + lane));
   if (bits == 32) {
     const auto chosen = [&] {
       i64 number = 0;
       for (usize i = 0; i < 4; ++i) number |= static_cast<i64>(lane_of(i) & 3) << 2 * i;
       return number;
     };
-    if (llvm::all_of(mask, [](int i) { return i < 4; })) return put_one(16, operand(first), vector_code(1, 0x70), chosen());
-    if (llvm::all_of(mask, [](int i) { return i < 0 || i >= 4; })) return put_one(16, operand(second), vector_code(1, 0x70), chosen());
+    if (llvm::all_of(mask, [](int i) { return i < 4; })) return put(operand(first), {}, vector_code(1, 0x70), chosen());
+    if (llvm::all_of(mask, [](int i) { return i < 0 || i >= 4; })) return put(operand(second), {}, vector_code(1, 0x70), chosen());
     const auto source_of = [&](usize i) { return mask[i] < 0 ? -1 : mask[i] / 4; };
     const auto pair = [&](usize i) { return source_of(i) < 0 ? source_of(i + 1) : source_of(i + 1) < 0 || source_of(i + 1) == source_of(i) ? source_of(i) : 2; };
     if (pair(0) == 2 || pair(2) == 2) return refuse(shuffle);
-    return put(16, operand(pair(0) == 1 ? second : first), operand(pair(2) == 1 ? second : first), vector_code(0, 0xc6), chosen());
+    return put(operand(pair(0) == 1 ? second : first), operand(pair(2) == 1 ? second : first), vector_code(0, 0xc6), chosen());
   }
   if (bits == 16) {  // four of one half, the other half stays
     const auto half = [&](int begin) {
@@ -383,10 +430,10 @@ bool Selector::select_shuffle(const llvm::ShuffleVectorInst& shuffle) {
       for (int i = 0; i < 4; ++i) number |= i64{std::max(mask[static_cast<usize>(begin + i)], begin) - begin} << 2 * i;
       return number;
     };
-    const auto within = [&](int begin) { return llvm::all_of(mask.slice(static_cast<usize>(begin), 4), [&](int lane) { return lane < 0 || (lane >= begin && lane < begin + 4); }); };
-    const auto stays = [&](int begin) { return is([&](int i) { return i / 4 == begin / 4 ? i : mask[static_cast<usize>(i)]; }); };
-    if (within(0) && stays(4)) return put_one(16, operand(first), vector_code(3, 0x70), half(0));
-    if (within(4) && stays(0)) return put_one(16, operand(first), vector_code(2, 0x70), half(4));
+    const auto within = [&](int begin) { return llvm::all_of(mask.slice(static_cast<usize>(begin), 4), [&](int from) { return from < 0 || (from >= begin && from < begin + 4); }); };
+    const auto stays = [&](int begin) { return takes(mask, [&](int i) { return i / 4 == begin / 4 ? i : mask[static_cast<usize>(i)]; }); };
+    if (within(0) && stays(4)) return put(operand(first), {}, vector_code(3, 0x70), half(0));
+    if (within(4) && stays(0)) return put(operand(first), {}, vector_code(2, 0x70), half(4));
   }
   return refuse(shuffle);
 }
@@ -448,7 +495,7 @@ bool Selector::select_insert(const llvm::InsertElementInst& insert) {
     return true;
   }
   if (vector_size_of(insert.getType()) != 16) return refuse(insert);
-  if (bytes < 4 || (lane->isFloatTy() && number) || number >= 16 / bytes) return refuse(insert);
+  if (bytes < 1 || (lane->isFloatTy() && number) || number >= 16 / bytes) return refuse(insert);
   const Operand vector = operand(insert.getOperand(0));
   const Operand element = lane->isFloatingPointTy() ? vector_value(insert.getOperand(1)) : in_register(insert.getOperand(1));
   emit(Op::InsertLane, bytes, id_of(&insert), vector, element).c = Operand::constant(static_cast<i64>(number));
