@@ -27,6 +27,11 @@ class BlockCache {
 
   // A valid block.
   Block* find(u64 ram_offset, u32 mode) const;
+  // The block may be looked for soon, or made.
+  void foresee(u64 ram_offset, u32 mode) const {
+    __builtin_prefetch(&m_found[bucket(ram_offset, mode)], 1);
+    __builtin_prefetch(&m_buckets[bucket(ram_offset, mode)], 1);
+  }
   // A stale one whose bytes are all there again; make_current() makes it valid.
   Block* find_stale(u64 ram_offset, u32 mode) const;
   // Memory for a block of `insns` instructions, made from `bytes` bytes, with `ram_offset`, `mode`, `rewrites` and what the

@@ -186,6 +186,7 @@ class CpuCore final : public Cpu, public MemoryListener {
   u8* watched_write(TlbEntry* entries, u64 linear, unsigned size);
   TlbEntry* table_for(Rights rights);
   void bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const;
+  void foresee(u64 rip, u64 ram_offset);
   Translation translate(u64 linear, AccessType type, Rights rights);
   PageTarget target_of(const Translation& translation) const;
   void split_block_for_mmio();

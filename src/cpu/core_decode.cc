@@ -1,6 +1,8 @@
 // Finding and making blocks: decode, bind operands to offsets, choose handlers.
 #include <algorithm>
+#include <array>
 #include <new>
+#include <vector>
 
 #include "cpu/core.h"
 #include "cpu/disassembler.h"
@@ -15,56 +17,93 @@ namespace {
 
 CodeSize code_size(u32 mode) { return static_cast<CodeSize>(mode & kModeCodeSizeMask); }
 
-u16 register_offset(OperandSpec operand, const Insn& insn, unsigned number) {
-  // Without REX, byte registers 4 to 7 are AH, CH, DH, BH; SDM Vol. 2A table 3-1.
+constexpr u16 kVectorOffset = offsetof(CpuState, vector), kMmxOffset = offsetof(CpuState, x87.registers);
+
+// Where the number of an operand's register stands, by Insn.
+enum class Source : u8 { None, Reg, Rm, RmUnlessMemory, Vvvv, UpperImmediate, VectorIndex, ModrmRm, Count };
+
+// How a row's operands become offsets: base + number << shift.
+struct RowBinding {
+  struct Operand {
+    Source source = Source::None;
+    u8 mask = 15;        // of the number
+    u8 shift = 0;
+    bool byte = false;   // a byte register: without REX numbers 4 to 7 are AH, CH, DH, BH; SDM Vol. 2A table 3-1
+    u16 base = 0;
+  };
+  std::array<Operand, 4> operands;
+  bool wide = false;          // with an operand size of 8 the immediate has 64 bits
+  bool absolute = false;      // an absolute offset
+  bool immediate2 = false;    // in the fourth operand's place
+};
+
+RowBinding::Operand binding_of(OperandSpec operand) {
   const bool byte = operand.width == OperandWidth::B;
-  if (byte && number >= 4 && number < 8 && !(insn.prefixes & kPrefixRex)) return static_cast<u16>(gpr_offset(number - 4) + 1);
-  return gpr_offset(number);
+  constexpr u8 kGprShift = 3, kVectorShift = 6, kMmxShift = 4;
+  static_assert(gpr_offset(1) == 1 << kGprShift && sizeof(VectorRegister) == 1 << kVectorShift && sizeof(X87Register) == 1 << kMmxShift);
+  switch (operand.kind) {
+    case OperandKind::Gpr: return {Source::Reg, 15, kGprShift, byte, 0};
+    case OperandKind::GprOrMemory: return {Source::RmUnlessMemory, 15, kGprShift, byte, 0};
+    case OperandKind::GprInModrm:
+    case OperandKind::GprInOpcode: return {Source::Rm, 15, kGprShift, byte, 0};
+    case OperandKind::GprVvvv: return {Source::Vvvv, 15, kGprShift, byte, 0};
+    case OperandKind::XmmVvvv: return {Source::Vvvv, 15, kVectorShift, false, kVectorOffset};
+    case OperandKind::XmmInImmediate: return {Source::UpperImmediate, 15, kVectorShift, false, kVectorOffset};
+    case OperandKind::XmmVsibIndex: return {Source::VectorIndex, 15, kVectorShift, false, kVectorOffset};
+    case OperandKind::XmmInReg: return {Source::Reg, 15, kVectorShift, false, kVectorOffset};
+    case OperandKind::XmmOrMemory: return {Source::RmUnlessMemory, 15, kVectorShift, false, kVectorOffset};
+    case OperandKind::XmmInModrm: return {Source::Rm, 15, kVectorShift, false, kVectorOffset};
+    case OperandKind::MmxInReg: return {Source::Reg, 7, kMmxShift, false, kMmxOffset};
+    case OperandKind::MmxOrMemory: return {Source::RmUnlessMemory, 7, kMmxShift, false, kMmxOffset};
+    case OperandKind::MmxInModrm: return {Source::Rm, 7, kMmxShift, false, kMmxOffset};
+    case OperandKind::Segment: return {Source::Reg, 7, 0, false, 0};
+    case OperandKind::Control:
+    case OperandKind::Debug: return {Source::Reg, 15, 0, false, 0};
+    case OperandKind::X87Register: return {Source::ModrmRm, 7, 0, false, 0};
+    case OperandKind::FixedCl: return {Source::None, 0, 0, false, gpr_offset(kRcx)};
+    case OperandKind::FixedDx: return {Source::None, 0, 0, false, gpr_offset(kRdx)};
+    default: return {};
+  }
 }
 
-u16 vector_offset(unsigned number) { return static_cast<u16>(offsetof(CpuState, vector) + sizeof(VectorRegister) * number); }
-u16 mmx_offset(unsigned number) { return static_cast<u16>(offsetof(CpuState, x87.registers) + sizeof(X87Register) * (number & 7)); }
-
-u16 bind_operand(OperandSpec operand, const Insn& insn) {
-  switch (operand.kind) {
-    case OperandKind::Gpr: return register_offset(operand, insn, insn.reg);
-    case OperandKind::GprOrMemory: return insn.memory ? 0 : register_offset(operand, insn, insn.rm);
-    case OperandKind::GprInModrm:
-    case OperandKind::GprInOpcode: return register_offset(operand, insn, insn.rm);
-    case OperandKind::GprVvvv: return register_offset(operand, insn, insn.vvvv);
-    case OperandKind::XmmVvvv: return vector_offset(insn.vvvv);
-    case OperandKind::XmmInImmediate: return vector_offset(static_cast<unsigned>(insn.immediate) >> 4 & 15);
-    case OperandKind::XmmVsibIndex: return vector_offset(insn.vector_index);
-    case OperandKind::XmmInReg: return vector_offset(insn.reg);
-    case OperandKind::XmmOrMemory: return insn.memory ? 0 : vector_offset(insn.rm);
-    case OperandKind::XmmInModrm: return vector_offset(insn.rm);
-    case OperandKind::MmxInReg: return mmx_offset(insn.reg);
-    case OperandKind::MmxOrMemory: return insn.memory ? 0 : mmx_offset(insn.rm);
-    case OperandKind::MmxInModrm: return mmx_offset(insn.rm);
-    case OperandKind::Segment: return insn.reg & 7;
-    case OperandKind::Control:
-    case OperandKind::Debug: return insn.reg;
-    case OperandKind::X87Register: return insn.modrm & 7;
-    case OperandKind::FixedCl: return gpr_offset(kRcx);
-    case OperandKind::FixedDx: return gpr_offset(kRdx);
-    default: return 0;
-  }
+const RowBinding& row_binding(u16 row) {
+  static const std::vector<RowBinding> bindings = [] {
+    std::vector<RowBinding> made;
+    for (const RowSpec& spec : opcode_rows()) {
+      RowBinding binding;
+      bool second = false;
+      for (unsigned i = 0; i < 4; ++i) {
+        const OperandSpec operand = spec.operands[i];
+        binding.operands[i] = binding_of(operand);
+        binding.wide |= operand.kind == OperandKind::Immediate && operand.width == OperandWidth::V;
+        binding.absolute |= operand.kind == OperandKind::AbsoluteOffset;
+        second |= operand.kind == OperandKind::FarPointer || (i > 0 && operand.kind == OperandKind::Immediate);
+      }
+      binding.immediate2 = second && spec.operands[3].kind == OperandKind::None;
+      made.push_back(binding);
+    }
+    return made;
+  }();
+  return bindings[row];
 }
 
 }  // namespace
 
 void CpuCore::bind(const Insn& insn, BoundInsn& bound, u16 offset, unsigned position) const {
-  const RowSpec& row = opcode_rows()[insn.row];
+  const RowBinding& row = row_binding(insn.row);
   const bool bits64 = code_size(s.mode) == CodeSize::Bits64;
-  bool wide = false, second_immediate = false;
+  const u8 numbers[] = {0, insn.reg, insn.rm, insn.rm, insn.vvvv, static_cast<u8>(insn.immediate >> 4), insn.vector_index, static_cast<u8>(insn.modrm & 7)};
+  static_assert(std::size(numbers) == static_cast<usize>(Source::Count));
   for (unsigned i = 0; i < 4; ++i) {
-    const OperandSpec operand = row.operands[i];
-    bound.operand[i] = bind_operand(operand, insn);
-    wide |= operand.kind == OperandKind::Immediate && operand.width == OperandWidth::V && insn.operand_size == 8;
-    wide |= operand.kind == OperandKind::AbsoluteOffset;
-    second_immediate |= operand.kind == OperandKind::FarPointer || (i > 0 && operand.kind == OperandKind::Immediate);
+    const RowBinding::Operand& operand = row.operands[i];
+    const unsigned number = numbers[static_cast<usize>(operand.source)] & operand.mask;
+    unsigned place = operand.base + (number << operand.shift);
+    if (operand.byte && number >= 4 && number < 8 && !(insn.prefixes & kPrefixRex)) place = gpr_offset(number - 4) + 1u;
+    if (operand.source == Source::RmUnlessMemory && insn.memory) place = 0;
+    bound.operand[i] = static_cast<u16>(place);
   }
-  if (second_immediate && row.operands[3].kind == OperandKind::None) bound.operand[3] = insn.immediate2;
+  const bool wide = (row.wide && insn.operand_size == 8) || row.absolute;
+  if (row.immediate2) bound.operand[3] = insn.immediate2;
   const bool absolute = insn.memory && wide;
   const u64 value = static_cast<u64>(absolute ? insn.displacement : insn.immediate);
   bound.immediate_low = static_cast<i32>(value);
@@ -132,12 +171,20 @@ void log_insn(std::span<const u8> bytes, CodeSize size, u64 address) {
   log(LogItem::InAsm, "{:#x}:  {:<30} {}", address, hex_bytes(bytes), insn.text);
 }
 
+bool is_relative_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional; }
+
 bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
          (row.has(kUsesSse) && (mode & kModeSseTrap)) || (row.has(kUsesAvx) && (mode & kModeAvxTrap));
 }
 
 }  // namespace
+
+// Asks for the host's cache lines in which a block would be found.
+void CpuCore::foresee(u64 rip, u64 ram_offset) {
+  __builtin_prefetch(&m_jump_cache[jump_cache_slot(rip)], 1);
+  blocks.foresee(ram_offset, s.mode & kBlockModeMask);
+}
 
 Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigned limit, Decoding decoding) {
   alignas(Insn) u8 memory_of_insns[kMaxBlockInsns * sizeof(Insn)];  // made as they are decoded
@@ -219,6 +266,13 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
     if (!page.host) break;
   }
   offsets[count] = offset;
+  const bool cached = decoding == Decoding::Cached && page.host;
+  if (cached) {  // while the host makes the block it can fetch what looking for the next one needs
+    foresee(rip + offset, page.ram_offset + in_page + offset);
+    const Insn& last = insns[count - 1];
+    if (!special[count - 1] && is_relative_transfer(rows[count - 1]->flow))
+      foresee(rip + offset + static_cast<u64>(last.immediate), page.ram_offset + in_page + offset + static_cast<u64>(last.immediate));
+  }
 
   if (code_size(s.mode) == CodeSize::Bits64) {
     for (unsigned i = 0; i < count; ++i) {
@@ -253,7 +307,6 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   }
 
   Block* block = nullptr;
-  const bool cached = decoding == Decoding::Cached && page.host;
   if (cached) {
     const u64 ram_offset = page.ram_offset + in_page;
     block = blocks.allocate(ram_offset, s.mode & kBlockModeMask, count, offset);

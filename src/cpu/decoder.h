@@ -27,20 +27,27 @@ class Decoder {
   DecodeStatus decode(std::span<const u8> bytes, CodeSize code_size, bool real_mode, Insn& insn) const;
 
  private:
-  static constexpr usize kSlots = 2 * static_cast<usize>(OpcodeMap::Count) * 256 * 4 * 2 * 8;
-  static constexpr usize slot(bool bits64, OpcodeMap map, u8 opcode, unsigned prefix, bool reg_form, unsigned reg) {
-    return ((((static_cast<usize>(bits64) * static_cast<usize>(OpcodeMap::Count) + static_cast<usize>(map)) * 256 +
-              opcode) * 4 + prefix) * 2 + reg_form) * 8 + reg;
-  }
-  void enter(u16 row);
-
+  // A row that an opcode may stand for, with what decoding asks of it: the tables shall stay in the host's caches.
   struct Candidate {
-    u16 row;
-    u32 next;  // index into m_candidates; 0 ends the list
+    u16 row;               // kNoRow ends a list
+    u16 traits;            // decoder.cc
+    i8 rm, rex_w, vex_l;   // as in RowSpec
+    u8 immediate;          // likewise
   };
-  std::vector<u32> m_table;  // per slot: index of its first candidate, most specific first; 0 is #UD
-  std::vector<Candidate> m_candidates;
-  std::array<std::array<bool, 256>, static_cast<usize>(OpcodeMap::Count)> m_has_modrm{};
+  static constexpr u16 kNoRow = 0xffff;
+  // An opcode's lists of candidates: m_lists[first + prefix * by_prefix + reg_form * by_form + reg * by_reg].
+  struct Opcode {
+    u16 first = 0;
+    u8 by_prefix = 0, by_form = 0, by_reg = 0;  // 0: its rows are the same for each
+    bool has_modrm = false;
+  };
+  static constexpr usize kOpcodes = static_cast<usize>(OpcodeMap::Count) * 256;
+  void enter(Opcode& opcode, bool bits64, std::span<const u16> rows);
+  u16 list_of(std::span<const u16> rows, usize first);
+
+  std::array<std::array<Opcode, kOpcodes>, 2> m_opcodes;  // outside 64-bit mode, and in it
+  std::vector<u16> m_lists;  // index of a list's first candidate
+  std::vector<Candidate> m_candidates;  // lists, each most specific first; the first is empty: #UD
 };
 
 }  // namespace vellum

@@ -5,7 +5,7 @@
 
 namespace vellum {
 
-namespace {
+namespace opcode_table {
 
 // Not constexpr: each row is its own constant evaluation, all of them together pass the compiler's limit of steps.
 const RowSpec kRows[] = {
@@ -14,6 +14,11 @@ const RowSpec kRows[] = {
 #include "cpu/opcodes/all.def"
 #undef ROW
 };
+const usize kCount = std::size(kRows);
+
+}  // namespace opcode_table
+
+namespace {
 
 constexpr std::string_view kSemantics[] = {
 #define ROW(mnemonic, encoding, operands, feature, attributes, ...) #__VA_ARGS__,
@@ -22,8 +27,6 @@ constexpr std::string_view kSemantics[] = {
 };
 
 }  // namespace
-
-std::span<const RowSpec> opcode_rows() { return kRows; }
 
 std::string describe_row(const RowSpec& row) {
   return fmt::format("{} {} ({})", row.mnemonic, row.operand_text, row.encoding);

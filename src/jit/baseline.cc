@@ -2,6 +2,7 @@
 #include "jit/baseline.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -84,34 +85,6 @@ StencilRef stencil_of(const Block& block, unsigned position, bool may_hand_flags
   return find_stencil(insn.row, *mode, variant);
 }
 
-u64 hole_value(Hole hole, const BoundInsn& insn) {
-  switch (hole) {
-    case Hole::Operand0:
-    case Hole::Gpr0: return insn.operand[0];
-    case Hole::Operand1:
-    case Hole::Gpr1: return insn.operand[1];
-    case Hole::Operand2:
-    case Hole::Gpr2: return insn.operand[2];
-    case Hole::Operand3:
-    case Hole::Gpr3: return insn.operand[3];
-    case Hole::Immediate: return static_cast<u64>(insn.immediate());
-    case Hole::Immediate2: return insn.immediate2();
-    case Hole::Wide: return insn.wide();
-    case Hole::Base: return u64{insn.base} * 8;
-    case Hole::Index: return u64{insn.index} * 8;
-    case Hole::Scale: return insn.scale;
-    case Hole::Displacement: return static_cast<u64>(i64{insn.displacement});
-    case Hole::Segment: return insn.segment;
-    case Hole::SegmentBase: return offsetof(CpuState, segment) + insn.segment * sizeof(SegmentRegister) + offsetof(SegmentRegister, base);
-    case Hole::Offset: return insn.offset;
-    case Hole::EndOffset: return u64{insn.offset} + insn.length;
-    case Hole::TargetOffset: return u64{insn.offset} + insn.length + static_cast<u64>(insn.immediate());
-    case Hole::Insn: return reinterpret_cast<u64>(&insn);
-    default: break;
-  }
-  VELLUM_ASSERT(!"a place is no value");
-}
-
 // A field of a fixed-width instruction, and a distance in instructions.
 void insert(u8* place, unsigned low, unsigned width, u64 value) {
   u32 insn;
@@ -128,11 +101,14 @@ void insert_distance(u8* place, unsigned low, unsigned width, u64 bytes) {
 bool is_relative(PatchKind kind) { return kind == PatchKind::Relative32 || kind >= PatchKind::Branch26; }
 
 void store(u8* place, PatchKind kind, u64 value) {
+  // The most common ones by far, on x86-64.
+  if (kind == PatchKind::Absolute8) [[likely]] return void(std::memcpy(place, &value, 1));
+  if (kind == PatchKind::Absolute32 || kind == PatchKind::Relative32) [[likely]] return void(std::memcpy(place, &value, 4));
   switch (kind) {
-    case PatchKind::Absolute8: std::memcpy(place, &value, 1); break;
-    case PatchKind::Absolute16: std::memcpy(place, &value, 2); break;
+    case PatchKind::Absolute8:
     case PatchKind::Absolute32:
-    case PatchKind::Relative32: std::memcpy(place, &value, 4); break;
+    case PatchKind::Relative32: break;
+    case PatchKind::Absolute16: std::memcpy(place, &value, 2); break;
     case PatchKind::Absolute64: std::memcpy(place, &value, 8); break;
     case PatchKind::MoveUnsigned: VELLUM_ASSERT(value < 0x10000); [[fallthrough]];
     case PatchKind::Move0: insert(place, 5, 16, value); break;
@@ -151,30 +127,55 @@ struct Ways {
   const u8* taken;
 };
 
-u64 patch_value(CodeCache& cache, const Piece& piece, const Ways& ways, const StencilPatch& patch) {
-  const StencilGroup& group = *piece.ref.group;
-  const auto address = [](const void* place, i64 addend) { return reinterpret_cast<u64>(place) + static_cast<u64>(addend); };
-  switch (patch.hole) {
-    case Hole::Hot: return address(cache.executable(piece.hot), patch.addend);
-    case Hole::Cold: return address(cache.executable(piece.cold), patch.addend);
-    case Hole::Continue:
-    case Hole::Next:
-    case Hole::Indirect: return address(ways.next, patch.addend);
-    case Hole::Taken: return address(ways.taken, patch.addend);
-    case Hole::Handler: return address(piece.handler, patch.addend);
-    case Hole::Missed: return address(piece.missed, patch.addend);
-    case Hole::SitePlace: return address(piece.site_place, patch.addend);
-    case Hole::SiteDistance: return piece.site_distance + static_cast<u64>(i64{patch.addend});
-    case Hole::SiteKeyOffset: return piece.site_key_offset + static_cast<u64>(i64{patch.addend});
-    case Hole::Helper: return group.helpers[static_cast<u32>(patch.addend) >> 16] + static_cast<u64>(i64{static_cast<i16>(patch.addend)});
-    case Hole::Constant: return address(group.constants, patch.addend);
-    case Hole::Immediate:
-    case Hole::Wide:
-    case Hole::TargetOffset:
-      if (piece.has_value) return piece.value + static_cast<u64>(i64{patch.addend});
-      [[fallthrough]];
-    default: return hole_value(patch.hole, *piece.insn) + static_cast<u64>(i64{patch.addend});
+// What the holes of a piece are filled with, by Hole. All of them are made first: which holes a stencil has is hard to foretell.
+class HoleValues {
+ public:
+  HoleValues(const CodeCache& cache, const Piece& piece, const Ways& ways) {
+    const auto set = [this](Hole hole, u64 value) { m_values[static_cast<usize>(hole)] = value; };
+    const auto address = [](const void* place) { return reinterpret_cast<u64>(place); };
+    if (const BoundInsn* insn = piece.insn) {
+      const u64 end = u64{insn->offset} + insn->length;
+      for (unsigned i = 0; i < 4; ++i) {
+        m_values[static_cast<usize>(Hole::Operand0) + i] = insn->operand[i];
+        m_values[static_cast<usize>(Hole::Gpr0) + i] = insn->operand[i];
+      }
+      set(Hole::Immediate, static_cast<u64>(insn->immediate()));
+      set(Hole::Immediate2, insn->immediate2());
+      set(Hole::Wide, insn->wide());
+      set(Hole::Base, u64{insn->base} * 8);
+      set(Hole::Index, u64{insn->index} * 8);
+      set(Hole::Scale, insn->scale);
+      set(Hole::Displacement, static_cast<u64>(i64{insn->displacement}));
+      set(Hole::Segment, insn->segment);
+      set(Hole::SegmentBase, offsetof(CpuState, segment) + insn->segment * sizeof(SegmentRegister) + offsetof(SegmentRegister, base));
+      set(Hole::Offset, insn->offset);
+      set(Hole::EndOffset, end);
+      set(Hole::TargetOffset, end + static_cast<u64>(insn->immediate()));
+      set(Hole::Insn, address(insn));
+    }
+    if (piece.has_value)
+      for (const Hole hole : {Hole::Immediate, Hole::Wide, Hole::TargetOffset}) set(hole, piece.value);
+    set(Hole::SitePlace, address(piece.site_place));
+    set(Hole::SiteDistance, piece.site_distance);
+    set(Hole::SiteKeyOffset, piece.site_key_offset);
+    set(Hole::Hot, address(cache.executable(piece.hot)));
+    set(Hole::Cold, address(cache.executable(piece.cold)));
+    for (const Hole hole : {Hole::Continue, Hole::Next, Hole::Indirect}) set(hole, address(ways.next));
+    set(Hole::Taken, address(ways.taken));
+    set(Hole::Handler, address(piece.handler));
+    set(Hole::Missed, address(piece.missed));
+    set(Hole::Constant, address(piece.ref.group->constants));
   }
+  u64 operator[](Hole hole) const { return m_values[static_cast<usize>(hole)]; }
+
+ private:
+  std::array<u64, static_cast<usize>(Hole::Constant) + 1> m_values;  // those that the piece has
+};
+
+u64 patch_value(const HoleValues& values, const StencilGroup& group, const StencilPatch& patch) {
+  // The addend's upper half is the helper's number, the lower half the addend proper.
+  if (patch.hole == Hole::Helper) [[unlikely]] return group.helpers[static_cast<u32>(patch.addend) >> 16] + static_cast<u64>(i64{static_cast<i16>(patch.addend)});
+  return values[patch.hole] + static_cast<u64>(i64{patch.addend});
 }
 
 // memcpy() of a few bytes in line.
@@ -200,10 +201,12 @@ void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
   const Stencil& stencil = *piece.ref.stencil;
   copy(cache.writable(piece.hot), group.code + stencil.code, stencil.hot_size);
   copy(cache.writable(piece.cold), group.code + stencil.code + stencil.hot_size, stencil.cold_size);
+  if (!stencil.patch_count) return;
+  const HoleValues values(cache, piece, ways);
   for (const StencilPatch& patch : std::span(group.patches + stencil.first_patch, stencil.patch_count)) {
     const u32 part = patch.offset & StencilPatch::kInCold ? piece.cold : piece.hot;
     const u32 place = part + (patch.offset & ~u32{StencilPatch::kInCold});
-    u64 value = patch_value(cache, piece, ways, patch);
+    u64 value = patch_value(values, group, patch);
     if (is_relative(patch.kind)) {
       value -= reinterpret_cast<u64>(cache.executable(place));
       VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
@@ -306,7 +309,8 @@ u32 exit_size(Way way, Arrival arrival) {
 // Bytes of what lies behind all hot parts for each exit: of one on the same page, how its successor is found; of others, what
 // their forms rarely run.
 u32 tail_size() {
-  return std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), cold_size(Glue::GoToSite), cold_size(Glue::ReturnSite), cold_size(Glue::GoToRip)});
+  static const u32 size = std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), cold_size(Glue::GoToSite), cold_size(Glue::ReturnSite), cold_size(Glue::GoToRip)});
+  return size;
 }
 
 }  // namespace

@@ -18,12 +18,6 @@ namespace vellum {
 
 namespace {
 
-// Where the rows of each group begin in opcode_rows(), and its stencils, if it has any.
-struct GroupRows {
-  u16 first, end;
-  const StencilGroup *group, *avx2;
-};
-
 const StencilGroup* group_named([[maybe_unused]] std::string_view name) {
 #if VELLUM_STENCILS
 #define VELLUM_NAMED(group) \
@@ -42,30 +36,33 @@ const StencilGroup* avx2_group_named([[maybe_unused]] std::string_view name) {
   return nullptr;
 }
 
-const GroupRows& group_of(u16 row) {
-  static const auto groups = [] {
-    std::vector<GroupRows> rows;
-    u16 at = 0;
-#define VELLUM_ADD_ROWS(group)                                                            \
-  {                                                                                       \
-    const u16 end = static_cast<u16>(at + interpreter_handlers_##group().size());          \
-    rows.push_back({at, end, group_named(#group), avx2_group_named(#group)});             \
-    at = end;                                                                             \
-  }
+// By row: where its stencils are listed, of each set. A row without any has no lists.
+struct RowStencils {
+  struct In {
+    const StencilGroup* group = nullptr;
+    const u16* lists = nullptr;  // by mode
+  };
+  In portable, avx2;
+};
+
+const RowStencils& stencils_of(u16 row) {
+  static const std::vector<RowStencils> rows = [] {
+    std::vector<RowStencils> made;
+    const auto in = [](const StencilGroup* group, usize number) { return group ? RowStencils::In{group, group->rows[number]} : RowStencils::In{}; };
+#define VELLUM_ADD_ROWS(group) \
+  for (usize i = 0; i < interpreter_handlers_##group().size(); ++i) made.push_back({in(group_named(#group), i), in(avx2_group_named(#group), i)});
     VELLUM_OPCODE_GROUPS(VELLUM_ADD_ROWS)
-    return rows;
+#undef VELLUM_ADD_ROWS
+    return made;
   }();
-  for (const GroupRows& group : groups)
-    if (row < group.end) return group;
-  return groups.back();
+  return rows[row];
 }
 
-StencilRef stencil_in(const StencilGroup* group, unsigned row, StencilMode mode, u8 variant) {
-  if (!group) return {};
-  const u16 line = group->rows[row][static_cast<unsigned>(mode)];
-  const u16 number = group->variants[line][variant];
+StencilRef stencil_in(const RowStencils::In& in, StencilMode mode, u8 variant) {
+  if (!in.group) return {};
+  const u16 number = in.group->variants[in.lists[static_cast<unsigned>(mode)]][variant];
   if (number == kNoStencil) return {};
-  return {group, &group->stencils[number]};
+  return {in.group, &in.group->stencils[number]};
 }
 
 StencilSet& chosen_set() {
@@ -91,13 +88,14 @@ void use_stencil_set(StencilSet set) {
 }
 
 StencilRef find_stencil(StencilSet set, u16 row, StencilMode mode, u8 variant) {
-  const GroupRows& rows = group_of(row);
-  return stencil_in(set == StencilSet::Avx2 ? rows.avx2 : rows.group, row - rows.first, mode, variant);
+  const RowStencils& stencils = stencils_of(row);
+  return stencil_in(set == StencilSet::Avx2 ? stencils.avx2 : stencils.portable, mode, variant);
 }
 StencilRef find_stencil(u16 row, StencilMode mode, u8 variant) {
+  const RowStencils& stencils = stencils_of(row);
   if (chosen_set() == StencilSet::Avx2)
-    if (const StencilRef ref = find_stencil(StencilSet::Avx2, row, mode, variant)) return ref;
-  return find_stencil(StencilSet::Portable, row, mode, variant);
+    if (const StencilRef ref = stencil_in(stencils.avx2, mode, variant)) return ref;
+  return stencil_in(stencils.portable, mode, variant);
 }
 
 bool have_stencils() { return VELLUM_STENCILS; }

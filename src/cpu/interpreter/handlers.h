@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "cpu/block.h"
 #include "cpu/core.h"
@@ -255,7 +256,8 @@ VELLUM_DECLARE_GROUP(fma)
 // What decoding chose for an instruction of a block.
 Handler interpreter_handler(const Block& block, unsigned position);
 // The handlers of a row of opcode_rows().
-const RowHandlers& interpreter_row(u16 row);
+extern const std::vector<const RowHandlers*> interpreter_rows;
+inline const RowHandlers& interpreter_row(u16 row) { return *interpreter_rows[row]; }
 
 // These are the last of their block, run outside of regions, and look up before they go on. A chunk that started again would
 // be longer than in another engine.

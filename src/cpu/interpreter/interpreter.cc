@@ -116,15 +116,13 @@ Handler interpreter_handler(const Block& block, unsigned position) {
   engine_raise(s, insn, invalid ? Vector::InvalidOpcode : Vector::DeviceNotAvailable, 0);
 }
 
-const RowHandlers& interpreter_row(u16 row) {
-  static const auto* const table = [] {
-    auto* pointers = new std::vector<const RowHandlers*>;
+const std::vector<const RowHandlers*> interpreter_rows = [] {
+  std::vector<const RowHandlers*> pointers;
 #define VELLUM_ADD_GROUP(group) \
-  for (const RowHandlers& handlers : interpreter_handlers_##group()) pointers->push_back(&handlers);
-    VELLUM_OPCODE_GROUPS(VELLUM_ADD_GROUP)
-    return pointers;
-  }();
-  return *(*table)[row];
-}
+  for (const RowHandlers& handlers : interpreter_handlers_##group()) pointers.push_back(&handlers);
+  VELLUM_OPCODE_GROUPS(VELLUM_ADD_GROUP)
+#undef VELLUM_ADD_GROUP
+  return pointers;
+}();
 
 }  // namespace vellum

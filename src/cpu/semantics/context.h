@@ -226,6 +226,18 @@ class Context : public E {
     else if constexpr (place == Place::One) return T{1};
     else static_assert(place == Place::Register, "operand cannot be read");
   }
+  // The same, of an operand that is used more than once: an immediate that is a hole in the host's code is put into a register.
+  template <usize N>
+  VELLUM_INLINE Type<N> read_to_register() {
+    if constexpr (F.operand[N].place == Place::Immediate && E::kImmediateIsHole && !F.flags_dead && sizeof(Type<N>) >= 4) {
+      i64 value = this->immediate();
+      asm("" : "+r"(value));
+      __builtin_assume(value == static_cast<i32>(value));
+      return static_cast<Type<N>>(value);
+    } else {
+      return read<N>();
+    }
+  }
   template <usize N>
   VELLUM_INLINE void write(Type<N> value) {
     using T = Type<N>;

@@ -271,7 +271,7 @@ struct Subtract {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
-    const T b = static_cast<T>(c.template read<1>());
+    const T b = static_cast<T>(c.template read_to_register<1>());
     const T a = c.template update<0>([b](T old) { return static_cast<T>(old - b); });
     c.set_difference_flags(a, b);
   }
@@ -298,7 +298,7 @@ struct Compare {
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
-    const T b = static_cast<T>(c.template read<1>());
+    const T b = static_cast<T>(c.template read_to_register<1>());
     const T a = c.template read<0>();
     c.set_difference_flags(a, b);
   }
