@@ -46,27 +46,32 @@ enum Trait : u16 {
 // Immediates and the like behind ModRM: none, or one number of so many bytes, or whatever the operands say.
 enum class Immediate : u8 { None, Byte, SignedByte, Word, Dword, OperandSize, WordOrDword, Several };
 
+Immediate immediate_of(OperandSpec operand) {
+  switch (operand.kind) {
+    case OperandKind::Immediate:
+    case OperandKind::Relative:
+      switch (operand.width) {
+        case OperandWidth::B: return operand.kind == OperandKind::Relative ? Immediate::SignedByte : Immediate::Byte;
+        case OperandWidth::SignedB: return Immediate::SignedByte;
+        case OperandWidth::W: return Immediate::Word;
+        case OperandWidth::D: return Immediate::Dword;
+        case OperandWidth::V: return Immediate::OperandSize;
+        default: return Immediate::WordOrDword;
+      }
+    case OperandKind::AbsoluteOffset:
+    case OperandKind::FarPointer:
+    case OperandKind::XmmInImmediate: return Immediate::Several;
+    default: return Immediate::None;
+  }
+}
+
 Immediate immediate_of(const RowSpec& row) {
   Immediate found = Immediate::None;
   for (const OperandSpec& operand : row.operands) {
-    switch (operand.kind) {
-      case OperandKind::Immediate:
-      case OperandKind::Relative:
-        if (found != Immediate::None) return Immediate::Several;
-        switch (operand.width) {
-          case OperandWidth::B: found = operand.kind == OperandKind::Relative ? Immediate::SignedByte : Immediate::Byte; break;
-          case OperandWidth::SignedB: found = Immediate::SignedByte; break;
-          case OperandWidth::W: found = Immediate::Word; break;
-          case OperandWidth::D: found = Immediate::Dword; break;
-          case OperandWidth::V: found = Immediate::OperandSize; break;
-          default: found = Immediate::WordOrDword; break;
-        }
-        break;
-      case OperandKind::AbsoluteOffset:
-      case OperandKind::FarPointer:
-      case OperandKind::XmmInImmediate: return Immediate::Several;
-      default: break;
-    }
+    const Immediate one = immediate_of(operand);
+    if (one == Immediate::None) continue;
+    if (found != Immediate::None) return Immediate::Several;
+    found = one;
   }
   return found;
 }
@@ -157,28 +162,30 @@ void decode_memory(Reader& reader, Insn& insn, u8 rex, bool segment_override, bo
   if (!segment_override) insn.segment = default_segment;
 }
 
+i64 read_immediate(Reader& reader, Immediate kind, unsigned operand_size) {
+  switch (kind) {
+    case Immediate::Byte: return reader.byte();
+    case Immediate::SignedByte: return reader.sign_extended(1);
+    case Immediate::Word: return static_cast<i64>(reader.little_endian(2));
+    case Immediate::Dword: return reader.sign_extended(4);
+    case Immediate::OperandSize: return reader.sign_extended(operand_size);
+    default: return reader.sign_extended(operand_size == 2 ? 2 : 4);
+  }
+}
+
 // All immediates of a row that has several, or one of a rare kind.
 void decode_immediates(Reader& reader, Insn& insn, bool bits64) {
   bool first = true;
   for (const OperandSpec& operand : opcode_rows()[insn.row].operands) {
-    i64 value = 0;
     switch (operand.kind) {
       case OperandKind::Immediate:
-      case OperandKind::Relative:
-        switch (operand.width) {
-          case OperandWidth::B:
-            value = operand.kind == OperandKind::Relative ? reader.sign_extended(1) : static_cast<i64>(reader.little_endian(1));
-            break;
-          case OperandWidth::SignedB: value = reader.sign_extended(1); break;
-          case OperandWidth::W: value = static_cast<i64>(reader.little_endian(2)); break;
-          case OperandWidth::D: value = reader.sign_extended(4); break;
-          case OperandWidth::V: value = reader.sign_extended(insn.operand_size); break;
-          default: value = reader.sign_extended(insn.operand_size == 2 ? 2 : 4); break;
-        }
+      case OperandKind::Relative: {
+        const i64 value = read_immediate(reader, immediate_of(operand), insn.operand_size);
         if (first) insn.immediate = value;
         else insn.immediate2 = static_cast<u16>(value);
         first = false;
         break;
+      }
       case OperandKind::AbsoluteOffset:
         insn.memory = true;
         insn.displacement = static_cast<i64>(reader.little_endian(insn.address_size));
@@ -432,16 +439,9 @@ DecodeStatus Decoder::decode(std::span<const u8> bytes, CodeSize code_size, bool
     insn.rm = static_cast<u8>((opcode & 7) | ((rex & 1) ? 8 : 0));
   }
 
-  switch (static_cast<Immediate>(candidate->immediate)) {
-    case Immediate::None: break;
-    case Immediate::Byte: insn.immediate = reader.byte(); break;
-    case Immediate::SignedByte: insn.immediate = reader.sign_extended(1); break;
-    case Immediate::Word: insn.immediate = static_cast<i64>(reader.little_endian(2)); break;
-    case Immediate::Dword: insn.immediate = reader.sign_extended(4); break;
-    case Immediate::OperandSize: insn.immediate = reader.sign_extended(insn.operand_size); break;
-    case Immediate::WordOrDword: insn.immediate = reader.sign_extended(insn.operand_size == 2 ? 2 : 4); break;
-    case Immediate::Several: decode_immediates(reader, insn, bits64); break;
-  }
+  const auto immediate = static_cast<Immediate>(candidate->immediate);
+  if (immediate == Immediate::Several) decode_immediates(reader, insn, bits64);
+  else if (immediate != Immediate::None) insn.immediate = read_immediate(reader, immediate, insn.operand_size);
   if (reader.position() > kMaxInsnLength) return DecodeStatus::TooLong;
   if (reader.overrun()) return DecodeStatus::NeedMore;
   insn.length = static_cast<u8>(reader.position());
