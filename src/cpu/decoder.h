@@ -32,7 +32,7 @@ class Decoder {
     u16 row;               // kNoRow ends a list
     u16 traits;            // decoder.cc
     i8 rm, rex_w, vex_l;   // as in RowSpec
-    u8 immediate;          // likewise
+    u8 immediate;          // decoder.cc, too
   };
   static constexpr u16 kNoRow = 0xffff;
   // An opcode's lists of candidates: m_lists[first + prefix * by_prefix + reg_form * by_form + reg * by_reg].
