@@ -76,7 +76,7 @@ OPERAND_BYTES = {'b': 1, 'w': 2, 'l': 4, 'q': 4}
 SYMBOL_IMMEDIATE = re.compile(r'\t((?!mov|sh|sa|ro|rc|bt|v|p)\w+([wlq]))\t\$([\w+-]*vellum_hole[\w+-]*)(, .*)$')
 WIDE_PLACEHOLDER = 0x12345678
 # One that fits into a byte, and is made so small.
-SHORT_IMMEDIATE = 'vellum_hole_short_immediate'
+SHORT_IMMEDIATE, SHORT_DISPLACEMENT = 'vellum_hole_short_immediate', 'vellum_hole_short_displacement'
 SHORT_PLACEHOLDER = 0x5b
 IMMEDIATE_RELOCATION = {'w': 'R_X86_64_16', 'l': 'R_X86_64_32', 'q': 'R_X86_64_32S'}
 
@@ -116,20 +116,27 @@ def extended_early(hot, cold):
     return hot, cold
 
 
+def can_be_shortened(lines):
+    """Whether r14 is handed on, and r12 is nothing but the state."""
+    for line in lines:
+        if re.search(r'%r14[dwb]?\b', line):
+            return False
+        if re.search(r'%r12[dwb]?\b', OPERAND.sub('', line)) and not READ.match(line) and not re.search(r'\([^)]*,%r12', line) and not re.search(r'\([^)]*, %r12', line):
+            return False
+    return True
+
+
 def shortened(hot, cold):
     """The same with the state's first 256 bytes addressed from their middle."""
     hot, cold = extended_early(hot, cold)
-    for line in hot + cold:
-        if re.search(r'%r14[dwb]?\b', line):
-            return hot, cold
-        if re.search(r'%r12[dwb]?\b', OPERAND.sub('', line)) and not READ.match(line) and not re.search(r'\([^)]*,%r12', line) and not re.search(r'\([^)]*, %r12', line):
-            return hot, cold
+    if not can_be_shortened(hot + cold):
+        return hot, cold
 
     def one(line):
         match = SYMBOL_IMMEDIATE.match(line)
         if match:
             mnemonic, size, symbol, rest = match.groups()
-            if symbol == SHORT_IMMEDIATE:
+            if symbol in (SHORT_IMMEDIATE, SHORT_DISPLACEMENT):
                 label = Label.new()
                 return one(f'\t{mnemonic}\t${SHORT_PLACEHOLDER}{rest}') + [label + ':', f'\t.reloc {label}-1, R_X86_64_8, {symbol}']
             number = WIDE_PLACEHOLDER & (0xffff if size == 'w' else 0xffffffff)
@@ -152,9 +159,68 @@ def shortened(hot, cold):
     return [new for line in hot for new in one(line)], [new for line in cold for new in one(line)]
 
 
+# BriefNeeds of src/jit/stencil.h.
+SMALL_DISPLACEMENT, SMALL_IMMEDIATE, NO_DISPLACEMENT = 1, 2, 4
+DISPLACEMENT_LOADED = re.compile(r'\tmovq\t\$vellum_hole_displacement, (%\w+)$')
+DISPLACEMENT_ADDED = re.compile(r'\taddq\t\$vellum_hole_displacement, (%\w+)$')
+IMMEDIATE_LOADED = re.compile(r'\tmovq\t\$vellum_hole_immediate, (%\w+)$')
+IMMEDIATE_USED = re.compile(r'\t((?:add|sub|adc|sbb|and|or|xor|cmp)[wlq])\t\$vellum_hole_immediate, (.*)$')
+HOLE_ADDED = re.compile(r'\t(lea[lq])\tvellum_hole_(displacement|immediate)(\((?!%r12)[^)]*\), .*)$')
+USES_FLAGS = re.compile(r'\t(' + '|'.join(f'j{c}|set{c}|cmov{c}' for c in INVERSE) + r'|adc|sbb)')
+HALVES = {'%r' + name: '%e' + name for name in ('ax', 'bx', 'cx', 'dx', 'si', 'di', 'bp')} | {f'%r{n}': f'%r{n}d' for n in range(8, 16)}
+
+
+def brief_forms(hot, cold):
+    """[(needs, hot, cold)]: the same for holes whose values are as the needs say, each shorter than the one before it."""
+    if not can_be_shortened(hot + cold):
+        return []
+    needs = 0
+
+    def one(lines, displacement):
+        nonlocal needs
+        result, at = [], 0
+        while at < len(lines):
+            line, following = lines[at], lines[at + 1] if at + 1 < len(lines) else ''
+            at += 1
+            if match := DISPLACEMENT_LOADED.match(line):
+                register = match.group(1)
+                added = re.match(r'\taddq\t([^$%].*), ' + register + '$', following)
+                if added and register not in added.group(1):
+                    needs |= SMALL_DISPLACEMENT
+                    result += [f'\tmovq\t{added.group(1)}, {register}'] + displacement(register, lines[at + 1])
+                    at += 1
+                    continue
+            if match := DISPLACEMENT_ADDED.match(line):
+                needs |= SMALL_DISPLACEMENT
+                result += displacement(match.group(1), following)
+            elif match := HOLE_ADDED.match(line):
+                operation, hole, rest = match.groups()
+                needs |= SMALL_DISPLACEMENT if hole == 'displacement' else SMALL_IMMEDIATE
+                label = Label.new()
+                result += [f'\t{operation}\t{SHORT_PLACEHOLDER}{rest}', label + ':', f'\t.reloc {label}-1, R_X86_64_8, vellum_hole_short_{hole}']
+            elif match := IMMEDIATE_LOADED.match(line):
+                needs |= SMALL_IMMEDIATE
+                result.append(f'\tmovl\t$vellum_hole_immediate, {HALVES[match.group(1)]}')
+            elif match := IMMEDIATE_USED.match(line):
+                needs |= SMALL_IMMEDIATE
+                result.append(f'\t{match.group(1)}\t${SHORT_IMMEDIATE}, {match.group(2)}')
+            else:
+                result.append(line)
+        return result
+
+    forms = []
+    added = one(hot, lambda register, _: [f'\taddq\t${SHORT_DISPLACEMENT}, {register}'])
+    if needs:
+        forms.append((needs, added, cold))
+        left_out = one(hot, lambda register, behind: [f'\taddq\t${SHORT_DISPLACEMENT}, {register}'] if USES_FLAGS.match(behind) else [])
+        if left_out != added:
+            forms.append((needs | NO_DISPLACEMENT, left_out, cold))
+    return forms
+
+
 def check_hole(code, offset, kind, symbol):
     """Whether a short displacement's place was computed rightly."""
-    if symbol == SHORT_IMMEDIATE:
+    if symbol in (SHORT_IMMEDIATE, SHORT_DISPLACEMENT):
         return kind == R_X86_64_8 and code[offset:offset + 1] == bytes([SHORT_PLACEHOLDER])
     if kind == R_X86_64_8 and SHORT_HOLE.match(symbol):
         return code[offset:offset + 1] == bytes([PLACEHOLDER])

@@ -68,9 +68,9 @@ struct Block {
   // The same for code that comes through the jump cache: its second argument is the RIP, and it has the registers that translated
   // code hands on.
   Handler jump_entry;
-  // The translator's: where its host code lies, how long it is, and in it the ways to successors, by Way (0: none).
+  // The translator's: where its host code lies, how long that is, and in it the ways to successors, by Way (0: none).
   u32 code_offset, code_size;
-  u32 cold_offset;       // of what is rarely run, from code_offset
+  u32 cold_offset, cold_size;  // likewise of what is rarely run
   u16 exits[kWays];
   u16 site_misses[2];    // of FarTaken and FarNext: how often they were linked to something else than what was wanted
   u32* heat;             // the translator's: how often it may still be entered before it is worth more

@@ -332,7 +332,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->second_page = second_page;
   block->entry = interpreter_enter;
   block->jump_entry = interpreter_jump_enter;
-  block->code_offset = block->cold_offset = block->code_size = block->own_heat = 0;
+  block->code_offset = block->code_size = block->cold_offset = block->cold_size = block->own_heat = 0;
   block->forget_exits();
   block->heat = &block->own_heat;
   for (unsigned i = 0; i < count; ++i) {

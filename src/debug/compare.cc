@@ -64,13 +64,16 @@ std::string printed_state(Machine& machine) {
 std::string host_listing(const CodeKeeper::Code& code) {
   const auto disassembler = Disassembler::for_host();
   std::string text;
-  for (usize at = 0; at < code.bytes.size();) {
-    const auto insn = disassembler.one(std::span(code.bytes).subspan(at), code.address + at);
-    text += fmt::format("  {:#x}: {}\n", insn.address, insn.text);
-    at += std::max<usize>(1, insn.length);
-  }
+  for (const CodeKeeper::Part& part : code)
+    for (usize at = 0; at < part.bytes.size();) {
+      const auto insn = disassembler.one(std::span(part.bytes).subspan(at), part.address + at);
+      text += fmt::format("  {:#x}: {}\n", insn.address, insn.text);
+      at += std::max<usize>(1, insn.length);
+    }
   return text;
 }
+
+CodeKeeper::Part copy_of(std::span<const u8> code) { return {reinterpret_cast<u64>(code.data()), {code.begin(), code.end()}}; }
 
 }  // namespace
 
@@ -113,16 +116,16 @@ u64 straight_bytes(CpuCore& cpu, u64 linear, u64 most) {
   return std::max<u64>(1, at);
 }
 
-void CodeKeeper::block_translated(const Block& block, std::span<const CodePart>, std::span<const u8> code) {
+void CodeKeeper::block_translated(const Block& block, std::span<const CodePart>, const BlockCode& code) {
   if (!m_on) return;
   if (m_blocks.size() >= kMost) m_blocks.clear();
-  m_blocks[block.ram_offset] = {reinterpret_cast<u64>(code.data()), {code.begin(), code.end()}};
+  m_blocks[block.ram_offset] = {copy_of(code.hot), copy_of(code.cold)};
 }
 
 void CodeKeeper::region_translated(u64 rip, std::span<Block* const>, std::span<const u8> code) {
   if (!m_on) return;
   if (m_regions.size() >= kMost) m_regions.clear();
-  m_regions[rip] = {reinterpret_cast<u64>(code.data()), {code.begin(), code.end()}};
+  m_regions[rip] = {copy_of(code)};
 }
 
 const CodeKeeper::Code* CodeKeeper::block_at(u64 ram_offset) const {

@@ -20,14 +20,15 @@ namespace vellum {
 // Keeps the host code of the blocks that were translated last, so that a report can show what ran.
 class CodeKeeper final : public TranslationObserver {
  public:
-  void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) override;
+  void block_translated(const Block& block, std::span<const CodePart> parts, const BlockCode& code) override;
   void region_translated(u64 rip, std::span<Block* const> blocks, std::span<const u8> code) override;
   // Off, nothing is kept.
   void keep(bool on) { m_on = on; }
-  struct Code {
+  struct Part {
     u64 address = 0;
     std::vector<u8> bytes;
   };
+  using Code = std::vector<Part>;
   // Of the block that begins at this place in RAM, or nullptr.
   const Code* block_at(u64 ram_offset) const;
   // Of the region that begins at this RIP, or nullptr.

@@ -3,7 +3,7 @@
 
 namespace vellum {
 
-void HostCost::block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8>) {
+void HostCost::block_translated(const Block& block, std::span<const CodePart> parts, const BlockCode&) {
   if (m_baseline.size() >= kMost) return;
   for (unsigned i = 0; i < block.real_count; ++i) m_baseline[block.ram_offset_of(i)] = {};
   for (const CodePart& part : parts) {

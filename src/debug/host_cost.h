@@ -21,7 +21,7 @@ class HostCost final : public TranslationObserver {
     u32 bytes = 0, insns = 0;  // host bytes, guest instructions
   };
 
-  void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) override;
+  void block_translated(const Block& block, std::span<const CodePart> parts, const BlockCode& code) override;
   void region_translated(u64 rip, std::span<Block* const> blocks, std::span<const u8> code) override;
   void block_overwritten(const Block& block) override;
 

@@ -57,6 +57,17 @@ std::optional<StencilMode> mode_of(const BoundInsn& insn, u32 block_mode) {
 
 bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional || flow == Flow::Indirect; }
 
+bool is_as_needed(const BoundInsn& insn, u8 needs) {
+  if (needs & kBriefNoDisplacement && insn.displacement != 0) return false;
+  if (needs & kBriefSmallDisplacement && insn.displacement != static_cast<i8>(insn.displacement)) return false;
+  return !(needs & kBriefSmallImmediate) || static_cast<u64>(insn.immediate()) < 0x80;
+}
+
+StencilRef in_briefest_form(StencilRef ref, const BoundInsn& insn) {
+  while (ref && ref.stencil->brief != kNoStencil && is_as_needed(insn, ref.stencil->brief_needs)) ref.stencil = &ref.group->stencils[ref.stencil->brief];
+  return ref;
+}
+
 // `may_hand_flags`: the instruction in front of it has a stencil.
 StencilRef stencil_of(const Block& block, unsigned position, bool may_hand_flags) {
   const BoundInsn& insn = block.insns[position];
@@ -306,7 +317,18 @@ u32 exit_size(Way way, Arrival arrival) {
   return std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), hot_size(Glue::GoToSite)});
 }
 
-// Bytes of what lies behind all hot parts for each exit: of one on the same page, how its successor is found; of others, what
+// What is rarely run lies far away, so that what runs fills the host's caches, if conditional branches reach there: AArch64's have
+// 1 MiB at most.
+CodeCache::Parts place_for(CodeCache& cache, u32 hot, u32 cold) {
+#if defined(__aarch64__)
+  const u32 start = cache.allocate(hot + cold);
+  return {start, start == CodeCache::kFull ? start : start + hot};
+#else
+  return cache.allocate_parts(hot, cold);
+#endif
+}
+
+// Bytes of what lies out of the way for each exit: of one on the same page, how its successor is found; of others, what
 // their forms rarely run.
 u32 tail_size() {
   static const u32 size = std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), cold_size(Glue::GoToSite), cold_size(Glue::ReturnSite), cold_size(Glue::GoToRip)});
@@ -360,7 +382,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
   bool behind_handler = false;
   int push_return = -1;
   for (unsigned i = 0; i < count; ++i) {
-    const StencilRef ref = stencil_of(block, i, i > 0 && !behind_handler);
+    const StencilRef ref = in_briefest_form(stencil_of(block, i, i > 0 && !behind_handler), block.insns[i]);
     const bool was_behind_handler = behind_handler;
     behind_handler = !ref;
     handlers += behind_handler;
@@ -427,13 +449,14 @@ Baseline::Outcome Baseline::translate(Block& block) {
   // Callouts go to the first instruction when they have entered the block.
   const bool enter_first = !pieces[entry + 1].handler;
   cold += tails * tail_size() + hot_size(Glue::PrepareFirst) * (1 + (m_counts != nullptr) + enter_first);
-  const u32 start = m_cache.allocate(hot + cold);
+  const auto [start, cold_start] = place_for(m_cache, hot, cold);
   if (start == CodeCache::kFull) return hot + cold > m_cache.segment_size() ? Outcome::TooLong : Outcome::Full;
   block.code_offset = start;
-  block.code_size = hot + cold;
-  block.cold_offset = hot;
+  block.code_size = hot;
+  block.cold_offset = cold_start;
+  block.cold_size = cold;
   std::ranges::fill(block.exits, u16{0});
-  u32 hot_at = start, cold_at = start + hot;
+  u32 hot_at = start, cold_at = cold_start;
   for (unsigned i = 0; i < used; ++i) {
     pieces[i].hot = hot_at;
     if (pieces[i].way) {
@@ -471,7 +494,8 @@ Baseline::Outcome Baseline::translate(Block& block) {
   cold_at += tails * tail_size();
   block.entry = add_prepare(0);
   if (m_counts) add_prepare(entry);
-  m_cache.publish(start, hot + cold);
+  m_cache.publish(start, hot);
+  m_cache.publish(cold_start, cold);
 
   for (unsigned i = 0; i < used; ++i)
     if (pieces[i].entered_by) set_handler(*pieces[i].entered_by, reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(pieces[i].hot))));
@@ -506,10 +530,10 @@ Baseline::Outcome Baseline::translate(Block& block) {
       else if (pieces[i].position >= 0) kind = CodePart::Kind::Stencil;
       parts.push_back({.kind = kind, .position = static_cast<u8>(std::max(position, 0)), .handler = runs_handler ? pieces[i].handler : nullptr,
                        .hot = pieces[i].hot - start, .hot_size = pieces[i].ref.stencil->hot_size,
-                       .cold = pieces[i].cold - start, .cold_size = cold_size_of(pieces[i])});
+                       .cold = pieces[i].cold - cold_start, .cold_size = cold_size_of(pieces[i])});
     }
     add_up_to(count, hot);
-    for (const auto& observer : m_observers) observer->block_translated(block, parts, {m_cache.executable(start), hot + cold});
+    for (const auto& observer : m_observers) observer->block_translated(block, parts, {{m_cache.executable(start), hot}, {m_cache.executable(cold_start), cold}});
   }
   return Outcome::Translated;
 }
@@ -569,7 +593,7 @@ void Baseline::unlink(Block& block, Way way) {
 // The tails of all exits lie in the order of their ways, and behind them the entries that prepare what stencils hand on.
 u32 Baseline::exit_tail(const Block& block, Way way) const {
   const auto behind = std::count_if(block.exits + static_cast<usize>(way), std::end(block.exits), [](u16 exit) { return exit != 0; });
-  return block.code_offset + block.code_size - (m_counts ? 2 : 1) * hot_size(Glue::PrepareFirst) - static_cast<u32>(behind) * tail_size();
+  return block.cold_offset + block.cold_size - (m_counts ? 2 : 1) * hot_size(Glue::PrepareFirst) - static_cast<u32>(behind) * tail_size();
 }
 
 // An exit on the same page, when it does not lead to a block: to its tail, which is this.
@@ -580,7 +604,7 @@ void Baseline::put_tail(const Block& block, Way way, Piece piece) {
 }
 
 const void* Baseline::plain_entry(const Block& block) const {
-  return m_cache.executable(block.code_offset + block.code_size) - hot_size(Glue::PrepareFirst);
+  return m_cache.executable(block.cold_offset + block.cold_size) - hot_size(Glue::PrepareFirst);
 }
 
 // Where other blocks' stencils come in: those who are counted, if any are, and the others.
@@ -597,7 +621,7 @@ void Baseline::put(Piece piece, u32 place) {
 }
 
 // In the order in which translate() laid them.
-u32 Baseline::enter_cold(const Block& block) const { return block.code_offset + block.cold_offset + (m_counts ? cold_size(Glue::Count) : 0); }
+u32 Baseline::enter_cold(const Block& block) const { return block.cold_offset + (m_counts ? cold_size(Glue::Count) : 0); }
 
 // The entries lead to where the cold part of one was.
 void Baseline::close(Block& block) {
@@ -622,7 +646,7 @@ void Baseline::open(Block& block) {
   open_return_site(block);
   if (m_counts) {
     Piece count = count_piece(block);
-    count.cold = block.code_offset + block.cold_offset;
+    count.cold = block.cold_offset;
     put(count, m_cache.offset_of(counted_entry(block)));
   }
   Piece enter = enter_piece(block);

@@ -19,6 +19,7 @@ namespace vellum {
 //   exits      to the successors; they find and link them when they are first used. Those to other pages compare what they
 //              were linked for (jit/sites.h)
 //   return     behind a call: where the return comes in, an exit to the block behind the call
+// Out of the way, on some hosts at the other end of the code cache's segment:
 //   cold parts of the stencils
 //   tails      of the exits: how they find successors on the same page, and the cold parts of the others
 //   prepare    for those who come from outside: loads what stencils hand on, and goes to the counting (Block::entry), the entry

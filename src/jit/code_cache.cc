@@ -125,13 +125,17 @@ void CodeCache::set_segments(unsigned count) {
 void CodeCache::use_segment(unsigned segment) {
   m_segment = segment;
   m_used = segment * segment_size();
+  m_cold = m_used + segment_size();
 }
 
-u32 CodeCache::allocate(u64 bytes) {
-  const u64 start = (m_used + 15) & ~u64{15};
-  if (start + bytes > (m_segment + 1) * segment_size()) return kFull;
-  m_used = start + bytes;
-  return static_cast<u32>(start);
+u32 CodeCache::allocate(u64 bytes) { return allocate_parts(bytes, 0).hot; }
+
+CodeCache::Parts CodeCache::allocate_parts(u64 hot_bytes, u64 cold_bytes) {
+  if (hot_bytes + cold_bytes > m_cold - m_used) return {kFull, kFull};
+  const u64 hot = m_used;
+  m_used += hot_bytes;
+  m_cold -= cold_bytes;
+  return {static_cast<u32>(hot), static_cast<u32>(m_cold)};
 }
 
 void CodeCache::publish(u32 offset, u64 bytes) {

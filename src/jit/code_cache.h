@@ -28,9 +28,15 @@ class CodeCache {
   void use_segment(unsigned segment);
   unsigned segment() const { return m_segment; }
   unsigned segment_of(const void* executable) const { return static_cast<unsigned>(offset_of(executable) / segment_size()); }
-  // Offset of `bytes` new bytes, aligned to 16; kFull when there is no room in the segment.
+  // Offset of `bytes` new bytes, right behind the last ones; kFull when there is no room in the segment.
   static constexpr u32 kFull = ~u32{0};
   u32 allocate(u64 bytes);
+  // Two parts: what runs often lies close together from the segment's begin, what rarely runs from its end. Both kFull when
+  // there is no room for both.
+  struct Parts {
+    u32 hot, cold;
+  };
+  Parts allocate_parts(u64 hot_bytes, u64 cold_bytes);
 
   u8* writable(u32 offset) { return m_writable + offset; }
   const u8* executable(u32 offset) const { return m_executable + offset; }
@@ -45,7 +51,8 @@ class CodeCache {
   CodeCache(u8* writable, u8* executable, u64 size) : m_writable(writable), m_executable(executable), m_size(size) {}
   u8* m_writable;
   u8* m_executable;
-  u64 m_size, m_used = 0;  // the latter counts from the start of the whole
+  u64 m_size;
+  u64 m_used = 0, m_cold = m_size;  // where the segment's unused bytes begin and end, from the start of the whole
   unsigned m_segment_count = 1, m_segment = 0;
 };
 

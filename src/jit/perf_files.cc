@@ -26,7 +26,11 @@ std::string name_of(u64 rip, const char* tier) { return fmt::format("guest_{:#x}
 class PerfMap final : public TranslationObserver {
  public:
   PerfMap(const CpuCore& core, File file) : m_core(core), m_file(std::move(file)) {}
-  void block_translated(const Block&, std::span<const CodePart>, std::span<const u8> code) override { write(code, name_of(m_core.s.rip, "baseline")); }
+  void block_translated(const Block&, std::span<const CodePart>, const BlockCode& code) override {
+    const std::string name = name_of(m_core.s.rip, "baseline");
+    write(code.hot, name);
+    write(code.cold, name);
+  }
   void region_translated(u64 rip, std::span<Block* const>, std::span<const u8> code) override { write(code, name_of(rip, "optimized")); }
 
  private:
@@ -85,7 +89,11 @@ class JitDump final : public TranslationObserver {
     put(JitDumpRecord{kCodeClose, sizeof(JitDumpRecord), monotonic_time()});
     munmap(m_marker, kPageSize);
   }
-  void block_translated(const Block&, std::span<const CodePart>, std::span<const u8> code) override { write(code, name_of(m_core.s.rip, "baseline")); }
+  void block_translated(const Block&, std::span<const CodePart>, const BlockCode& code) override {
+    const std::string name = name_of(m_core.s.rip, "baseline");
+    write(code.hot, name);
+    write(code.cold, name);
+  }
   void region_translated(u64 rip, std::span<Block* const>, std::span<const u8> code) override { write(code, name_of(rip, "optimized")); }
 
  private:

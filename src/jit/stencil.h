@@ -39,13 +39,19 @@ struct StencilPatch {
 };
 // Of Hole::Helper the addend's upper half is the index, the lower half the addend proper.
 
+// What the values of a briefer form's holes must be like, bits. tools/stencils_x86_64.py has them, too.
+inline constexpr u8 kBriefSmallDisplacement = 1;  // fits into a byte with its sign
+inline constexpr u8 kBriefSmallImmediate = 2;     // 0 to 127
+inline constexpr u8 kBriefNoDisplacement = 4;
+
 struct Stencil {
   u32 code;         // offset into code() of the hot part; the cold part follows
   u16 hot_size;     // bytes
   u16 cold_size;
   u32 first_patch;  // index into patches()
-  u16 patch_count;
-  u16 reserved;
+  u8 patch_count;
+  u8 brief_needs;
+  u16 brief;  // number of a stencil that does the same with shorter instructions, for holes that are as `brief_needs` says; or kNoStencil
 };
 
 // One group's stencils.

@@ -1,6 +1,7 @@
 // Translated code in the log: -d op, out_asm and tiers.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "cpu/core.h"
@@ -16,10 +17,11 @@ class TranslationLog final : public TranslationObserver {
   // Whether any of the items is on.
   static bool wanted();
   void region_translated(u64 rip, std::span<Block* const> blocks, std::span<const u8> code) override;
-  void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) override;
+  void block_translated(const Block& block, std::span<const CodePart> parts, const BlockCode& code) override;
 
  private:
-  void log_code(u64 size, u32 offset, std::span<const u8> code) const;
+  // `is_own`: whether an address lies within the block or region.
+  void log_code(std::span<const u8> code, const std::function<bool(u64)>& is_own) const;
 
   const CpuCore& m_core;
   Disassembler m_host;

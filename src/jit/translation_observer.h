@@ -7,7 +7,7 @@
 
 namespace vellum {
 
-// A piece of a block's host code. Offsets count bytes from Block::code_offset.
+// A piece of a block's host code. Offsets count bytes from the begin of BlockCode's parts.
 struct CodePart {
   enum class Kind : u8 {
     Entry,
@@ -19,14 +19,23 @@ struct CodePart {
   u8 position;          // of the instruction; of an exit: that of the instruction it belongs to
   const void* handler;  // Handler: where it goes; else nullptr
   u32 hot, hot_size;
-  u32 cold, cold_size;  // behind all hot parts
+  u32 cold, cold_size;
+};
+
+// A block's host code at the addresses where it runs: what runs often, and what is out of the way.
+struct BlockCode {
+  std::span<const u8> hot, cold;
+  bool contains(u64 address) const {
+    const auto in = [address](std::span<const u8> part) { return address - reinterpret_cast<u64>(part.data()) < part.size(); };
+    return in(hot) || in(cold);
+  }
 };
 
 class TranslationObserver {
  public:
   virtual ~TranslationObserver() = default;
-  // `code` is all of the block's host code, as it is before any exit was linked, at the address where it runs.
-  virtual void block_translated(const Block& block, std::span<const CodePart> parts, std::span<const u8> code) = 0;
+  // `code` is all of the block's host code, as it is before any exit was linked.
+  virtual void block_translated(const Block& block, std::span<const CodePart> parts, const BlockCode& code) = 0;
   // Optimized code for these blocks, the first of them at `rip`, is about to be used.
   virtual void region_translated(u64 rip, std::span<Block* const> blocks, std::span<const u8> code) {}
   // The guest is about to overwrite bytes of the block, or somebody wants it made anew.

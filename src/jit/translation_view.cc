@@ -50,12 +50,12 @@ class OneRegionMemory final : public CodeMemory {
 // Keeps the parts of the block translated last.
 class Recorder final : public TranslationObserver {
  public:
-  void block_translated(const Block&, std::span<const CodePart> block_parts, std::span<const u8> block_code) override {
+  void block_translated(const Block&, std::span<const CodePart> block_parts, const BlockCode& block_code) override {
     parts.assign(block_parts.begin(), block_parts.end());
     code = block_code;
   }
   std::vector<CodePart> parts;
-  std::span<const u8> code;
+  BlockCode code;
 };
 
 // Two columns of text; rows are as high as the higher of their cells.
@@ -258,14 +258,14 @@ class View {
 
     std::string result = fmt::format("block {:#x}: {}, {} instruction{}, {} bytes", address, describe_mode(block.mode), block.real_count,
                                      block.real_count == 1 ? "" : "s", block.byte_length);
-    if (translated) result += fmt::format("; baseline: {} bytes", block.code_size);
+    if (translated) result += fmt::format("; baseline: {} bytes", block.code_size + block.cold_size);
     result += "\n";
     Columns columns;
     const auto code_of = [&](const CodePart::Kind kind, unsigned position) {
       std::vector<std::string> lines;
       if (translated)
         for (const CodePart& part : m_recorder->parts)
-          if (part.kind == kind && part.position == position) add_host(block, part, lines);
+          if (part.kind == kind && part.position == position) add_host(part, lines);
       return lines;
     };
     const bool guest = m_request.parts & kShowGuest;
@@ -287,7 +287,7 @@ class View {
       for (const CodePart& part : m_recorder->parts)
         if (part.kind == CodePart::Kind::Exit) {
           std::vector<std::string> lines;
-          add_host(block, part, lines);
+          add_host(part, lines);
           columns.add(guest ? std::vector<std::string>{"  (exit)"} : std::vector<std::string>{}, std::move(lines));
         }
     return result + columns.text();
@@ -298,23 +298,27 @@ class View {
     return fmt::format("{:>8x}:  {:<22} {}", address, hex_bytes(bytes), guest_text(bytes, address));
   }
 
-  void add_host(const Block& block, const CodePart& part, std::vector<std::string>& lines) const {
-    const auto add = [&](u32 offset, u32 size, const char* mark) {
-      auto left = m_recorder->code.subspan(offset, size);
+  void add_host(const CodePart& part, std::vector<std::string>& lines) const {
+    const auto add = [&](std::span<const u8> left, const char* mark) {
       while (!left.empty()) {
         const u64 at = reinterpret_cast<u64>(left.data());
-        const DisassembledInsn insn = m_host.one(left, at, [&](u64 target) { return target_name(block, target); });
-        lines.push_back(fmt::format("+{:<4x} {}{}", left.data() - m_recorder->code.data(), mark, insn.text));
+        const DisassembledInsn insn = m_host.one(left, at, [&](u64 target) { return target_name(target); });
+        lines.push_back(fmt::format("+{:<4x} {}{}", offset_of(at), mark, insn.text));
         left = left.subspan(insn.length);
       }
     };
-    add(part.hot, part.hot_size, "");
-    add(part.cold, part.cold_size, "| ");
+    add(m_recorder->code.hot.subspan(part.hot, part.hot_size), "");
+    add(m_recorder->code.cold.subspan(part.cold, part.cold_size), "| ");
   }
 
-  std::string target_name(const Block& block, u64 target) const {
-    const u64 offset = target - reinterpret_cast<u64>(m_recorder->code.data());
-    if (offset < block.code_size) return fmt::format("+{:x}", offset);
+  // In a block's host code, as if what is out of the way lay behind all else.
+  u64 offset_of(u64 address) const {
+    const auto& [hot, cold] = m_recorder->code;
+    const u64 offset = address - reinterpret_cast<u64>(hot.data());
+    return offset < hot.size() ? offset : hot.size() + (address - reinterpret_cast<u64>(cold.data()));
+  }
+  std::string target_name(u64 target) const {
+    if (m_recorder->code.contains(target)) return fmt::format("+{:x}", offset_of(target));
     return host_function_name(reinterpret_cast<const void*>(target));
   }
 
