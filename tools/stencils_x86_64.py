@@ -16,8 +16,20 @@ ABSOLUTE8, ABSOLUTE16, ABSOLUTE32, ABSOLUTE64, RELATIVE32 = range(5)
 RELOCATIONS = {1: ABSOLUTE64, 2: RELATIVE32, 4: RELATIVE32, 10: ABSOLUTE32, 11: ABSOLUTE32, 12: ABSOLUTE16, 14: ABSOLUTE8}
 
 
+LOADED_WIDE = re.compile(r'\tmovq\t\$vellum_hole_immediate, %(r\w+)$')
+HALVES = {'r' + name: 'e' + name for name in ('ax', 'bx', 'cx', 'dx', 'si', 'di', 'bp')} | {f'r{n}': f'r{n}d' for n in range(8, 16)}
+
+
 def prepared(lines):
-    return lines
+    """The same where an immediate that is cut to 32 bits at once is loaded so."""
+    result = []
+    for line in lines:
+        match = LOADED_WIDE.match(result[-1]) if result else None
+        if match and line == '\tmovl\t%{0}, %{0}'.format(HALVES[match.group(1)]):
+            result[-1] = f'\tmovl\t$vellum_hole_immediate, %{HALVES[match.group(1)]}'
+        else:
+            result.append(line)
+    return result
 
 
 def conditional_target(line):
@@ -93,20 +105,33 @@ def immediate_bytes(line):
     return 1 if short and not re.match('mov|test', mnemonic) else OPERAND_BYTES[mnemonic[-1]]
 
 
-EXTENSION = re.compile(r'\tmovl\t(%\w+), \1$')
+EXTENSION = re.compile(r'\t(movl|movzwl|movzbl)\t%(\w+), (%\w+)$')
+# What loads extend at least as far.
+EXTENDING_LOADS = {'movl': 'movl|movzwl|movzbl', 'movzwl': 'movzwl|movzbl', 'movzbl': 'movzbl'}
+
+
+def part_of(half, extension):
+    """The part of a register, by its name with 32 bits, from which it is extended."""
+    if extension == 'movl':
+        return half
+    if half.endswith('d'):  # r8d
+        return half[:-1] + {'movzwl': 'w', 'movzbl': 'b'}[extension]
+    if extension == 'movzwl':
+        return half[1:]
+    return half[1] + 'l' if half.endswith('x') else half[1:] + 'l'
 
 
 def extended_early(hot, cold):
-    """The same where what a load has cut to 32 bits is not cut again for those who come from the cold part: they do that."""
+    """The same where what a load has extended is not extended again for those who come from the cold part: they do that."""
     for at, line in enumerate(hot):
         match = EXTENSION.match(line)
-        if not match:
+        if not match or match.group(2) != part_of(match.group(3)[1:], match.group(1)):
             continue
         labels = at
         while labels > 0 and hot[labels - 1].endswith(':'):
             labels -= 1
         names = [label[:-1] for label in hot[labels:at]]
-        loads = labels > 0 and re.match(r'\tmov(l|zbl|zwl)\t\S*\(.*\), ' + match.group(1) + '$', hot[labels - 1])
+        loads = labels > 0 and re.match(rf'\t({EXTENDING_LOADS[match.group(1)]})\t\S*\(.*\), {match.group(3)}$', hot[labels - 1])
         if not loads or any(conditional_target(l) in names or l in [JUMP + name for name in names] for l in hot) or \
                 any(conditional_target(l) in names for l in cold):
             continue
@@ -160,14 +185,28 @@ def shortened(hot, cold):
 
 
 # BriefNeeds of src/jit/stencil.h.
-SMALL_DISPLACEMENT, SMALL_IMMEDIATE, NO_DISPLACEMENT = 1, 2, 4
+SMALL_DISPLACEMENT, SMALL_IMMEDIATE, NO_DISPLACEMENT, SAME_REGISTER = 1, 2, 4, 8
 DISPLACEMENT_LOADED = re.compile(r'\tmovq\t\$vellum_hole_displacement, (%\w+)$')
 DISPLACEMENT_ADDED = re.compile(r'\taddq\t\$vellum_hole_displacement, (%\w+)$')
-IMMEDIATE_LOADED = re.compile(r'\tmovq\t\$vellum_hole_immediate, (%\w+)$')
 IMMEDIATE_USED = re.compile(r'\t((?:add|sub|adc|sbb|and|or|xor|cmp)[wlq])\t\$vellum_hole_immediate, (.*)$')
 HOLE_ADDED = re.compile(r'\t(lea[lq])\tvellum_hole_(displacement|immediate)(\((?!%r12)[^)]*\), .*)$')
+FIRST_READ = re.compile(r'\t(mov[lq]|movzbl|movzwl)\tvellum_hole_(?:gpr|operand)([01])\(%r12\), %(\w+)$')
+SECOND_COMBINED = re.compile(r'\t(and|xor)([bwlq])\tvellum_hole_(?:gpr|operand)([01])\(%r12\), %\w+$')
+READS_OF = {'b': 'movzbl', 'w': 'movzwl', 'l': 'movl', 'q': 'movq'}  # whole, as instructions combine them
 USES_FLAGS = re.compile(r'\t(' + '|'.join(f'j{c}|set{c}|cmov{c}' for c in INVERSE) + r'|adc|sbb)')
-HALVES = {'%r' + name: '%e' + name for name in ('ax', 'bx', 'cx', 'dx', 'si', 'di', 'bp')} | {f'%r{n}': f'%r{n}d' for n in range(8, 16)}
+
+
+FLAGS_SET = re.compile(r'\t(add|sub|adc|sbb|and|or|xor|cmp|test|neg|imul)[bwlq]\t')
+
+
+def flags_are_used(lines):
+    """Whether what follows may read the host's flags; no stencil hands them on."""
+    for line in lines:
+        if USES_FLAGS.match(line):
+            return True
+        if FLAGS_SET.match(line) or line.startswith(ENDS):
+            return False
+    return False
 
 
 def brief_forms(hot, cold):
@@ -187,20 +226,26 @@ def brief_forms(hot, cold):
                 added = re.match(r'\taddq\t([^$%].*), ' + register + '$', following)
                 if added and register not in added.group(1):
                     needs |= SMALL_DISPLACEMENT
-                    result += [f'\tmovq\t{added.group(1)}, {register}'] + displacement(register, lines[at + 1])
+                    result += [f'\tmovq\t{added.group(1)}, {register}'] + displacement(register, lines[at + 1:])
                     at += 1
                     continue
             if match := DISPLACEMENT_ADDED.match(line):
                 needs |= SMALL_DISPLACEMENT
-                result += displacement(match.group(1), following)
+                result += displacement(match.group(1), lines[at:])
             elif match := HOLE_ADDED.match(line):
                 operation, hole, rest = match.groups()
                 needs |= SMALL_DISPLACEMENT if hole == 'displacement' else SMALL_IMMEDIATE
                 label = Label.new()
                 result += [f'\t{operation}\t{SHORT_PLACEHOLDER}{rest}', label + ':', f'\t.reloc {label}-1, R_X86_64_8, vellum_hole_short_{hole}']
-            elif match := IMMEDIATE_LOADED.match(line):
+            elif (match := SECOND_COMBINED.match(line)) and result and (first := FIRST_READ.match(result[-1])) and \
+                    first.group(1) == READS_OF[match.group(2)] and first.group(2) != match.group(3) and not flags_are_used(lines[at:]):
+                needs |= SAME_REGISTER
+                if match.group(1) == 'xor':
+                    half = HALVES.get(first.group(3), first.group(3))
+                    result[-1] = f'\txorl\t%{half}, %{half}'
+            elif match := LOADED_WIDE.match(line):
                 needs |= SMALL_IMMEDIATE
-                result.append(f'\tmovl\t$vellum_hole_immediate, {HALVES[match.group(1)]}')
+                result.append(f'\tmovl\t$vellum_hole_immediate, %{HALVES[match.group(1)]}')
             elif match := IMMEDIATE_USED.match(line):
                 needs |= SMALL_IMMEDIATE
                 result.append(f'\t{match.group(1)}\t${SHORT_IMMEDIATE}, {match.group(2)}')
@@ -212,7 +257,7 @@ def brief_forms(hot, cold):
     added = one(hot, lambda register, _: [f'\taddq\t${SHORT_DISPLACEMENT}, {register}'])
     if needs:
         forms.append((needs, added, cold))
-        left_out = one(hot, lambda register, behind: [f'\taddq\t${SHORT_DISPLACEMENT}, {register}'] if USES_FLAGS.match(behind) else [])
+        left_out = one(hot, lambda register, behind: [f'\taddq\t${SHORT_DISPLACEMENT}, {register}'] if flags_are_used(behind) else [])
         if left_out != added:
             forms.append((needs | NO_DISPLACEMENT, left_out, cold))
     return forms

@@ -60,6 +60,7 @@ bool is_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Condi
 bool is_as_needed(const BoundInsn& insn, u8 needs) {
   if (needs & kBriefNoDisplacement && insn.displacement != 0) return false;
   if (needs & kBriefSmallDisplacement && insn.displacement != static_cast<i8>(insn.displacement)) return false;
+  if (needs & kBriefSameRegister && insn.operand[0] != insn.operand[1]) return false;
   return !(needs & kBriefSmallImmediate) || static_cast<u64>(insn.immediate()) < 0x80;
 }
 
@@ -568,7 +569,8 @@ bool Baseline::link_site(Block& from, Way way, const CpuState& s, u64 target, co
   piece.site_place = s.code_places + to.ram_offset / kPageSize;
   piece.site_distance = distance;
   piece.site_key_offset = offsetof(CpuState, place_key) + (target >> 63) * sizeof(u64);
-  piece.handler = counted_entry(to);
+  // Who returns often is called often: that is counted.
+  piece.handler = arrival_of(from, way) == Arrival::Return ? linked_entry(to) : counted_entry(to);
   piece.missed = reinterpret_cast<const void*>(site_function(from, way));
   piece.cold = exit_tail(from, way);
   put(piece, from.code_offset + exit);

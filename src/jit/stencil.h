@@ -43,6 +43,7 @@ struct StencilPatch {
 inline constexpr u8 kBriefSmallDisplacement = 1;  // fits into a byte with its sign
 inline constexpr u8 kBriefSmallImmediate = 2;     // 0 to 127
 inline constexpr u8 kBriefNoDisplacement = 4;
+inline constexpr u8 kBriefSameRegister = 8;  // the first two operands are one
 
 struct Stencil {
   u32 code;         // offset into code() of the hot part; the cold part follows
