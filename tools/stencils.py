@@ -95,7 +95,7 @@ def split(lines):
 
 
 LOCAL_LABEL = re.compile(r'\.L(BB|split)\w+')
-BRIEF = {}  # by function: what the values of its briefer forms must be like, bits of BriefNeeds
+BRIEF = {}  # by function: what the values of its briefer forms must be like, bits of Stencil::brief_needs
 
 
 def add_brief_forms(name, hot, cold):

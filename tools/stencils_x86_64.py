@@ -111,8 +111,8 @@ EXTENDING_LOADS = {'movl': 'movl|movzwl|movzbl', 'movzwl': 'movzwl|movzbl', 'mov
 
 
 def part_of(half, extension):
-    """The part of a register, by its name with 32 bits, from which it is extended."""
-    if extension == 'movl':
+    """The part of a register, by its name with 32 bits, from which it is extended; all of it with movl and movq."""
+    if extension in ('movl', 'movq'):
         return half
     if half.endswith('d'):  # r8d
         return half[:-1] + {'movzwl': 'w', 'movzbl': 'b'}[extension]
@@ -184,18 +184,16 @@ def shortened(hot, cold):
     return [new for line in hot for new in one(line)], [new for line in cold for new in one(line)]
 
 
-# BriefNeeds of src/jit/stencil.h.
+# kBriefSmallDisplacement and so on of src/jit/stencil.h.
 SMALL_DISPLACEMENT, SMALL_IMMEDIATE, NO_DISPLACEMENT, SAME_REGISTER = 1, 2, 4, 8
 DISPLACEMENT_LOADED = re.compile(r'\tmovq\t\$vellum_hole_displacement, (%\w+)$')
 DISPLACEMENT_ADDED = re.compile(r'\taddq\t\$vellum_hole_displacement, (%\w+)$')
 IMMEDIATE_USED = re.compile(r'\t((?:add|sub|adc|sbb|and|or|xor|cmp)[wlq])\t\$vellum_hole_immediate, (.*)$')
 HOLE_ADDED = re.compile(r'\t(lea[lq])\tvellum_hole_(displacement|immediate)(\((?!%r12)[^)]*\), .*)$')
 FIRST_READ = re.compile(r'\t(mov[lq]|movzbl|movzwl)\tvellum_hole_(?:gpr|operand)([01])\(%r12\), %(\w+)$')
-SECOND_COMBINED = re.compile(r'\t(and|xor)([bwlq])\tvellum_hole_(?:gpr|operand)([01])\(%r12\), %\w+$')
+SECOND_COMBINED = re.compile(r'\t(and|xor)([bwlq])\tvellum_hole_(?:gpr|operand)([01])\(%r12\), %(\w+)$')
 READS_OF = {'b': 'movzbl', 'w': 'movzwl', 'l': 'movl', 'q': 'movq'}  # whole, as instructions combine them
-USES_FLAGS = re.compile(r'\t(' + '|'.join(f'j{c}|set{c}|cmov{c}' for c in INVERSE) + r'|adc|sbb)')
-
-
+USES_FLAGS = re.compile(r'\t(' + '|'.join(f'j{c}|set{c}|cmov{c}' for c in INVERSE) + r'|adc|sbb|rc[lr])')
 FLAGS_SET = re.compile(r'\t(add|sub|adc|sbb|and|or|xor|cmp|test|neg|imul)[bwlq]\t')
 
 
@@ -238,7 +236,8 @@ def brief_forms(hot, cold):
                 label = Label.new()
                 result += [f'\t{operation}\t{SHORT_PLACEHOLDER}{rest}', label + ':', f'\t.reloc {label}-1, R_X86_64_8, vellum_hole_short_{hole}']
             elif (match := SECOND_COMBINED.match(line)) and result and (first := FIRST_READ.match(result[-1])) and \
-                    first.group(1) == READS_OF[match.group(2)] and first.group(2) != match.group(3) and not flags_are_used(lines[at:]):
+                    first.group(1) == READS_OF[match.group(2)] and first.group(2) != match.group(3) and \
+                    match.group(4) == part_of(first.group(3), first.group(1)) and not flags_are_used(lines[at:]):
                 needs |= SAME_REGISTER
                 if match.group(1) == 'xor':
                     half = HALVES.get(first.group(3), first.group(3))
