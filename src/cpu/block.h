@@ -56,6 +56,8 @@ struct Block {
   bool taken_leaves_page;  // its jump goes to another page: straight to the jump cache, there is nothing to link
   bool cut;              // a breakpoint may stand at its first instruction: only the run loop enters it
   bool crosses_page;     // one instruction, continued on another page
+  bool branches_itself;  // the translator's: its way Taken is no jump but the branch of its last instruction
+  bool redirected;       // the translator's: whoever is counted goes elsewhere
   u8 rewrites;           // how many other versions of this code the guest has written before, as far as is known
   u16 real_count;        // count even when stale
   u64 second_page;       // RAM offset of that other page
@@ -68,13 +70,14 @@ struct Block {
   // The same for code that comes through the jump cache: its second argument is the RIP, and it has the registers that translated
   // code hands on.
   Handler jump_entry;
-  // The translator's: where its host code lies, how long that is, and in it the ways to successors, by Way (0: none).
+  // The translator's: where its host code lies, how long that is, and in it the ways to successors, by Way (0: none): jumps, or the
+  // distance of a branch.
   u32 code_offset, code_size;
   u32 cold_offset, cold_size;  // likewise of what is rarely run
   u16 exits[kWays];
   u16 site_misses[2];    // of FarTaken and FarNext: how often they were linked to something else than what was wanted
-  u32* heat;             // the translator's: how often it may still be entered before it is worth more
-  u32 own_heat;          // where that is if the translator has no better place
+  i32* heat;             // the translator's: how often it may still be entered before it is worth more, if more than 0
+  i32 own_heat;          // where that is if the translator has no better place
   // The cache's: lists by place (of the page of the first byte, and of the second page), and who is linked to this block.
   Block* place_next[2];
   u64 linkers;           // a block's address, and a Way in its lowest bits; 0 ends the list

@@ -175,13 +175,13 @@ void BlockCache::link(Block& from, Way way, Block& to) {
   from.link(way) = &to;
   from.linker_next[static_cast<usize>(way)] = to.linkers;
   to.linkers = reference(from, way);
-  if (m_translator && !is_far(way)) m_translator->block_linked(from);
+  if (m_translator && !is_far(way)) m_translator->block_linked(from, way);
 }
 
 void BlockCache::relink(Block& to) {
   if (!m_translator) return;
   for (u64 linker = to.linkers; linker; linker = block_of(linker).linker_next[static_cast<usize>(way_of(linker))])
-    m_translator->block_linked(block_of(linker));
+    m_translator->block_linked(block_of(linker), way_of(linker));
 }
 
 void BlockCache::unlink(Block& from, Way way) {

@@ -334,6 +334,7 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   block->jump_entry = interpreter_jump_enter;
   block->code_offset = block->code_size = block->cold_offset = block->cold_size = block->own_heat = 0;
   block->forget_exits();
+  block->branches_itself = block->redirected = false;
   block->heat = &block->own_heat;
   for (unsigned i = 0; i < count; ++i) {
     BoundInsn& bound = block->insns[i];

@@ -11,8 +11,8 @@ class Translator {
   virtual ~Translator() = default;
   // A block was decoded and entered into the cache; its handlers are the interpreter's.
   virtual void block_made(Block& block) = 0;
-  // A link to a successor on the same page was set (Block::taken or Block::next), or leads to other host code now.
-  virtual void block_linked(Block& block) = 0;
+  // A link to a successor on the same page was set (Block::taken or Block::next), or any link leads to other host code now.
+  virtual void block_linked(Block& block, Way way) = 0;
   // A link was taken back (it is nullptr again): the way out must not go there any more.
   virtual void block_unlinked(Block& block, Way way) = 0;
   // A way to a successor on the same page that is never linked.

@@ -31,6 +31,8 @@ struct Baseline::Piece {
   BoundInsn* entered_by = nullptr;  // whose handler leads here
   bool has_value = false;         // of glue: what its immediate or target offset is
   u64 value = 0;
+  const i32* heat = nullptr;      // of what counts: where
+  bool is_tail = false;           // of an exit: it is nothing but its tail
   const void* missed = nullptr;   // of a linked site: where it goes when it leads elsewhere
   const CodePlace* site_place = nullptr;
   u64 site_distance = 0, site_key_offset = 0;
@@ -167,6 +169,7 @@ class HoleValues {
     }
     if (piece.has_value)
       for (const Hole hole : {Hole::Immediate, Hole::Wide, Hole::TargetOffset}) set(hole, piece.value);
+    set(Hole::Heat, address(piece.heat));
     set(Hole::SitePlace, address(piece.site_place));
     set(Hole::SiteDistance, piece.site_distance);
     set(Hole::SiteKeyOffset, piece.site_key_offset);
@@ -208,6 +211,14 @@ void copy(u8* to, const u8* from, usize size) {
   }
 }
 
+void fill_hole(CodeCache& cache, PatchKind kind, u32 place, u64 value) {
+  if (is_relative(kind)) {
+    value -= reinterpret_cast<u64>(cache.executable(place));
+    VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
+  }
+  store(cache.writable(place), kind, value);
+}
+
 void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
   const StencilGroup& group = *piece.ref.group;
   const Stencil& stencil = *piece.ref.stencil;
@@ -217,13 +228,7 @@ void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
   const HoleValues values(cache, piece, ways);
   for (const StencilPatch& patch : std::span(group.patches + stencil.first_patch, stencil.patch_count)) {
     const u32 part = patch.offset & StencilPatch::kInCold ? piece.cold : piece.hot;
-    const u32 place = part + (patch.offset & ~u32{StencilPatch::kInCold});
-    u64 value = patch_value(values, group, patch);
-    if (is_relative(patch.kind)) {
-      value -= reinterpret_cast<u64>(cache.executable(place));
-      VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
-    }
-    store(cache.writable(place), patch.kind, value);
+    fill_hole(cache, patch.kind, part + (patch.offset & ~u32{StencilPatch::kInCold}), patch_value(values, group, patch));
   }
 }
 
@@ -239,6 +244,12 @@ Piece jump_to(const void* entry) {
   Piece piece;
   piece.ref = find_glue(Glue::GoToBlock);
   piece.handler = entry;
+  return piece;
+}
+Piece counted_jump_to(const void* entry, const i32* heat) {
+  Piece piece = jump_to(entry);
+  piece.ref = find_glue(Glue::CountedJump);
+  piece.heat = heat;
   return piece;
 }
 bool ends_with_transfer(const Block& block) {
@@ -310,12 +321,34 @@ Piece open_site(const Block& block, const BoundInsn* insn, Way way) {
 u32 hot_size(Glue which) { return find_glue(which).stencil->hot_size; }
 u32 cold_size(Glue which) { return find_glue(which).stencil->cold_size; }
 
+Glue linked_site(Arrival arrival, bool counted) {
+  switch (arrival) {
+    case Arrival::Return: break;  // who returns often is called often: that is counted
+    case Arrival::Indirect: return counted ? Glue::CountedIndirectSite : Glue::ReturnSite;
+    case Arrival::Direct: return counted ? Glue::CountedSite : Glue::GoToSite;
+  }
+  return Glue::ReturnSite;
+}
+
 // Bytes of an exit in all its forms. One on the same page is a jump, at first to its tail.
-u32 exit_size(Way way, Arrival arrival) {
+u32 exit_size(Way way, Arrival arrival, bool counted) {
   if (arrival == Arrival::Return) return std::max(hot_size(Glue::OpenReturnSite), hot_size(Glue::ReturnSite));
-  if (arrival == Arrival::Indirect) return std::max({hot_size(Glue::OpenReturnSite), hot_size(Glue::ReturnSite), hot_size(Glue::GoToRip)});
-  if (!is_far(way)) return hot_size(Glue::GoToBlock);
-  return std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), hot_size(Glue::GoToSite)});
+  const Glue linked = linked_site(arrival, counted);
+  if (arrival == Arrival::Indirect) return std::max({hot_size(Glue::OpenReturnSite), hot_size(linked), hot_size(Glue::GoToRip)});
+  if (!is_far(way)) return hot_size(counted ? Glue::CountedJump : Glue::GoToBlock);
+  return std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), hot_size(linked)});
+}
+
+// The place of the distance that leads a conditional branch's stencil to where it is taken, in bytes from its hot part's begin, if it
+// has one such place, and the host's branches reach everywhere.
+std::optional<u16> branch_distance_of(const StencilRef& ref) {
+  std::optional<u16> place;
+  for (const StencilPatch& patch : std::span(ref.group->patches + ref.stencil->first_patch, ref.stencil->patch_count)) {
+    if (patch.hole != Hole::Taken) continue;
+    if (place || patch.kind != PatchKind::Relative32 || patch.offset & StencilPatch::kInCold) return {};
+    place = patch.offset;
+  }
+  return place;
 }
 
 // What is rarely run lies far away, so that what runs fills the host's caches, if conditional branches reach there: AArch64's have
@@ -332,21 +365,12 @@ CodeCache::Parts place_for(CodeCache& cache, u32 hot, u32 cold) {
 // Bytes of what lies out of the way for each exit: of one on the same page, how its successor is found; of others, what
 // their forms rarely run.
 u32 tail_size() {
-  static const u32 size = std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), cold_size(Glue::GoToSite), cold_size(Glue::ReturnSite), cold_size(Glue::GoToRip)});
+  static const u32 size = std::max({hot_size(Glue::CallHandler), hot_size(Glue::PassRip), cold_size(Glue::GoToSite), cold_size(Glue::CountedSite),
+                                    cold_size(Glue::ReturnSite), cold_size(Glue::CountedIndirectSite), cold_size(Glue::GoToRip)});
   return size;
 }
 
 }  // namespace
-
-Baseline::Piece Baseline::count_piece(const Block& block) const {
-  Piece piece;
-  piece.ref = find_glue(Glue::Count);
-  piece.insn = block.insns;
-  piece.handler = reinterpret_cast<const void*>(m_counts);
-  piece.has_value = true;
-  piece.value = reinterpret_cast<u64>(block.heat);
-  return piece;
-}
 
 Baseline::Piece Baseline::enter_piece(const Block& block) {
   Piece piece;
@@ -375,8 +399,6 @@ Baseline::Outcome Baseline::translate(Block& block) {
     piece.ref = find_glue(which);
     return piece;
   };
-  if (m_counts) add(count_piece(block));
-  const unsigned entry = used;
   add(enter_piece(block));
   // An instruction behind one that runs its handler is reached through its own, which leads to its code, or is its handler.
   unsigned handlers = 0;
@@ -408,13 +430,18 @@ Baseline::Outcome Baseline::translate(Block& block) {
   const bool last_runs_handler = behind_handler;
   const Flow flow = !is_variant(block.variants()[count - 1]) ? Flow::Callout : interpreter_row(last.row).flow;
   const bool repeated = flow == Flow::String && (last.prefixes & (kPrefixRep | kPrefixRepne)) && last_runs_handler;
-  const auto add_exit = [&](bool is_taken, u64 offset) {
+  const auto add_exit = [&](bool is_taken, u64 offset) -> Piece& {
     const bool near = block.chainable && !block.crosses_page && offset < kPageSize;
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
-    add(near ? jump_to(nullptr) : open_site(block, exit_insn(block), way)).way = way;
-    return static_cast<int>(used) - 1;
+    Piece& piece = add(near ? jump_to(nullptr) : open_site(block, exit_insn(block), way));
+    piece.way = way;
+    if (near && counts() && offset <= block.page_offset()) piece.heat = block.heat;  // its target's, once it is known
+    return piece;
   };
-  int taken_piece = -1;
+  Piece* taken_piece = nullptr;
+  const Piece& last_piece = pieces[used - 1];
+  std::optional<u16> branch_distance;
+  block.branches_itself = false;
   const bool is_callout = block.variants()[count - 1] == kNoVariant;
   if (is_callout || (!is_transfer(flow) && flow != Flow::Callout && !repeated)) {
     if (last_runs_handler) add_glue(Glue::Prepare).entered_by = &block.insns[count];
@@ -430,7 +457,9 @@ Baseline::Outcome Baseline::translate(Block& block) {
         add_glue(last.immediate() ? Glue::GoToRip : Glue::GoToReturn);
       }
     } else {
-      taken_piece = add_exit(true, u64{last.offset} + last.length + static_cast<u64>(last.immediate()));
+      taken_piece = &add_exit(true, u64{last.offset} + last.length + static_cast<u64>(last.immediate()));
+      if (flow == Flow::Conditional && !is_far(*taken_piece->way) && !taken_piece->heat) branch_distance = branch_distance_of(last_piece.ref);
+      block.branches_itself = taken_piece->is_tail = branch_distance.has_value();
     }
     if (row.calls) {
       add(open_site(block, &last, Way::FarNext)).way = Way::FarNext;
@@ -439,7 +468,8 @@ Baseline::Outcome Baseline::translate(Block& block) {
 
   u32 hot = 0, cold = 0;
   const auto size_of = [&](const Piece& piece) -> u32 {
-    return piece.way ? exit_size(*piece.way, arrival_of(block, *piece.way)) : piece.ref.stencil->hot_size;
+    if (piece.is_tail) return 0;
+    return piece.way ? exit_size(*piece.way, arrival_of(block, *piece.way), is_far(*piece.way) ? counts() : piece.heat != nullptr) : piece.ref.stencil->hot_size;
   };
   unsigned tails = 0;
   for (unsigned i = 0; i < used; ++i) {
@@ -448,8 +478,8 @@ Baseline::Outcome Baseline::translate(Block& block) {
     else cold += pieces[i].ref.stencil->cold_size;
   }
   // Callouts go to the first instruction when they have entered the block.
-  const bool enter_first = !pieces[entry + 1].handler;
-  cold += tails * tail_size() + hot_size(Glue::PrepareFirst) * (1 + (m_counts != nullptr) + enter_first);
+  const bool enter_first = !pieces[1].handler;
+  cold += arrival_size() + tails * tail_size() + hot_size(Glue::PrepareFirst) * (1 + counts() + enter_first);
   const auto [start, cold_start] = place_for(m_cache, hot, cold);
   if (start == CodeCache::kFull) return hot + cold > m_cache.segment_size() ? Outcome::TooLong : Outcome::Full;
   block.code_offset = start;
@@ -457,28 +487,28 @@ Baseline::Outcome Baseline::translate(Block& block) {
   block.cold_offset = cold_start;
   block.cold_size = cold;
   std::ranges::fill(block.exits, u16{0});
-  u32 hot_at = start, cold_at = cold_start;
+  u32 hot_at = start, cold_at = cold_start + arrival_size();
   for (unsigned i = 0; i < used; ++i) {
     pieces[i].hot = hot_at;
     if (pieces[i].way) {
-      block.exit(*pieces[i].way) = static_cast<u16>(hot_at - start);
+      block.exit(*pieces[i].way) = static_cast<u16>((pieces[i].is_tail ? last_piece.hot + *branch_distance : hot_at) - start);
     } else {
       pieces[i].cold = cold_at;
       cold_at += pieces[i].ref.stencil->cold_size;
     }
     hot_at += size_of(pieces[i]);
   }
-  const auto add_prepare = [&](unsigned to) {
+  const auto add_prepare = [&](const void* to) {
     Piece piece;
     piece.ref = find_glue(Glue::PrepareFirst);
     piece.hot = cold_at;
-    piece.handler = m_cache.executable(pieces[to].hot);
+    piece.handler = to;
     fill(m_cache, piece, {});
     cold_at += piece.ref.stencil->hot_size;
     return reinterpret_cast<Handler>(const_cast<u8*>(m_cache.executable(piece.hot)));
   };
-  if (enter_first) set_handler(block.insns[0], add_prepare(entry + 1));
-  const u8* taken = taken_piece >= 0 ? m_cache.executable(pieces[taken_piece].hot) : nullptr;
+  if (enter_first) set_handler(block.insns[0], add_prepare(m_cache.executable(pieces[1].hot)));
+  const u8* taken = taken_piece ? m_cache.executable(taken_piece->is_tail ? exit_tail(block, Way::Taken) : taken_piece->hot) : nullptr;
   if (push_return >= 0) pieces[push_return].value = reinterpret_cast<u64>(m_cache.executable(start + block.exit(Way::FarNext)));
   for (unsigned i = 0; i < used; ++i) {
     if (pieces[i].way) {
@@ -489,12 +519,14 @@ Baseline::Outcome Baseline::translate(Block& block) {
         finder.hot = pieces[i].cold;
         fill(m_cache, finder, {});
       }
+      if (pieces[i].is_tail) continue;
     }
     fill(m_cache, pieces[i], {m_cache.executable(i + 1 < used ? pieces[i + 1].hot : start + hot), taken});
   }
   cold_at += tails * tail_size();
-  block.entry = add_prepare(0);
-  if (m_counts) add_prepare(entry);
+  if (counts()) put_arrival(block);
+  block.entry = add_prepare(counted_entry(block));
+  if (counts()) add_prepare(linked_entry(block));
   m_cache.publish(start, hot);
   m_cache.publish(cold_start, cold);
 
@@ -510,6 +542,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
 
   if (!m_observers.empty()) {
     std::vector<CodePart> parts;
+    if (counts()) parts.push_back({.kind = CodePart::Kind::Entry, .position = 0, .handler = nullptr, .hot = 0, .hot_size = 0, .cold = 0, .cold_size = arrival_size()});
     int position = -1;  // of the last instruction seen
     // Those that run their handlers behind another one's have no code.
     const auto add_up_to = [&](i64 next, u32 at) {
@@ -530,7 +563,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
       if (runs_handler || pieces[i].entered_by) kind = CodePart::Kind::Handler;
       else if (pieces[i].position >= 0) kind = CodePart::Kind::Stencil;
       parts.push_back({.kind = kind, .position = static_cast<u8>(std::max(position, 0)), .handler = runs_handler ? pieces[i].handler : nullptr,
-                       .hot = pieces[i].hot - start, .hot_size = pieces[i].ref.stencil->hot_size,
+                       .hot = pieces[i].hot - start, .hot_size = pieces[i].is_tail ? u32{0} : pieces[i].ref.stencil->hot_size,
                        .cold = pieces[i].cold - cold_start, .cold_size = cold_size_of(pieces[i])});
     }
     add_up_to(count, hot);
@@ -539,17 +572,19 @@ Baseline::Outcome Baseline::translate(Block& block) {
   return Outcome::Translated;
 }
 
-void Baseline::link(Block& block) {
-  if (!block.code_size) return;
-  for (const Way way : {Way::Taken, Way::Next}) {
-    const u16 exit = block.exit(way);
-    const Block* to = block.link(way);
-    if (!exit || !to || !to->code_size) continue;
-    // Backward jumps close loops: they are counted, and enter what has taken the block's place.
-    const bool backward = to->ram_offset <= block.ram_offset;
-    put(jump_to(backward ? counted_entry(*to) : linked_entry(*to)), block.code_offset + exit);
-    ++m_statistics.links;
+void Baseline::link(Block& block, Way way) {
+  const u16 exit = block.exit(way);
+  const Block* to = block.link(way);
+  if (!block.code_size || !exit || !to || !to->code_size) return;
+  if (is_far(way)) {
+    const Arrival arrival = arrival_of(block, way);
+    if (arrival != Arrival::Return) lead_site(linked_site(arrival, counts()), block.code_offset + exit, counted_target(*to));
+    return;
   }
+  // Backward jumps close loops: they are counted, and enter what has taken the block's place.
+  const bool counted = counts() && to->ram_offset <= block.ram_offset;
+  lead(block, way, counted ? counted_target(*to) : linked_entry(*to), counted ? to->heat : nullptr);
+  ++m_statistics.links;
 }
 
 bool Baseline::link_site(Block& from, Way way, const CpuState& s, u64 target, const Block& to) {
@@ -561,16 +596,17 @@ bool Baseline::link_site(Block& from, Way way, const CpuState& s, u64 target, co
   // From the begin of the target's page to what the site compares.
   const u64 distance = (direct ? s.code_base : target) - page_begin(target);
   if (static_cast<i64>(distance) != static_cast<i32>(distance)) return false;
+  const Arrival arrival = arrival_of(from, way);
   Piece piece;
-  piece.ref = find_glue(direct ? Glue::GoToSite : Glue::ReturnSite);
+  piece.ref = find_glue(linked_site(arrival, counts()));
   piece.insn = exit_insn(from);
+  piece.heat = to.heat;
   piece.has_value = !direct;
   piece.value = s.mode;
   piece.site_place = s.code_places + to.ram_offset / kPageSize;
   piece.site_distance = distance;
   piece.site_key_offset = offsetof(CpuState, place_key) + (target >> 63) * sizeof(u64);
-  // Who returns often is called often: that is counted.
-  piece.handler = arrival_of(from, way) == Arrival::Return ? linked_entry(to) : counted_entry(to);
+  piece.handler = arrival == Arrival::Return ? linked_entry(to) : counted_target(to);
   piece.missed = reinterpret_cast<const void*>(site_function(from, way));
   piece.cold = exit_tail(from, way);
   put(piece, from.code_offset + exit);
@@ -595,24 +631,59 @@ void Baseline::unlink(Block& block, Way way) {
 // The tails of all exits lie in the order of their ways, and behind them the entries that prepare what stencils hand on.
 u32 Baseline::exit_tail(const Block& block, Way way) const {
   const auto behind = std::count_if(block.exits + static_cast<usize>(way), std::end(block.exits), [](u16 exit) { return exit != 0; });
-  return block.cold_offset + block.cold_size - (m_counts ? 2 : 1) * hot_size(Glue::PrepareFirst) - static_cast<u32>(behind) * tail_size();
+  return block.cold_offset + block.cold_size - (counts() ? 2 : 1) * hot_size(Glue::PrepareFirst) - static_cast<u32>(behind) * tail_size();
 }
 
 // An exit on the same page, when it does not lead to a block: to its tail, which is this.
 void Baseline::put_tail(const Block& block, Way way, Piece piece) {
   const u32 tail = exit_tail(block, way);
   put(piece, tail);
-  put(jump_to(m_cache.executable(tail)), block.code_offset + block.exit(way));
+  lead(block, way, m_cache.executable(tail), nullptr);
+}
+
+// An exit on the same page goes there from now on.
+void Baseline::lead(const Block& block, Way way, const void* to, const i32* heat) {
+  const u32 place = block.code_offset + block.exit(way);
+  if (way == Way::Taken && block.branches_itself) {
+    constexpr u32 kSize = 4;  // the distance counts from its end
+    fill_hole(m_cache, PatchKind::Relative32, place, reinterpret_cast<u64>(to) - kSize);
+    return m_cache.publish(place, kSize);
+  }
+  if (heat) return put(counted_jump_to(to, heat), place);
+  VELLUM_ASSERT(hot_size(Glue::GoOn) == hot_size(Glue::GoToBlock));
+  Piece piece = jump_to(to);
+  if (to == m_cache.executable(place + hot_size(Glue::GoToBlock))) piece.ref = find_glue(Glue::GoOn);
+  put(piece, place);
+}
+
+// A linked site goes there from now on.
+void Baseline::lead_site(Glue which, u32 place, const void* to) {
+  const StencilRef ref = find_glue(which);
+  for (const StencilPatch& patch : std::span(ref.group->patches + ref.stencil->first_patch, ref.stencil->patch_count))
+    if (patch.hole == Hole::Handler && !(patch.offset & StencilPatch::kInCold)) fill_hole(m_cache, patch.kind, place + patch.offset, reinterpret_cast<u64>(to) + static_cast<u64>(i64{patch.addend}));
+  m_cache.publish(place, ref.stencil->hot_size);
 }
 
 const void* Baseline::plain_entry(const Block& block) const {
   return m_cache.executable(block.cold_offset + block.cold_size) - hot_size(Glue::PrepareFirst);
 }
 
-// Where other blocks' stencils come in: those who are counted, if any are, and the others.
-const void* Baseline::counted_entry(const Block& block) const { return m_cache.executable(block.code_offset); }
-const void* Baseline::linked_entry(const Block& block) const {
-  return static_cast<const u8*>(counted_entry(block)) + (m_counts ? hot_size(Glue::Count) : 0);
+// Where other blocks' stencils come in: those who are not counted, those who would have to be, and those who count by themselves.
+const void* Baseline::linked_entry(const Block& block) const { return m_cache.executable(block.code_offset); }
+const void* Baseline::counted_entry(const Block& block) const { return counts() ? m_cache.executable(block.cold_offset) : linked_entry(block); }
+const void* Baseline::counted_target(const Block& block) const {
+  return m_counting == Counting::Handler || block.redirected ? counted_entry(block) : linked_entry(block);
+}
+
+// What stands at the counted entry, at the begin of what is out of the way.
+u32 Baseline::arrival_size() const { return counts() ? std::max(hot_size(Glue::CountedJump), hot_size(Glue::CallHandler)) : 0; }
+void Baseline::put_arrival(const Block& block, const void* target) {
+  Piece piece = counted_jump_to(linked_entry(block), block.heat);
+  if (target || m_counting == Counting::Handler) {
+    piece = open_exit(block.insns, m_counter);
+    if (target) piece.handler = target;
+  }
+  put(piece, block.cold_offset);
 }
 
 void Baseline::put(Piece piece, u32 place) {
@@ -623,15 +694,15 @@ void Baseline::put(Piece piece, u32 place) {
 }
 
 // In the order in which translate() laid them.
-u32 Baseline::enter_cold(const Block& block) const { return block.cold_offset + (m_counts ? cold_size(Glue::Count) : 0); }
+u32 Baseline::enter_cold(const Block& block) const { return block.cold_offset + arrival_size(); }
 
 // The entries lead to where the cold part of one was.
 void Baseline::close(Block& block) {
   if (!block.code_size) return;
-  VELLUM_ASSERT(hot_size(Glue::CallHandler) <= cold_size(Glue::Enter) && hot_size(Glue::GoToBlock) <= std::min(hot_size(Glue::Enter), hot_size(Glue::Count)));
+  VELLUM_ASSERT(hot_size(Glue::CallHandler) <= cold_size(Glue::Enter) && hot_size(Glue::GoToBlock) <= hot_size(Glue::Enter));
   put(open_exit(block.insns, interpreter_leave), enter_cold(block));
   const Piece leave = jump_to(m_cache.executable(enter_cold(block)));
-  if (m_counts) put(leave, m_cache.offset_of(counted_entry(block)));
+  if (counts()) put(leave, m_cache.offset_of(counted_entry(block)));
   put(leave, m_cache.offset_of(linked_entry(block)));
   open_return_site(block);
 }
@@ -646,23 +717,17 @@ void Baseline::open_return_site(Block& block) {
 void Baseline::open(Block& block) {
   if (!block.code_size) return;
   open_return_site(block);
-  if (m_counts) {
-    Piece count = count_piece(block);
-    count.cold = block.cold_offset;
-    put(count, m_cache.offset_of(counted_entry(block)));
-  }
+  if (counts()) put_arrival(block);
+  block.redirected = false;
   Piece enter = enter_piece(block);
   enter.cold = enter_cold(block);
   put(enter, m_cache.offset_of(linked_entry(block)));
 }
 
 void Baseline::redirect(Block& block, const void* target) {
-  VELLUM_ASSERT(m_counts && find_glue(Glue::CallHandler).stencil->hot_size <= find_glue(Glue::Count).stencil->hot_size);
-  Piece piece;
-  piece.ref = find_glue(Glue::CallHandler);
-  piece.insn = block.insns;
-  piece.handler = target ? target : linked_entry(block);
-  put(piece, m_cache.offset_of(counted_entry(block)));
+  VELLUM_ASSERT(counts());
+  block.redirected = target != nullptr;
+  put_arrival(block, target);
 }
 
 }  // namespace vellum

@@ -100,21 +100,24 @@ Mappings map_once(u64 size) {
 
 }  // namespace
 
-Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size, Backing backing) {
-  Result<Mappings> mapped = map_once(size);
+Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 size, Backing backing, u64 data_size) {
+  const u64 whole = size + data_size;
+  Result<Mappings> mapped = map_once(whole);
   // Hosts that forbid memory that is both writable and executable have it mapped twice.
-  if (!mapped->executable) mapped = backing == Backing::File ? map_file(size) : map_anonymous(size);
+  if (!mapped->executable) mapped = backing == Backing::File ? map_file(whole) : map_anonymous(whole);
   if (!mapped) return std::unexpected(mapped.error());
   if (!mapped->executable) {
-    if (mapped->writable) munmap(mapped->writable, size);
+    if (mapped->writable) munmap(mapped->writable, whole);
     return std::unexpected(failed("no executable memory near the program", size));
   }
-  return std::unique_ptr<CodeCache>(new CodeCache(mapped->writable, mapped->executable, size));
+  auto cache = std::unique_ptr<CodeCache>(new CodeCache(mapped->writable, mapped->executable, size, data_size));
+  if (data_size && mprotect(cache->data(), data_size, PROT_READ | PROT_WRITE) != 0) return std::unexpected(failed("mprotect", size));
+  return cache;
 }
 
 CodeCache::~CodeCache() {
-  if (m_writable != m_executable) munmap(m_writable, m_size);
-  munmap(m_executable, m_size);
+  if (m_writable != m_executable) munmap(m_writable, m_size + m_data_size);
+  munmap(m_executable, m_size + m_data_size);
 }
 
 void CodeCache::set_segments(unsigned count) {

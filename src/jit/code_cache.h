@@ -14,8 +14,9 @@ class CodeCache {
  public:
   // Perf looks into its map file (-perfmap) for addresses that belong to no file.
   enum class Backing : u8 { File, Anonymous };
-  // `size` in bytes, a multiple of the page size, at most 1 GiB.
-  static Result<std::unique_ptr<CodeCache>> create(u64 size, Backing backing = Backing::File);
+  // `size` in bytes, a multiple of the page size, at most 1 GiB; behind it so much zeroed memory for what code counts, which its
+  // 32-bit distances reach: likewise.
+  static Result<std::unique_ptr<CodeCache>> create(u64 size, Backing backing = Backing::File, u64 data_size = 0);
   ~CodeCache();
   CodeCache(const CodeCache&) = delete;
 
@@ -44,14 +45,15 @@ class CodeCache {
   bool contains(const void* executable) const {
     return static_cast<u64>(static_cast<const u8*>(executable) - m_executable) < m_size;
   }
+  u8* data() { return m_executable + m_size; }
   // Makes bytes that were written visible to the host's instruction fetch.
   void publish(u32 offset, u64 bytes);
 
  private:
-  CodeCache(u8* writable, u8* executable, u64 size) : m_writable(writable), m_executable(executable), m_size(size) {}
+  CodeCache(u8* writable, u8* executable, u64 size, u64 data_size) : m_writable(writable), m_executable(executable), m_size(size), m_data_size(data_size) {}
   u8* m_writable;
   u8* m_executable;
-  u64 m_size;
+  u64 m_size, m_data_size;
   u64 m_used = 0, m_cold = m_size;  // where the segment's unused bytes begin and end, from the start of the whole
   unsigned m_segment_count = 1, m_segment = 0;
 };

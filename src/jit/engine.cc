@@ -51,7 +51,7 @@ Result<void> use_engine(Cpu& cpu, const EngineOptions& options) {
   if (!chosen.hot_entries) chosen.hot_entries = chosen.engine == Engine::Llvm ? kHotAtOnce : kHotInBackground;
   if (auto added = add_observers(core, chosen); !added) return added;
   const auto backing = options.perf_map ? CodeCache::Backing::Anonymous : CodeCache::Backing::File;
-  auto baseline_code = CodeCache::create(options.code_cache_size, backing);
+  auto baseline_code = CodeCache::create(options.code_cache_size, backing, Tiers::counters_size(options.code_cache_size));
   if (!baseline_code) return std::unexpected(baseline_code.error());
   auto region_code = CodeCache::create(options.code_cache_size, backing);
   if (!region_code) return std::unexpected(region_code.error());

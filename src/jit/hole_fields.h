@@ -11,7 +11,7 @@ extern char vellum_hole_immediate[], vellum_hole_immediate2[], vellum_hole_base[
 extern char vellum_hole_displacement[], vellum_hole_segment[], vellum_hole_segment_base[];
 extern char vellum_hole_offset[], vellum_hole_end_offset[], vellum_hole_target_offset[];
 // Wider than a displacement: only through wide_hole().
-extern char vellum_hole_wide[], vellum_hole_insn[], vellum_hole_site_place[];
+extern char vellum_hole_wide[], vellum_hole_insn[], vellum_hole_site_place[], vellum_hole_heat[];
 extern char vellum_hole_site_distance[], vellum_hole_site_key_offset[];
 }
 

@@ -21,6 +21,8 @@ constexpr unsigned kMissesUntilLinked = 16;
   link_site(s, insn, way, target, to);
 }
 
+[[gnu::noinline]] void sample_slice(CpuState* s, const BoundInsn* insns) { static_cast<Tiers&>(*s->core->blocks.translator()).slice_ended(*Block::of(insns)); }
+
 [[gnu::noinline]] void lose_site(CpuState* s, const BoundInsn* insn, Way way, u64 target) { s->core->leave_by(insn, way, target); }
 
 }  // namespace
@@ -83,8 +85,10 @@ VELLUM_HANDLER_ABI void site_indirect(VELLUM_STENCIL_PARAMETERS) {
 
 VELLUM_HANDLER_ABI void return_unknown(VELLUM_STENCIL_PARAMETERS) { VELLUM_GO_FROM_SITE(reinterpret_cast<u64>(insn), , ); }
 
-// Nothing of the block is read where the next slice covers any: it has long left the host's cache.
+// Nothing of the block is read where the next slice covers any: it has long left the host's cache. But some show what is hot.
 VELLUM_HANDLER_ABI void slice_spent(VELLUM_STENCIL_PARAMETERS) {
+  constexpr i64 kSlicesPerSample = 16;
+  if (s->budget_aside / kSliceInsns % kSlicesPerSample == 0) [[unlikely]] sample_slice(s, insn);
   if (flag_result && s->budget_aside >= i64{kMaxBlockInsns} && !__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) [[likely]] {
     s->begin_slice(kSliceInsns);
     [[clang::musttail]] return reinterpret_cast<StencilFunction>(flag_result)(s, insn, middle, tlb, 0, 0, 0);

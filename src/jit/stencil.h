@@ -17,6 +17,7 @@ enum class Hole : u8 {
   Segment, SegmentBase,
   Offset, EndOffset, TargetOffset,
   Insn,
+  Heat,      // where the target's entries are counted
   SitePlace, SiteDistance, SiteKeyOffset,  // of a site: its target's CodePlace, how far from its page's begin it comes in, and the offset of the present place_key in the state
   // Places, as addresses: the stencil's own two parts, and where it goes on.
   Hot, Cold, Continue, Taken, Next, Indirect, Handler, Missed,

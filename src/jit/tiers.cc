@@ -7,6 +7,7 @@
 
 #include "cpu/interpreter/handlers.h"
 #include "jit/sites.h"
+#include "state/assert.h"
 #include "state/log.h"
 
 namespace vellum {
@@ -73,14 +74,17 @@ constexpr unsigned kMostFailures = 10;
 // Code that was written this often, each time otherwise, gets host code only when it has run for a while as it is.
 // Interpreting it that often takes about as long as translating it.
 constexpr unsigned kRewrittenOften = 2;
-constexpr u32 kProofEntries = 50;
+constexpr i32 kProofEntries = 50;
 // Code memory is reused in segments. More of them lose less at once, fewer waste less at their ends.
 constexpr u64 kLeastSegment = 256 << 10;
 constexpr u64 kMostSegments = 8;
 unsigned segments_for(u64 size) { return static_cast<unsigned>(std::clamp<u64>(size / kLeastSegment, 2, kMostSegments)); }
-// How soon a block that could not be compiled is looked at again: never.
-constexpr u32 kNever = 0;
-constexpr u64 kMaxHeat = u64{1} << 31;
+// A block has host code of its own that is longer than this: arrival, entry, an exit. By far, as nearly all are.
+constexpr u64 kLeastBlockCode = 64;
+u64 heats_per_segment(u64 code_size) { return code_size / segments_for(code_size) / kLeastBlockCode; }
+// How soon a block that could not be compiled is looked at again: never, or after 2^31 entries.
+constexpr i32 kNever = std::numeric_limits<i32>::max();
+constexpr u64 kMaxHeat = u64{1} << 30;
 // Steps of a trace: enough to meet what is rare in a loop, few enough to cost less than a region of two instructions.
 // Who asks for regions soon gets short ones, and who asks at the first entry a region of that block.
 constexpr usize kMinTraceLength = 16, kMaxTraceLength = 1024;
@@ -88,10 +92,11 @@ usize trace_length(u32 hot_entries) { return hot_entries < 2 ? 1 : std::clamp<us
 // Instructions that gain about as much by running optimized as compiling one costs.
 constexpr u64 kInsnsPerCompiledInsn = 400'000;
 
-// What a hot block's counting runs. Goes on in the block's own code.
-VELLUM_HANDLER_ABI void count_spent(CpuState* s, const BoundInsn* insns) {
+// Where blocks must become hot at the very entry that makes them so. Goes on in the block's own code.
+VELLUM_HANDLER_ABI void count_entry(CpuState* s, const BoundInsn* insns) {
   Block* block = Block::of(insns);
   auto& tiers = static_cast<Tiers&>(*s->core->blocks.translator());
+  if (*block->heat == kNever || --*block->heat > 0) [[clang::musttail]] return reinterpret_cast<Handler>(const_cast<void*>(tiers.plain_entry(*block)))(s, insns);
   tiers.block_hot(*block);
   if (__atomic_load_n(&s->attention, __ATOMIC_RELAXED)) s->end_slice();  // the trace begins with this block, a region with its next entry
   [[clang::musttail]] return reinterpret_cast<Handler>(const_cast<void*>(tiers.enter_region(*block)))(s, insns);
@@ -130,8 +135,8 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
       m_options(options),
       m_baseline_code(std::move(baseline_code)),
       m_region_memory(std::make_unique<RegionMemory>(std::move(region_code))),
-      m_heats(segments_for(m_baseline_code->size()) * kHeatsPerSegment),
-      m_baseline(*m_baseline_code, m_statistics, options.engine == Engine::Baseline ? nullptr : count_spent) {
+      m_baseline(*m_baseline_code, m_statistics,
+                 options.engine == Engine::Baseline ? Counting::None : options.must_pay ? Counting::InPlace : Counting::Handler, count_entry) {
   const unsigned segments = segments_for(m_baseline_code->size());
   m_baseline_code->set_segments(segments);
   core.blocks.set_segments(segments);
@@ -145,27 +150,31 @@ Tiers::Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCa
 
 Tiers::~Tiers() = default;
 
+u64 Tiers::counters_size(u64 code_size) { return heats_per_segment(code_size) * segments_for(code_size) * sizeof(i32); }
+
 void Tiers::block_made(Block& block) {
-  if (u32& used = m_heats_used; used < kHeatsPerSegment) block.heat = &m_heats[m_core.blocks.segment() * kHeatsPerSegment + used++];
   if (block.rewrites < kRewrittenOften) return translate(block);
   ++m_statistics.unproven_blocks;
   await_proof(block, kProofEntries);
 }
 
 // How often a block is entered before somebody looks what it is part of: sooner where there is more to gain.
-u32 Tiers::first_heat(const Block& block) const {
-  if (!m_options.must_pay) return m_options.hot_entries;
-  return static_cast<u32>(u64{m_options.hot_entries} * block.real_count / gain_of(block));
+i32 Tiers::first_heat(const Block& block) const {
+  if (!m_options.must_pay) return static_cast<i32>(std::min<u64>(m_options.hot_entries, kMaxHeat));
+  return static_cast<i32>(u64{m_options.hot_entries} * block.real_count / gain_of(block));
 }
 
 void Tiers::translate(Block& block) {
+  const u64 heats = heats_per_segment(m_baseline_code->size());
+  VELLUM_ASSERT(m_heats_used < heats);
+  block.heat = reinterpret_cast<i32*>(m_baseline_code->data()) + m_core.blocks.segment() * heats + m_heats_used;
   *block.heat = first_heat(block);
   if (m_fault) m_fault->begin(block);
   const Baseline::Outcome outcome = m_baseline.translate(block);
   if (m_fault) m_fault->end(block);
   switch (outcome) {
-    case Baseline::Outcome::Translated:
-    case Baseline::Outcome::TooLong: break;
+    case Baseline::Outcome::Translated: ++m_heats_used; break;
+    case Baseline::Outcome::TooLong: block.heat = &block.own_heat; break;
     case Baseline::Outcome::Full:
       // The interpreter runs it now. Behind that the oldest segment is evicted, and the next entry finds room.
       m_core.request_eviction();
@@ -173,7 +182,8 @@ void Tiers::translate(Block& block) {
   }
 }
 
-void Tiers::await_proof(Block& block, u32 entries) {
+void Tiers::await_proof(Block& block, i32 entries) {
+  block.heat = &block.own_heat;
   *block.heat = entries;
   set_handler(block.insns[0], count_proof);
 }
@@ -183,12 +193,12 @@ void Tiers::block_proven(Block& block) {
   m_core.s.rip = rip_of(block);  // by which observers name what is translated
   translate(block);
   if (!block.code_size) return;
-  m_baseline.link(block);
+  for (const Way way : {Way::Taken, Way::Next}) m_baseline.link(block, way);
   m_core.blocks.relink(block);
   m_core.entry_moved(block);
 }
 
-void Tiers::block_linked(Block& block) { m_baseline.link(block); }
+void Tiers::block_linked(Block& block, Way way) { m_baseline.link(block, way); }
 
 void Tiers::link_site(Block& from, Way way, u64 target, Block& to) {
   if (from.link(way)) m_core.blocks.unlink(from, way);
@@ -206,8 +216,10 @@ void Tiers::forget_returns() { m_core.s.returns.fill(reinterpret_cast<const void
 void Tiers::block_unlinked(Block& block, Way way) { m_baseline.unlink(block, way); }
 
 void Tiers::block_revived(Block& block) {
+  const bool redirected = block.redirected;
   m_baseline.open(block);
-  if (*block.heat == kNever) *block.heat = first_heat(block);
+  if (redirected) m_core.blocks.relink(block);
+  if (*block.heat > static_cast<i32>(kMaxHeat)) *block.heat = first_heat(block);
 }
 
 void Tiers::block_stale(Block& block) {
@@ -273,15 +285,20 @@ bool Tiers::is_pending(const Block& block) const {
 
 // Lets the block be entered so often before it is hot again.
 void Tiers::give_heat(Block& block, u64 entries) {
-  *block.heat = static_cast<u32>(std::min<u64>(entries, kMaxHeat));
-  m_entered[&block] += *block.heat;
+  *block.heat = static_cast<i32>(std::min<u64>(entries, kMaxHeat));
+  m_entered[&block] += static_cast<u64>(*block.heat);
+}
+
+void Tiers::slice_ended(Block& block) {
+  if (*block.heat <= 0) block_hot(block);
 }
 
 void Tiers::block_hot(Block& block) {
+  const i64 seen_late = -i64{*block.heat};
   *block.heat = kNever;
   if (m_region_at.contains(&block)) return;
   if (log_enabled(LogItem::Exec)) return;  // inside a region nobody sees blocks being entered
-  m_entered.try_emplace(&block, first_heat(block));
+  m_entered.try_emplace(&block, first_heat(block)).first->second += static_cast<u64>(seen_late);
   if (const auto failed = m_failures.find(block.ram_offset); failed != m_failures.end() && failed->second.waiting > 0) {
     --failed->second.waiting;
     give_heat(block, m_options.hot_entries);
@@ -454,7 +471,12 @@ void Tiers::install(RegionRecord& record, const CompiledRegion& code) {
   for (const auto& observer : m_options.observers) observer->region_translated(record.rip, record.blocks, {code.code, code.code_size});
   log(LogItem::Tiers, "region {}: {} instructions, {} bytes by {}, compiled in {} us", record.ticket, code.statistics.instructions, code.code_size,
       code.statistics.quick ? "the quick generator" : "LLVM", (code.statistics.lift_ns + code.statistics.simplify_ns + code.statistics.generate_ns) / 1000);
-  m_baseline.redirect(head, record.code);
+  redirect(head, record.code);
+}
+
+void Tiers::redirect(Block& head, const void* code) {
+  m_baseline.redirect(head, code);
+  m_core.blocks.relink(head);
 }
 
 void Tiers::retire(RegionRecord& record) {
@@ -467,7 +489,7 @@ void Tiers::retire(RegionRecord& record) {
   m_compiler->cancel(record.ticket);
   if (record.code) {
     m_region_at.erase(&head);
-    if (head.count != kStaleCount) m_baseline.redirect(head, nullptr);
+    if (head.count != kStaleCount) redirect(head, nullptr);
   }
   m_regions.erase(record.ticket);
 }
@@ -477,7 +499,6 @@ void Tiers::count_again(Block& head) {
   if (head.count == kStaleCount) return;
   m_entered.erase(&head);
   *head.heat = first_heat(head);
-  m_baseline.open(head);
 }
 
 const void* Tiers::enter_region(Block& block) {

@@ -17,9 +17,11 @@ class Tiers final : public Translator {
  public:
   Tiers(CpuCore& core, const EngineOptions& options, std::unique_ptr<CodeCache> baseline_code, std::unique_ptr<CodeCache> region_code);
   ~Tiers() override;
+  // Bytes behind a code cache of this size for the counters of its blocks.
+  static u64 counters_size(u64 code_size);
 
   void block_made(Block& block) override;
-  void block_linked(Block& block) override;
+  void block_linked(Block& block, Way way) override;
   void block_unlinked(Block& block, Way way) override;
   void way_refused(Block& block, Way way) override { m_baseline.pass_on(block, way); }
   void block_stale(Block& block) override;
@@ -33,6 +35,9 @@ class Tiers final : public Translator {
 
   // The block was entered as often as makes it hot.
   void block_hot(Block& block);
+  // A slice of instructions ends at the block's entry: a sample of what runs.
+  void slice_ended(Block& block);
+  const void* plain_entry(const Block& block) const { return m_baseline.plain_entry(block); }
   // The way is not linked any more, whatever is found there.
   void give_up_site(Block& from, Way way);
   // The target, whose RIP this is, is entered from `from` under the present key.
@@ -50,7 +55,7 @@ class Tiers final : public Translator {
   struct RegionRecord;
   class RegionMemory;
   u64 rip_of(const Block& running) const { return m_core.s.code_base + running.page_offset(); }
-  u32 first_heat(const Block& block) const;
+  i32 first_heat(const Block& block) const;
   void give_heat(Block& block, u64 entries);
   void begin_trace(Block& head, u64 rip);
   void end_trace();
@@ -61,7 +66,8 @@ class Tiers final : public Translator {
   void retire(RegionRecord& record);
   void count_again(Block& head);
   void translate(Block& block);
-  void await_proof(Block& block, u32 entries);
+  void await_proof(Block& block, i32 entries);
+  void redirect(Block& head, const void* code);
   void install_results();
   void forget_returns();
   void evict_regions();
@@ -71,9 +77,8 @@ class Tiers final : public Translator {
   Statistics m_statistics;
   std::unique_ptr<CodeCache> m_baseline_code;
   std::unique_ptr<RegionMemory> m_region_memory;
-  // The counters of blocks, many to a line of the host's cache: of a block that runs its code is touched, and no more of it.
-  static constexpr u32 kHeatsPerSegment = 1 << 16;
-  HostTable<u32> m_heats;
+  // The counters of blocks with host code lie behind that code, many to a line of the host's cache: of a block that runs its code is
+  // touched, and no more of it.
   u32 m_heats_used = 0;  // in the segment of new blocks
   Baseline m_baseline;
   std::optional<FaultInjection> m_fault;

@@ -97,7 +97,7 @@ class View {
       auto cache = CodeCache::create(kCodeCacheSize);
       if (!cache) return std::unexpected(cache.error());
       view->m_cache = std::move(*cache);
-      view->m_baseline = std::make_unique<Baseline>(*view->m_cache, view->m_statistics, nullptr);
+      view->m_baseline = std::make_unique<Baseline>(*view->m_cache, view->m_statistics, Counting::None);
       view->m_baseline->add_observer(view->m_recorder);
     }
     return view;

@@ -21,11 +21,13 @@ u64 immediate() { return reinterpret_cast<u64>(vellum_hole_immediate); }
 const BoundInsn* hole_insn() { return reinterpret_cast<const BoundInsn*>(VELLUM_WIDE_HOLE(insn)); }
 char* middle_of(CpuState* s) { return reinterpret_cast<char*>(s) + kStateMiddle; }
 
-// In front of an entry: when the block has been entered often enough, somebody is told.
-VELLUM_HANDLER_ABI void count(VELLUM_STENCIL_PARAMETERS) {
-  u32* heat = reinterpret_cast<u32*>(VELLUM_WIDE_HOLE(wide));
-  if (--*heat == 0) [[unlikely]] [[clang::musttail]] return vellum_handler(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
-  [[clang::musttail]] return vellum_continue(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+// On the way to a block: whoever looks at the counter finds out how often that was. It lies near all code.
+VELLUM_INLINE void count_down() {
+#if defined(__x86_64__)
+  asm volatile("decl vellum_hole_heat(%%rip)" ::: "cc", "memory");
+#else
+  --*reinterpret_cast<i32*>(VELLUM_WIDE_HOLE(heat));
+#endif
 }
 
 // Where others than stencils come in: what stencils hand on.
@@ -62,6 +64,22 @@ VELLUM_HANDLER_ABI void call_handler(VELLUM_STENCIL_PARAMETERS) { [[clang::mustt
 // To other code of the same page.
 VELLUM_HANDLER_ABI void go_to_block(VELLUM_STENCIL_PARAMETERS) { [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b); }
 
+// To other code, counted.
+VELLUM_HANDLER_ABI void counted_jump(VELLUM_STENCIL_PARAMETERS) {
+  count_down();
+  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+
+// In the place of a jump where its target follows at once; as long as one.
+VELLUM_HANDLER_ABI void go_on(VELLUM_STENCIL_PARAMETERS) {
+#if defined(__x86_64__)
+  asm volatile("nopl 8(%rax,%rax)");
+#else
+  asm volatile("nop");
+#endif
+  [[clang::musttail]] return vellum_continue(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+
 // Where the target's page would begin for `from` to be so far from it, and whether that is where it was found the last time.
 struct Lead {
   u64 begin;
@@ -80,6 +98,15 @@ VELLUM_HANDLER_ABI void go_to_site(VELLUM_STENCIL_PARAMETERS) {
   if (!lead.right) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
   s->code_base = lead.begin;
+  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+
+VELLUM_HANDLER_ABI void counted_site(VELLUM_STENCIL_PARAMETERS) {
+  const Lead lead = lead_from(s, s->code_base);
+  if (!lead.right) [[unlikely]]
+    [[clang::musttail]] return vellum_missed(s, hole_insn(), middle, tlb, flag_result, flag_a, flag_b);
+  s->code_base = lead.begin;
+  count_down();
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 
@@ -113,12 +140,22 @@ VELLUM_HANDLER_ABI void go_to_return(VELLUM_STENCIL_PARAMETERS) {
 
 // Where a return comes in with its RIP, on the way to the block behind the call: once linked, and before. What looks for that
 // block gets the call's instruction besides. The mode may be another than it was at the call: `immediate` is that of linking.
+// Indirect jumps and calls come in likewise, and are counted.
 VELLUM_HANDLER_ABI void return_site(VELLUM_STENCIL_PARAMETERS) {
   const Lead lead = lead_from(s, reinterpret_cast<u64>(insn));
   const bool behind_call = (lead.begin & kPageMask) == 0;  // the guest may return anywhere, and here the key has bits of its own
   if (!lead.right || !behind_call || s->mode != static_cast<u32>(immediate())) [[unlikely]]
     [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
   s->code_base = lead.begin;
+  [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
+}
+VELLUM_HANDLER_ABI void counted_indirect_site(VELLUM_STENCIL_PARAMETERS) {
+  const Lead lead = lead_from(s, reinterpret_cast<u64>(insn));
+  const bool at_target = (lead.begin & kPageMask) == 0;
+  if (!lead.right || !at_target || s->mode != static_cast<u32>(immediate())) [[unlikely]]
+    [[clang::musttail]] return vellum_missed(s, insn, middle, tlb, reinterpret_cast<u64>(hole_insn()), flag_a, flag_b);
+  s->code_base = lead.begin;
+  count_down();
   [[clang::musttail]] return vellum_handler(s, insn, middle, tlb, flag_result, flag_a, flag_b);
 }
 VELLUM_HANDLER_ABI void open_return_site(VELLUM_STENCIL_PARAMETERS) {
@@ -131,8 +168,8 @@ struct GlueTable {
   StencilFunction of[kStencilModes][kVariants];
 };
 extern "C" [[gnu::used, gnu::section(".stencil_table")]] constexpr GlueTable vellum_stencil_table[] = {{{{
-    count, prepare, prepare_first, enter, call_handler, go_to_block, go_to_site, pass_rip, go_to_rip,
-    push_return, go_to_return, return_site, open_return_site,
+    prepare, prepare_first, enter, call_handler, go_to_block, counted_jump, go_on, go_to_site, counted_site, pass_rip, go_to_rip,
+    push_return, go_to_return, return_site, counted_indirect_site, open_return_site,
 }}}};
 
 }  // namespace vellum

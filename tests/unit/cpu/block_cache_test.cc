@@ -18,7 +18,7 @@ namespace {
 class Listener final : public Translator {
  public:
   void block_made(Block&) override {}
-  void block_linked(Block&) override { told += "linked "; }
+  void block_linked(Block&, Way) override { told += "linked "; }
   void block_unlinked(Block&, Way way) override { told += way == Way::Taken ? "unlinked-taken " : "unlinked-next "; }
   void way_refused(Block&, Way) override {}
   void block_stale(Block&) override { ++stale; }
