@@ -435,7 +435,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
     Piece& piece = add(near ? jump_to(nullptr) : open_site(block, exit_insn(block), way));
     piece.way = way;
-    if (near && counts() && offset <= block.page_offset()) piece.heat = block.heat;  // its target's, once it is known
+    if (near && counts_in_place() && offset <= block.page_offset()) piece.heat = block.heat;  // its target's, once it is known
     return piece;
   };
   Piece* taken_piece = nullptr;
@@ -469,7 +469,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
   u32 hot = 0, cold = 0;
   const auto size_of = [&](const Piece& piece) -> u32 {
     if (piece.is_tail) return 0;
-    return piece.way ? exit_size(*piece.way, arrival_of(block, *piece.way), is_far(*piece.way) ? counts() : piece.heat != nullptr) : piece.ref.stencil->hot_size;
+    return piece.way ? exit_size(*piece.way, arrival_of(block, *piece.way), is_far(*piece.way) ? counts_in_place() : piece.heat != nullptr) : piece.ref.stencil->hot_size;
   };
   unsigned tails = 0;
   for (unsigned i = 0; i < used; ++i) {
@@ -578,12 +578,12 @@ void Baseline::link(Block& block, Way way) {
   if (!block.code_size || !exit || !to || !to->code_size) return;
   if (is_far(way)) {
     const Arrival arrival = arrival_of(block, way);
-    if (arrival != Arrival::Return) lead_site(linked_site(arrival, counts()), block.code_offset + exit, counted_target(*to));
+    if (arrival != Arrival::Return) lead_site(linked_site(arrival, counts_in_place()), block.code_offset + exit, counted_target(*to));
     return;
   }
   // Backward jumps close loops: they are counted, and enter what has taken the block's place.
-  const bool counted = counts() && to->ram_offset <= block.ram_offset;
-  lead(block, way, counted ? counted_target(*to) : linked_entry(*to), counted ? to->heat : nullptr);
+  const bool counted = to->ram_offset <= block.ram_offset;
+  lead(block, way, counted ? counted_target(*to) : linked_entry(*to), counted && counts_in_place() ? to->heat : nullptr);
   ++m_statistics.links;
 }
 
@@ -598,7 +598,7 @@ bool Baseline::link_site(Block& from, Way way, const CpuState& s, u64 target, co
   if (static_cast<i64>(distance) != static_cast<i32>(distance)) return false;
   const Arrival arrival = arrival_of(from, way);
   Piece piece;
-  piece.ref = find_glue(linked_site(arrival, counts()));
+  piece.ref = find_glue(linked_site(arrival, counts_in_place()));
   piece.insn = exit_insn(from);
   piece.heat = to.heat;
   piece.has_value = !direct;

@@ -72,6 +72,7 @@ class Baseline {
  private:
   void put(Piece piece, u32 place);
   bool counts() const { return m_counting != Counting::None; }
+  bool counts_in_place() const { return m_counting == Counting::InPlace; }
   const void* linked_entry(const Block& block) const;
   const void* counted_entry(const Block& block) const;
   const void* counted_target(const Block& block) const;
