@@ -30,9 +30,9 @@ constexpr i64 kReach = (i64{128} << 20) - (i64{32} << 20);
 // Calls `map` with addresses within reach of the program, from near to far, until one is taken.
 template <class Map>
 u8* map_near_program(u64 size, Map map) {
-  constexpr i64 kFirst = i64{16} << 20, kLeastStep = i64{1} << 20;
+  constexpr i64 kFirst = i64{16} << 20, kLeastStep = i64{1} << 20, kMostStep = kReach >> 30 ? kFirst : i64{2} << 20;
   const i64 program = static_cast<i64>(reinterpret_cast<u64>(&interpreter_leave) & ~u64{kFirst - 1});
-  const i64 step = std::clamp(static_cast<i64>(size), kLeastStep, kFirst);  // where reach is short, small ones must not waste it
+  const i64 step = std::clamp(static_cast<i64>(size), kLeastStep, kMostStep);  // where reach is short nothing of it must be wasted
   for (i64 distance = kFirst; distance + static_cast<i64>(size) < kReach; distance += step) {
     for (const i64 address : {program - distance - static_cast<i64>(size), program + distance}) {
       if (address <= 0) continue;
