@@ -170,7 +170,7 @@ class Binding {
         return value;
       }
     }
-    return load_out_of_line<T>(linear);
+    return load_out_of_line<T>(linear_again(linear, x, entry, offsetof(TlbEntry, read_tag)));
   }
   template <class T>
   VELLUM_INLINE void store(u64 linear, T value) {
@@ -192,7 +192,7 @@ class Binding {
       }
       return;
     }
-    store_out_of_line<T>(linear, value);
+    store_out_of_line<T>(linear_again(linear, x, entry, offsetof(TlbEntry, write_tag)), value);
   }
   // Where to store these bytes without a fault, or nullptr: across pages or in MMIO.
   template <usize Size>
@@ -346,10 +346,7 @@ class Binding {
   VELLUM_INLINE bool unknown_condition(u8 code, const LazyFlags& f) {
     if constexpr (kOpaque) return Fields::Opaque::condition(code, f);
     switch (code >> 1) {  // a constant: most conditions need not know what left the flags, or little of it
-      case 1:
-        if (is_difference(f.operation)) return (f.a < f.b) != (code & 1);
-        if (carries_or_borrows(f.operation)) [[likely]] return (static_cast<i64>(carries_or_borrows_out(f)) < 0) != (code & 1);
-        break;
+      case 1: return any_carry_flag(f) != (code & 1);
       case 2:
         if (is_difference(f.operation)) return (f.a == f.b) != (code & 1);
         if (f.operation != FlagOperation::Explicit) [[likely]] return (f.result == 0) != (code & 1);
@@ -408,6 +405,13 @@ class Binding {
     std::memcpy(&value, reinterpret_cast<const char*>(tlb()) + entry + field, sizeof value);
     return value;
   }
+  // Of code that goes to a helper, with `x` the linear address's difference from a tag: the address, had from the two, so that the
+  // difference may take its register.
+  VELLUM_INLINE u64 linear_again(u64 linear, u64 x, usize entry, usize tag) {
+    if constexpr (!kTlbInRegister) return linear;
+    asm("" : "+r"(entry));
+    return x ^ entry_field(entry, tag);
+  }
   VELLUM_INLINE u8* host_of(usize entry) {
     if constexpr (kTlbInRegister) asm("" : "+r"(entry));
     return reinterpret_cast<u8*>(entry_field(entry, offsetof(TlbEntry, host)));
@@ -420,11 +424,18 @@ class Binding {
     return value;
   }
   VELLUM_INLINE u8* stack_host() { return reinterpret_cast<u8*>(stack_field(offsetof(StackTranslation, host))); }
+  VELLUM_INLINE u64 linear_again(u64 x) {
+    auto translation = reinterpret_cast<u64>(StackTranslation::of(tlb()));
+    asm("" : "+r"(translation));
+    u64 page;
+    std::memcpy(&page, reinterpret_cast<const char*>(translation) + offsetof(StackTranslation, page), sizeof page);
+    return x ^ page;
+  }
   template <class T>
   VELLUM_INLINE T load_stack(u64 linear) {
     const u64 x = linear ^ stack_field(offsetof(StackTranslation, page));
     if (x < stack_field(offsetof(StackTranslation, read_limit))) [[likely]] return ordered_load<T>(stack_host() + x);
-    return static_cast<T>(engine_load_stack_slow(m_s, m_fields.insn(), linear, sizeof(T)));
+    return static_cast<T>(engine_load_stack_slow(m_s, m_fields.insn(), linear_again(x), sizeof(T)));
   }
   template <class T>
   VELLUM_INLINE void store_stack(u64 linear, T value) {

@@ -173,6 +173,12 @@ void log_insn(std::span<const u8> bytes, CodeSize size, u64 address) {
 
 bool is_relative_transfer(Flow flow) { return flow == Flow::Direct || flow == Flow::Conditional; }
 
+FlagProducer known_producer(FlagProducers known, FlagProducer producer) {
+  const auto knows = [known](FlagProducer one) { return (known >> static_cast<unsigned>(one) & 1) != 0; };
+  if (producer == FlagProducer::Explicit && !knows(producer)) producer = FlagProducer::Kept;
+  return knows(producer) ? producer : FlagProducer::Unknown;
+}
+
 bool trapped(const RowSpec& row, u32 mode) {
   return (row.has(kUsesX87) && (mode & kModeX87Trap)) || (row.has(kUsesMmx) && (mode & kModeMmxTrap)) ||
          (row.has(kUsesSse) && (mode & kModeSseTrap)) || (row.has(kUsesAvx) && (mode & kModeAvxTrap));
@@ -302,8 +308,8 @@ Block* CpuCore::decode_block(u64 rip, const FetchPage& page, u64 linear, unsigne
   for (unsigned i = 0; i < count; ++i) {
     if (special[i]) continue;
     const RowHandlers& handlers = *rows[i];
-    if (handlers.flags.read && !handlers.flags.written) choices[i].producer = producer;
-    if (handlers.flags.written) producer = handlers.flags.written == kArithmeticFlags ? handlers.producer : FlagProducer::Unknown;
+    if (handlers.known_producers) choices[i].producer = known_producer(handlers.known_producers, producer);
+    if (handlers.flags.written) producer = handlers.producer;
   }
 
   Block* block = nullptr;

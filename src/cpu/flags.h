@@ -64,6 +64,13 @@ VELLUM_INLINE bool carry_flag(const LazyFlags& f) {
   __builtin_unreachable();
 }
 
+// The same with few branches, for code that does not know the operation.
+VELLUM_INLINE bool any_carry_flag(const LazyFlags& f) {
+  if (is_difference(f.operation)) return f.a < f.b;
+  if (carries_or_borrows(f.operation)) [[likely]] return static_cast<i64>(carries_or_borrows_out(f)) < 0;
+  return f.a & (f.operation == FlagOperation::Logic ? 0 : kCf);  // all others have it there
+}
+
 VELLUM_INLINE bool overflow_flag(const LazyFlags& f) {
   const auto borrowed = [&](u64 result) { return static_cast<i64>((f.a ^ f.b) & (f.a ^ result)) < 0; };
   switch (f.operation) {

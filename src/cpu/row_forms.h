@@ -18,6 +18,13 @@ consteval FlagProducer producer_of() {
   if constexpr (requires { S::kProducer; }) return S::kProducer;
   else return FlagProducer::Unknown;
 }
+// After which producers a semantics that reads flags has a form of its own.
+template <class S>
+consteval FlagProducers known_producers_of() {
+  if constexpr (requires { S::kKnownProducers; }) return S::kKnownProducers;
+  else if constexpr (flags_of<S>().read != 0 && flags_of<S>().written == 0) return flag_producers(FlagProducer::Subtract, FlagProducer::Logic);
+  else return 0;
+}
 template <class S>
 consteval Flow flow_of() {
   if constexpr (requires { S::kFlow; }) return S::kFlow;

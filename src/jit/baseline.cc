@@ -86,7 +86,7 @@ StencilRef stencil_of(const Block& block, unsigned position, bool may_hand_flags
   // A jump of nearly 2 GiB: counted from the block's start it does not fit into a hole.
   const i64 target = i64{insn.offset} + insn.length + insn.immediate();
   if (is_transfer(row.flow) && row.flow != Flow::Indirect && target != static_cast<i32>(target)) return {};
-  if (may_hand_flags && known_producer(variant) != FlagProducer::Unknown && interpreter_row(block.insns[position - 1].row).flags.written)
+  if (may_hand_flags && row.flags.read && !row.flags.written && is_behind_producer(variant) && interpreter_row(block.insns[position - 1].row).flags.written)
     variant = handed_variant(variant);
   if (*mode == StencilMode::Long && insn.memory) {
     if (insn.index == kZeroSlot && insn.base == kRsp)

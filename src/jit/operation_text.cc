@@ -23,11 +23,14 @@ namespace {
 bool is(const void* handler, Handler which) { return handler == reinterpret_cast<const void*>(which); }
 
 // The inverse of handler_index().
-std::string describe_variant(u8 variant) {
+std::string describe_variant(u16 row, u8 variant) {
   static constexpr const char* kPlaces[] = {"", ", memory", ", locked memory", ", memory at a plain address"};
   static constexpr const char* kExtras[] = {"", ", flags dead", ", flags of a subtraction", ", flags of a logic operation",
-                                            ", repeated (while equal)", ", repeated while not equal"};
-  return fmt::format("operand size {}{}{}", 2u << variant / 24, kPlaces[variant / 6 % 4], kExtras[variant % 6]);
+                                            ", carry of a sum or borrow", ", flags in one word"};
+  static constexpr const char* kRepeats[] = {", repeated (while equal)", ", repeated while not equal"};
+  const unsigned extra = variant % 6;
+  const bool is_repeated = extra >= 4 && interpreter_row(row).flow == Flow::String;
+  return fmt::format("operand size {}{}{}", 2u << variant / 24, kPlaces[variant / 6 % 4], is_repeated ? kRepeats[extra - 4] : kExtras[extra]);
 }
 
 // "vellum::engine_load_slow(vellum::CpuState*, …)" without namespace and parameters.
@@ -86,7 +89,7 @@ std::string describe_operation(const Block& block, unsigned position, const void
   const std::string name = describe_row(opcode_rows()[row]);
   if (is(handler, interpreter_callout)) return fmt::format("{}: callout {}", name, semantics_name(row));
   if (is(handler, interpreter_fpu_unavailable)) return fmt::format("{}: its unit is off, #NM or #UD", name);
-  return fmt::format("{}: {}, {}", name, handler ? "interpreter's handler" : "stencil", describe_variant(block.variants()[position]));
+  return fmt::format("{}: {}, {}", name, handler ? "interpreter's handler" : "stencil", describe_variant(row, block.variants()[position]));
 }
 
 std::string describe_mode(u32 mode) {

@@ -22,10 +22,10 @@ enum class StencilMode : u8 {
 inline constexpr unsigned kStencilModes = static_cast<unsigned>(StencilMode::Count);
 inline constexpr unsigned kVariants = 96;
 
-// An instruction that reads flags is never repeated: in the place of those variants (handler_index()) stand, of stencils, those
+// An instruction that only reads flags is never repeated: in the place of those variants (handler_index()) stand, of stencils, those
 // that are handed the flags by the instruction in front, where it is the known producer.
-constexpr FlagProducer known_producer(unsigned variant) {
-  return variant % 6 == 2 ? FlagProducer::Subtract : variant % 6 == 3 ? FlagProducer::Logic : FlagProducer::Unknown;
+constexpr bool is_behind_producer(unsigned variant) {
+  return variant % 6 == producer_place(FlagProducer::Subtract) || variant % 6 == producer_place(FlagProducer::Logic);
 }
 constexpr u8 handed_variant(unsigned variant) { return static_cast<u8>(variant + 2); }
 

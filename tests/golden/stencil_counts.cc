@@ -58,8 +58,10 @@ struct Extra {
   bool flags_dead;
   FlagProducer producer;
 };
+// Strings have repetitions where others have the last two, and conditions what is handed to them.
 constexpr Extra kExtras[] = {{"", false, FlagProducer::Unknown}, {"-", true, FlagProducer::Unknown},
-                             {"s", false, FlagProducer::Subtract}, {"l", false, FlagProducer::Logic}};
+                             {"s", false, FlagProducer::Subtract}, {"l", false, FlagProducer::Logic},
+                             {"c", false, FlagProducer::Sum}, {"k", false, FlagProducer::Kept}};
 
 // A plain address is a variant, or a mode; so is a scaled index, of which 4 stands for all.
 StencilRef stencil_at(u16 row, StencilMode mode, VariantChoice choice) {
@@ -76,6 +78,7 @@ std::string line_of(u16 row, Totals& totals) {
   for (const auto [mode, mode_name] : {std::pair(StencilMode::Long, "64"), std::pair(StencilMode::Flat32, "32")})
     for (const Place& place : kPlaces)
       for (const Extra& extra : kExtras) {
+        if (producer_place(extra.producer) > producer_place(FlagProducer::Logic) && !interpreter_row(row).flags.written) continue;
         std::vector<std::pair<std::string, std::string>> by_size;  // operand sizes, counts
         const Stencil* last = nullptr;
         for (unsigned width = 0; width < 3; ++width) {
@@ -101,7 +104,7 @@ std::vector<std::string> golden_lines() {
   std::vector<std::string> lines = {
       golden::made_by("stencil-counts"),
       "# A field is MODE PLACE [OPERAND SIZES] [VARIANT] : INSTRUCTIONS / BYTES [~ THE SAME FOR SMALL IMMEDIATES AND NO DISPLACEMENT] [+ BYTES OUT OF THE WAY].",
-      "# Place: r register, m memory with an index, p memory without one. Variant: - flags dead, s flags of a subtraction, l of a logic operation.",
+      "# Place: r register, m memory with an index, p memory without one. Variant: - flags dead, s flags of a subtraction, l of a logic operation, c of a sum (or a difference with borrow), k kept in one word.",
   };
   Totals totals;
 #define VELLUM_GLUE_LINE(name) lines.push_back(fmt::format("({}): {}", #name, size_of(find_glue(Glue::name), totals)));

@@ -17,6 +17,7 @@ struct RowHandlers {
   Handler variant[96];
   FlagEffect flags;
   FlagProducer producer;
+  FlagProducers known_producers;  // after which it has variants of its own
   Flow flow;
   Callout callout;
   bool never_faults;  // in register form: its semantics says so
@@ -36,13 +37,25 @@ struct VariantChoice {
   Repeat repeat;
 };
 // Widths (3) × {register, memory, locked memory, memory at a plain address} (4) × {normal, flags dead, after subtract, after logic,
-// repeat equal, repeat not equal} (6), rounded to 96.
+// repeat equal or after a sum or borrow, repeat not equal or after kept or explicit flags} (6), rounded to 96.
+constexpr unsigned producer_place(FlagProducer producer) {
+  switch (producer) {
+    case FlagProducer::Unknown: return 0;
+    case FlagProducer::Subtract: return 2;
+    case FlagProducer::Logic: return 3;
+    case FlagProducer::Sum:
+    case FlagProducer::Borrow: return 4;
+    case FlagProducer::Kept:
+    case FlagProducer::Explicit: return 5;
+  }
+  __builtin_unreachable();
+}
 constexpr unsigned handler_index(const VariantChoice& choice) {
   const unsigned place = choice.locked ? 2 : choice.plain_address ? 3 : choice.memory ? 1 : 0;
   unsigned extra = 0;
   if (choice.repeat != Repeat::No) extra = choice.repeat == Repeat::WhileEqual ? 4 : 5;
   else if (choice.flags_dead) extra = 1;
-  else if (choice.producer != FlagProducer::Unknown) extra = choice.producer == FlagProducer::Subtract ? 2 : 3;
+  else extra = producer_place(choice.producer);
   return (choice.width * 4 + place) * 6 + extra;
 }
 
@@ -172,15 +185,20 @@ constexpr void fill_place(RowHandlers& handlers, unsigned width) {
     handlers.variant[handler_index(choice)] = handler_for<S, dead>();
     choice.flags_dead = false;
   }
-  if constexpr (flags_of<S>().read != 0 && flags_of<S>().written == 0 && flow_of<S>() != Flow::Callout) {
-    constexpr Form subtract = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.producer = FlagProducer::Subtract; return f; }();
-    constexpr Form logic = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.producer = FlagProducer::Logic; return f; }();
-    choice.producer = FlagProducer::Subtract;
-    handlers.variant[handler_index(choice)] = handler_for<S, subtract>();
-    choice.producer = FlagProducer::Logic;
-    handlers.variant[handler_index(choice)] = handler_for<S, logic>();
-    choice.producer = FlagProducer::Unknown;
-  }
+  const auto fill_after = [&]<FlagProducer Producer>() {
+    if constexpr (known_producers_of<S>() & flag_producers(Producer)) {
+      constexpr Form after = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.producer = Producer; return f; }();
+      choice.producer = Producer;
+      handlers.variant[handler_index(choice)] = handler_for<S, after>();
+      choice.producer = FlagProducer::Unknown;
+    }
+  };
+  fill_after.template operator()<FlagProducer::Subtract>();
+  fill_after.template operator()<FlagProducer::Logic>();
+  fill_after.template operator()<FlagProducer::Sum>();
+  fill_after.template operator()<FlagProducer::Borrow>();
+  fill_after.template operator()<FlagProducer::Kept>();
+  fill_after.template operator()<FlagProducer::Explicit>();
   if constexpr (flow_of<S>() == Flow::String) {
     constexpr Form equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.repeat = Repeat::WhileEqual; return f; }();
     constexpr Form not_equal = [] { Form f = form_of(Row::kSpec, OperandSize, Memory, Locked, Plain); f.repeat = Repeat::WhileNotEqual; return f; }();
@@ -223,6 +241,7 @@ constexpr RowHandlers row_handlers() {
   RowHandlers handlers{};
   handlers.flags = flags_of<S>();
   handlers.producer = producer_of<S>();
+  handlers.known_producers = flow_of<S>() == Flow::Callout ? FlagProducers{} : known_producers_of<S>();
   handlers.flow = flow_of<S>();
   handlers.callout = callout_of<S>();
   handlers.never_faults = never_faults<S>() && !Row::kSpec.has(kUsesMmx);  // MMX reports x87 exceptions

@@ -57,8 +57,18 @@ struct OperandForm {
 
 enum class Repeat : u8 { No, WhileEqual, WhileNotEqual };  // F3 (also plain REP), F2
 
-// Which operation left the flags, when the decoder knows: lets a condition become one compare.
-enum class FlagProducer : u8 { Unknown, Subtract, Logic };
+// What left the flags, when the decoder knows: lets a condition become one compare, and a carry a few instructions.
+enum class FlagProducer : u8 {
+  Unknown,
+  Subtract,  // a FlagOperation of differences
+  Logic,
+  Sum,       // Add or AddCarry
+  Borrow,    // SubtractBorrow
+  Kept,      // one whose flag_a has CF in its lowest bit
+  Explicit,  // one of these, which has all flags there
+};
+using FlagProducers = u8;  // a set of them, bits
+consteval FlagProducers flag_producers(auto... producers) { return static_cast<FlagProducers>((0u | ... | (1u << static_cast<unsigned>(producers)))); }
 
 // What stencils of one block hand on in registers beside the state, when the next instruction reads flags.
 struct HandedFlags {
@@ -327,7 +337,7 @@ class Context : public E {
   VELLUM_INLINE void set_explicit_flags(u32 bits) {
     if constexpr (!F.flags_dead) {
       CpuState& s = this->state();
-      s.flag_operation = FlagOperation::Explicit;
+      if constexpr (F.producer != FlagProducer::Explicit) s.flag_operation = FlagOperation::Explicit;
       s.flag_a = bits;
     }
   }
@@ -339,11 +349,15 @@ class Context : public E {
     }
     if constexpr (F.producer == FlagProducer::Subtract) f.operation = std::max(f.operation, FlagOperation::Subtract64);  // is_difference(), for the compiler
     if constexpr (F.producer == FlagProducer::Logic) f.operation = FlagOperation::Logic;
+    if constexpr (F.producer == FlagProducer::Sum) f.operation = FlagOperation::AddCarry;  // whose carry is an addition's, too
+    if constexpr (F.producer == FlagProducer::Borrow) f.operation = FlagOperation::SubtractBorrow;
+    if constexpr (F.producer == FlagProducer::Explicit) f.operation = FlagOperation::Explicit;
     return f;
   }
   VELLUM_INLINE u32 arithmetic() { return this->arithmetic_flags_of(flags()); }
   VELLUM_INLINE bool carry() {
     if constexpr (F.producer == FlagProducer::Unknown) return this->unknown_condition(2, flags());  // the code of JC
+    else if constexpr (F.producer == FlagProducer::Kept) return flags().a & kCf;
     else return carry_flag(flags());
   }
   VELLUM_INLINE bool condition(u8 code) {

@@ -13,6 +13,11 @@ inline constexpr FlagEffect kReplacesFlags(u32 replaced) { return {replaced, kAr
 // The instruction may leave all flags alone (a shift by 0).
 inline constexpr FlagEffect kMayWriteArithmetic{kArithmeticFlags, kArithmeticFlags};
 
+// Of CF, by instructions that write the others; and of all flags in one word.
+inline constexpr FlagProducers kAnyCarry = flag_producers(FlagProducer::Subtract, FlagProducer::Logic, FlagProducer::Sum, FlagProducer::Kept);
+inline constexpr FlagProducers kAnyBorrow = flag_producers(FlagProducer::Subtract, FlagProducer::Logic, FlagProducer::Borrow, FlagProducer::Kept);
+inline constexpr FlagProducers kLogicOrExplicit = flag_producers(FlagProducer::Logic, FlagProducer::Explicit);
+
 inline constexpr FlagEffect kReplacesCarry = kReplacesFlags(kCf);
 inline constexpr FlagEffect kReplacesZero = kReplacesFlags(kZf);
 
@@ -133,6 +138,7 @@ struct MoveBigEndian {
 struct ExchangeAdd {
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Sum;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -241,6 +247,7 @@ struct Add {
   static constexpr bool kCommon = true;
   static constexpr FlagEffect kFlags = kWritesArithmetic;
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Sum;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -253,6 +260,8 @@ struct Add {
 struct AddWithCarry {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Sum;
+  static constexpr FlagProducers kKnownProducers = kAnyCarry;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -280,6 +289,8 @@ struct Subtract {
 struct SubtractWithBorrow {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Borrow;
+  static constexpr FlagProducers kKnownProducers = kAnyBorrow;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -307,6 +318,8 @@ struct Compare {
 struct Increment {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Kept;
+  static constexpr FlagProducers kKnownProducers = kAnyCarry;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -319,6 +332,8 @@ struct Increment {
 struct Decrement {
   static constexpr FlagEffect kFlags = kWritesArithmeticReadsCarry;
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Kept;
+  static constexpr FlagProducers kKnownProducers = kAnyCarry;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
@@ -345,15 +360,19 @@ template <u32 Flag>
 struct AddThroughFlag {
   static constexpr FlagEffect kFlags{Flag, kArithmeticFlags};
   static constexpr bool kNeverFaults = true;
+  static constexpr FlagProducer kProducer = FlagProducer::Explicit;
+  static constexpr FlagProducers kKnownProducers = kLogicOrExplicit;
   template <class C>
   VELLUM_INLINE static void op(C& c) {
     using T = typename C::template Type<0>;
     const T b = c.template read<1>(), a = c.template read<0>();
-    const T carry = (c.arithmetic() & Flag) ? 1 : 0;
-    T partial, sum;
-    const bool first = __builtin_add_overflow(a, b, &partial), second = __builtin_add_overflow(partial, carry, &sum);
+    const u32 flags = c.arithmetic();
+    const T carry = (flags & Flag) ? 1 : 0;
+    T sum, carry_out;  // in a form that compilers make one addition with carry of
+    if constexpr (sizeof(T) == 8) sum = __builtin_addcl(a, b, carry, &carry_out);
+    else sum = __builtin_addc(a, b, carry, &carry_out);
     c.template write<0>(sum);
-    replace_flags(c, Flag, first || second ? Flag : 0);
+    c.set_explicit_flags((flags & ~Flag) | (carry_out ? Flag : 0));
   }
 };
 

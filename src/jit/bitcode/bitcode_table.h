@@ -21,9 +21,9 @@ struct BitcodeRow {
 
 // The bitcode's function for a handler_index(), or -1 when it has none (repeated string instructions). What decoding
 // found out about flags and plain addresses folds by itself here.
-constexpr int bitcode_variant(unsigned handler_index) {
+constexpr int bitcode_variant(unsigned handler_index, bool is_string) {
   const unsigned extra = handler_index % 6, place = handler_index / 6 % 4, width = handler_index / 24;
-  if (extra >= 4 || width >= 3) return -1;
+  if ((is_string && extra >= 4) || width >= 3) return -1;
   return static_cast<int>(width * kBitcodePlaces + (place == 3 ? 1 : place));
 }
 

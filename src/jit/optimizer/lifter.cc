@@ -71,7 +71,7 @@ void Lifter::for_successors(usize index, Function function) const {
 void Lifter::find_returns() {
   const auto is = [](const RegionBlock& block, std::string_view mnemonic) {
     const u32 last = block.count - 1;
-    return bitcode_variant(block.variants[last]) >= 0 && opcode_rows()[block.insns[last].row].mnemonic == mnemonic;
+    return bitcode_variant(block.variants[last], false) >= 0 && opcode_rows()[block.insns[last].row].mnemonic == mnemonic;
   };
   std::vector<int> sites;
   for (const RegionBlock& block : m_region.blocks) {

@@ -8,6 +8,7 @@
 #include <llvm/IR/Instructions.h>
 #include <llvm/Support/MemoryBuffer.h>
 
+#include "cpu/interpreter/handlers.h"
 #include "cpu/opcodes.h"
 #include "jit/bitcode/bitcode_table.h"
 #include "jit/optimizer/byte_moves.h"
@@ -15,6 +16,12 @@
 #include "semantics_bitcode.h"
 
 namespace vellum {
+
+namespace {
+
+bool is_string(u16 row) { return interpreter_row(row).flow == Flow::String; }
+
+}  // namespace
 
 std::expected<std::unique_ptr<SemanticsLibrary>, std::string> SemanticsLibrary::load(llvm::LLVMContext& context) {
   const llvm::StringRef bytes(reinterpret_cast<const char*>(kSemanticsBitcode), sizeof kSemanticsBitcode);
@@ -146,14 +153,14 @@ bool SemanticsLibrary::materialize(llvm::Function& function) {
 }
 
 llvm::Function* SemanticsLibrary::find(u16 row, unsigned handler_index) {
-  const int variant = bitcode_variant(handler_index);
+  const int variant = bitcode_variant(handler_index, is_string(row));
   if (variant < 0) return nullptr;
   llvm::Function* function = m_functions[row * kBitcodeVariants + static_cast<unsigned>(variant)];
   return function && materialize(*function) ? function : nullptr;
 }
 
 llvm::Function* SemanticsLibrary::find_x87_on_host(u16 row, unsigned handler_index) {
-  const int variant = bitcode_variant(handler_index);
+  const int variant = bitcode_variant(handler_index, is_string(row));
   if (variant < 0 || row < m_first_x87) return nullptr;
   const usize index = (row - m_first_x87) * kBitcodeVariants + static_cast<unsigned>(variant);
   llvm::Function* function = index < m_x87_on_host.size() ? m_x87_on_host[index] : nullptr;
@@ -166,7 +173,7 @@ Opaque SemanticsLibrary::opaque(const llvm::Function& function) const {
 }
 
 void SemanticsLibrary::exclude(u16 row, unsigned handler_index) {
-  const unsigned variant = static_cast<unsigned>(bitcode_variant(handler_index));
+  const unsigned variant = static_cast<unsigned>(bitcode_variant(handler_index, is_string(row)));
   m_functions[row * kBitcodeVariants + variant] = nullptr;
   if (row < m_first_x87) return;
   if (const usize index = (row - m_first_x87) * kBitcodeVariants + variant; index < m_x87_on_host.size()) m_x87_on_host[index] = nullptr;
