@@ -37,6 +37,7 @@ struct Baseline::Piece {
   const CodePlace* site_place = nullptr;
   u64 site_distance = 0, site_key_offset = 0;
   u32 hot = 0, cold = 0;          // offsets into the code cache
+  u32 room = 0;                   // bytes from there, of the hot one
 };
 
 namespace {
@@ -112,26 +113,43 @@ void insert_distance(u8* place, unsigned low, unsigned width, u64 bytes) {
   VELLUM_ASSERT((bytes & 3) == 0 && distance >= -(i64{1} << (width - 1)) && distance < i64{1} << (width - 1));
   insert(place, low, width, static_cast<u64>(distance));
 }
-bool is_relative(PatchKind kind) { return kind == PatchKind::Relative32 || kind >= PatchKind::Branch26; }
-
-void store(u8* place, PatchKind kind, u64 value) {
-  // The most common ones by far, on x86-64.
-  if (kind == PatchKind::Absolute8) [[likely]] return void(std::memcpy(place, &value, 1));
-  if (kind == PatchKind::Absolute32 || kind == PatchKind::Relative32) [[likely]] return void(std::memcpy(place, &value, 4));
+void store_rarely(u8* place, u64 runs_at, PatchKind kind, u64 value) {
   switch (kind) {
     case PatchKind::Absolute8:
     case PatchKind::Absolute32:
+    case PatchKind::Absolute64:
     case PatchKind::Relative32: break;
     case PatchKind::Absolute16: std::memcpy(place, &value, 2); break;
-    case PatchKind::Absolute64: std::memcpy(place, &value, 8); break;
     case PatchKind::MoveUnsigned: VELLUM_ASSERT(value < 0x10000); [[fallthrough]];
     case PatchKind::Move0: insert(place, 5, 16, value); break;
     case PatchKind::Move1: insert(place, 5, 16, value >> 16); break;
     case PatchKind::Move2: insert(place, 5, 16, value >> 32); break;
     case PatchKind::Move3: insert(place, 5, 16, value >> 48); break;
-    case PatchKind::Branch26: insert_distance(place, 0, 26, value); break;
-    case PatchKind::Branch19: insert_distance(place, 5, 19, value); break;
-    case PatchKind::Branch14: insert_distance(place, 5, 14, value); break;
+    case PatchKind::Branch26: insert_distance(place, 0, 26, value - runs_at); break;
+    case PatchKind::Branch19: insert_distance(place, 5, 19, value - runs_at); break;
+    case PatchKind::Branch14: insert_distance(place, 5, 14, value - runs_at); break;
+  }
+}
+// `runs_at`: where the host will run what is stored at `place`.
+[[gnu::always_inline]] inline void store(u8* place, u64 runs_at, PatchKind kind, u64 value) {
+  // All but a few, on x86-64. Compilers would jump through a table, and where that leads is hard to foretell.
+  auto left = static_cast<unsigned>(kind);
+  const auto is = [&left](PatchKind one) {
+    asm("" : "+r"(left));
+    return left == static_cast<unsigned>(one);
+  };
+  if (is(PatchKind::Relative32)) {
+    value -= runs_at;
+    VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
+    std::memcpy(place, &value, 4);
+  } else if (is(PatchKind::Absolute8)) {
+    std::memcpy(place, &value, 1);
+  } else if (is(PatchKind::Absolute32)) {
+    std::memcpy(place, &value, 4);
+  } else if (is(PatchKind::Absolute64)) {
+    std::memcpy(place, &value, 8);
+  } else {
+    store_rarely(place, runs_at, kind, value);
   }
 }
 
@@ -147,7 +165,8 @@ class HoleValues {
   HoleValues(const CodeCache& cache, const Piece& piece, const Ways& ways) {
     const auto set = [this](Hole hole, u64 value) { m_values[static_cast<usize>(hole)] = value; };
     const auto address = [](const void* place) { return reinterpret_cast<u64>(place); };
-    if (const BoundInsn* insn = piece.insn) {
+    set(Hole::Insn, address(piece.insn));
+    if (const BoundInsn* insn = piece.insn; insn && piece.position >= 0) {
       const u64 end = u64{insn->offset} + insn->length;
       for (unsigned i = 0; i < 4; ++i) {
         m_values[static_cast<usize>(Hole::Operand0) + i] = insn->operand[i];
@@ -165,20 +184,19 @@ class HoleValues {
       set(Hole::Offset, insn->offset);
       set(Hole::EndOffset, end);
       set(Hole::TargetOffset, end + static_cast<u64>(insn->immediate()));
-      set(Hole::Insn, address(insn));
-    }
-    if (piece.has_value)
+    } else {  // glue
       for (const Hole hole : {Hole::Immediate, Hole::Wide, Hole::TargetOffset}) set(hole, piece.value);
-    set(Hole::Heat, address(piece.heat));
-    set(Hole::SitePlace, address(piece.site_place));
-    set(Hole::SiteDistance, piece.site_distance);
-    set(Hole::SiteKeyOffset, piece.site_key_offset);
+      set(Hole::Heat, address(piece.heat));
+      set(Hole::SitePlace, address(piece.site_place));
+      set(Hole::SiteDistance, piece.site_distance);
+      set(Hole::SiteKeyOffset, piece.site_key_offset);
+      set(Hole::Missed, address(piece.missed));
+    }
     set(Hole::Hot, address(cache.executable(piece.hot)));
     set(Hole::Cold, address(cache.executable(piece.cold)));
     for (const Hole hole : {Hole::Continue, Hole::Next, Hole::Indirect}) set(hole, address(ways.next));
     set(Hole::Taken, address(ways.taken));
     set(Hole::Handler, address(piece.handler));
-    set(Hole::Missed, address(piece.missed));
     set(Hole::Constant, address(piece.ref.group->constants));
   }
   u64 operator[](Hole hole) const { return m_values[static_cast<usize>(hole)]; }
@@ -193,42 +211,45 @@ u64 patch_value(const HoleValues& values, const StencilGroup& group, const Stenc
   return values[patch.hole] + static_cast<u64>(i64{patch.addend});
 }
 
-// memcpy() of a few bytes in line.
+// memcpy() of a few bytes in line: of two pieces that overlap, or of many.
 void copy(u8* to, const u8* from, usize size) {
   using Chunk [[gnu::vector_size(16)]] = u8;
   const auto move = [&]<class T>(T value, usize at) {
     std::memcpy(&value, from + at, sizeof value);
     std::memcpy(to + at, &value, sizeof value);
   };
-  if (size >= 16) {
-    for (usize at = 0; at + 16 < size; at += 16) move(Chunk{}, at);
-    move(Chunk{}, size - 16);
+  const auto ends = [&]<class T>(T) {
+    move(T{}, 0);
+    move(T{}, size - sizeof(T));
+  };
+  if (size >= sizeof(Chunk)) {
+    for (usize at = 0; at + sizeof(Chunk) < size; at += sizeof(Chunk)) move(Chunk{}, at);
+    move(Chunk{}, size - sizeof(Chunk));
+  } else if (size >= 8) {
+    ends(u64{});
   } else if (size >= 4) {
-    for (usize at = 0; at + 4 < size; at += 4) move(u32{}, at);
-    move(u32{}, size - 4);
+    ends(u32{});
   } else {
     for (usize at = 0; at < size; ++at) to[at] = from[at];
   }
 }
 
 void fill_hole(CodeCache& cache, PatchKind kind, u32 place, u64 value) {
-  if (is_relative(kind)) {
-    value -= reinterpret_cast<u64>(cache.executable(place));
-    VELLUM_ASSERT(static_cast<i64>(value) == static_cast<i32>(value));
-  }
-  store(cache.writable(place), kind, value);
+  store(cache.writable(place), reinterpret_cast<u64>(cache.executable(place)), kind, value);
 }
 
 void fill(CodeCache& cache, const Piece& piece, const Ways& ways) {
   const StencilGroup& group = *piece.ref.group;
   const Stencil& stencil = *piece.ref.stencil;
-  copy(cache.writable(piece.hot), group.code + stencil.code, stencil.hot_size);
-  copy(cache.writable(piece.cold), group.code + stencil.code + stencil.hot_size, stencil.cold_size);
+  u8* const parts[] = {cache.writable(piece.hot), cache.writable(piece.cold)};
+  copy(parts[0], group.code + stencil.code, stencil.hot_size);
+  if (stencil.cold_size) copy(parts[1], group.code + stencil.code + stencil.hot_size, stencil.cold_size);
   if (!stencil.patch_count) return;
   const HoleValues values(cache, piece, ways);
+  const u64 to_executable = reinterpret_cast<u64>(cache.executable(0)) - reinterpret_cast<u64>(cache.writable(0));
   for (const StencilPatch& patch : std::span(group.patches + stencil.first_patch, stencil.patch_count)) {
-    const u32 part = patch.offset & StencilPatch::kInCold ? piece.cold : piece.hot;
-    fill_hole(cache, patch.kind, part + (patch.offset & ~u32{StencilPatch::kInCold}), patch_value(values, group, patch));
+    u8* const place = parts[patch.offset / StencilPatch::kInCold] + patch.offset % StencilPatch::kInCold;
+    store(place, reinterpret_cast<u64>(place) + to_executable, patch.kind, patch_value(values, group, patch));
   }
 }
 
@@ -393,13 +414,13 @@ Baseline::Outcome Baseline::translate(Block& block) {
   alignas(Piece) u8 memory[(2 * kMaxBlockInsns + 8) * sizeof(Piece)];
   Piece* const pieces = reinterpret_cast<Piece*>(memory);
   unsigned used = 0;
-  const auto add = [&](Piece piece) -> Piece& { return *new (&pieces[used++]) Piece(piece); };
+  const auto add = [&](auto make) -> Piece& { return *new (&pieces[used++]) Piece(make()); };
   const auto add_glue = [&](Glue which) -> Piece& {
-    Piece& piece = add(Piece());
+    Piece& piece = add([] { return Piece(); });
     piece.ref = find_glue(which);
     return piece;
   };
-  add(enter_piece(block));
+  add([&] { return enter_piece(block); });
   // An instruction behind one that runs its handler is reached through its own, which leads to its code, or is its handler.
   unsigned handlers = 0;
   bool behind_handler = false;
@@ -415,7 +436,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
       push_return = static_cast<int>(used);
       add_glue(Glue::PushReturn).has_value = true;
     }
-    Piece& piece = add(Piece());
+    Piece& piece = add([] { return Piece(); });
     piece.insn = &block.insns[i];
     piece.position = static_cast<int>(i);
     piece.ref = ref;
@@ -433,7 +454,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
   const auto add_exit = [&](bool is_taken, u64 offset) -> Piece& {
     const bool near = block.chainable && !block.crosses_page && offset < kPageSize;
     const Way way = near ? (is_taken ? Way::Taken : Way::Next) : is_taken ? Way::FarTaken : Way::FarNext;
-    Piece& piece = add(near ? jump_to(nullptr) : open_site(block, exit_insn(block), way));
+    Piece& piece = add([&] { return near ? jump_to(nullptr) : open_site(block, exit_insn(block), way); });
     piece.way = way;
     if (near && counts_in_place() && offset <= block.page_offset()) piece.heat = block.heat;  // its target's, once it is known
     return piece;
@@ -451,7 +472,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
     if (flow == Flow::Conditional) add_exit(false, u64{last.offset} + last.length);
     if (flow == Flow::Indirect) {
       if (!row.returns) {
-        add(open_site(block, &last, Way::FarTaken)).way = Way::FarTaken;
+        add([&] { return open_site(block, &last, Way::FarTaken); }).way = Way::FarTaken;
       } else {
         // One that also takes arguments from the stack leaves its place unknown.
         add_glue(last.immediate() ? Glue::GoToRip : Glue::GoToReturn);
@@ -462,7 +483,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
       block.branches_itself = taken_piece->is_tail = branch_distance.has_value();
     }
     if (row.calls) {
-      add(open_site(block, &last, Way::FarNext)).way = Way::FarNext;
+      add([&] { return open_site(block, &last, Way::FarNext); }).way = Way::FarNext;
     }
   }
 
@@ -473,7 +494,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
   };
   unsigned tails = 0;
   for (unsigned i = 0; i < used; ++i) {
-    hot += size_of(pieces[i]);
+    hot += pieces[i].room = size_of(pieces[i]);
     if (pieces[i].way) ++tails;
     else cold += pieces[i].ref.stencil->cold_size;
   }
@@ -496,7 +517,7 @@ Baseline::Outcome Baseline::translate(Block& block) {
       pieces[i].cold = cold_at;
       cold_at += pieces[i].ref.stencil->cold_size;
     }
-    hot_at += size_of(pieces[i]);
+    hot_at += pieces[i].room;
   }
   const auto add_prepare = [&](const void* to) {
     Piece piece;

@@ -1,6 +1,8 @@
 // Finding a row's stencil in its group.
 #include "jit/stencil.h"
 
+#include <vector>
+
 #include "cpu/opcodes.h"
 #include "state/assert.h"
 
@@ -113,8 +115,15 @@ std::span<const StencilGroup* const> stencil_groups() {
 
 #if VELLUM_STENCILS
 StencilRef find_glue(Glue which) {
-  const StencilGroup& group = vellum_stencil_group_glue;
-  return {&group, &group.stencils[group.variants[group.rows[0][0]][static_cast<unsigned>(which)]]};
+  static const std::vector<StencilRef> found = [] {
+    const StencilGroup& group = vellum_stencil_group_glue;
+    std::vector<StencilRef> all;
+#define VELLUM_FIND(name) all.push_back({&group, &group.stencils[group.variants[group.rows[0][0]][static_cast<unsigned>(Glue::name)]]});
+    VELLUM_GLUE(VELLUM_FIND)
+#undef VELLUM_FIND
+    return all;
+  }();
+  return found[static_cast<unsigned>(which)];
 }
 #else
 StencilRef find_glue(Glue) { return {}; }
