@@ -17,11 +17,7 @@
 
 namespace vellum {
 
-namespace {
-
 // A stencil on its way into the code cache.
-}  // namespace
-
 struct Baseline::Piece {
   StencilRef ref;
   const BoundInsn* insn = nullptr;
